@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Small files that must be wholly the old or wholly the new ones after any crash.
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "io/bytes.hpp"
+#include "io/fd.hpp"
+#include "io/result.hpp"
+
+namespace towline {
+
+// Written beside, synced, renamed over, the folder synced.
+Status replace_file(const std::filesystem::path& path, ByteSpan contents);
+
+// Nothing when there is no such file.
+Result<std::optional<std::vector<std::byte>>> read_file(const std::filesystem::path& path,
+                                                        std::size_t bytes_max);
+
+// Removes durably; that there is none is fine.
+Status remove_file(const std::filesystem::path& path);
+
+// Creates the folder and its parents with the mode 0700, durably.
+Status make_folder(const std::filesystem::path& path);
+
+// A JSON document with the CRC of its text in front; a damaged one is kCorrupt, never half
+// believed.
+Status save_document(const std::filesystem::path& path, const nlohmann::json& document);
+Result<std::optional<nlohmann::json>> load_document(const std::filesystem::path& path);
+
+// An exclusive lock that ends with the process. kBusy with `what` in the text when another holds
+// it.
+Result<Fd> lock_file(const std::filesystem::path& path, const std::string& what);
+
+}  // namespace towline
