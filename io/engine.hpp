@@ -33,6 +33,10 @@ struct Handle {
 // kFree may give the space back where that is certain (image files), kKeep never does.
 enum class ZeroMode { kFree, kKeep };
 
+// kAll asks the engine to complete only when everything is there; it may still be short (an engine
+// that cannot, an interruption, the end), so callers go on from what they got.
+enum class ReceiveMode { kSome, kAll };
+
 enum class EngineKind { kAuto, kUring, kAio };
 
 class IoEngine {
@@ -60,7 +64,7 @@ class IoEngine {
 
     // `message` and what it points to stay valid until the completion. Short transfers happen.
     virtual void send(Handle socket, const msghdr* message, Completion&) = 0;
-    virtual void receive(Handle socket, msghdr* message, Completion&) = 0;
+    virtual void receive(Handle socket, msghdr* message, ReceiveMode, Completion&) = 0;
     // Makes whatever waits on the socket complete, with an error or end of file. Callable twice.
     virtual void shut_down(Handle socket) = 0;
 
