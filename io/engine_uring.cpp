@@ -45,7 +45,8 @@ class UringEngine final : public KernelEngine {
     void allocate(Handle file, int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes,
                   Completion& completion) override;
     void send(Handle socket, const msghdr* message, Completion& completion) override;
-    void receive(Handle socket, msghdr* message, Completion& completion) override;
+    void receive(Handle socket, msghdr* message, ReceiveMode mode,
+                 Completion& completion) override;
 
   private:
     Status submit_and_gather(Duration wait_max) override;
@@ -163,9 +164,11 @@ void UringEngine::send(Handle socket, const msghdr* message, Completion& complet
     launch(entry, socket, completion);
 }
 
-void UringEngine::receive(Handle socket, msghdr* message, Completion& completion) {
+void UringEngine::receive(Handle socket, msghdr* message, ReceiveMode mode,
+                          Completion& completion) {
     io_uring_sqe* entry = next_entry();
-    io_uring_prep_recvmsg(entry, descriptor(socket), message, 0);
+    io_uring_prep_recvmsg(entry, descriptor(socket), message,
+                          mode == ReceiveMode::kAll ? MSG_WAITALL : 0);
     launch(entry, socket, completion);
 }
 
