@@ -284,8 +284,9 @@ void TargetPipeline::perform(act::Begin& action) {
         .buffer_bytes = std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
         .buffer_count = config_.buffer_count * config_.buffer_bytes /
                         std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes)};
+    TargetWriter::Owner& owner = *this;
     writer_ = std::make_unique<TargetWriter>(engine_, workers_, volume_, geometry, *check_,
-                                             *hasher_, *this);
+                                             *hasher_, owner);
     engine_.register_buffers(writer_->pool());
 }
 
