@@ -43,6 +43,12 @@ void LevelControl::Patience::reset() {
 LevelControl::LevelControl(CodecChoice choice, unsigned workers)
     : workers_(std::max(workers, 1u)), model_(choice, workers_) {}
 
+void LevelControl::expect_link(std::uint64_t bytes_per_second) {
+    if (bytes_per_second == 0) return;
+    link_.suppose(static_cast<double>(bytes_per_second));
+    change_to(decide());
+}
+
 int LevelControl::step(const Window& window) {
     if (window.length <= Duration::zero()) return level_;
     ++now_;

@@ -31,6 +31,9 @@ class LevelControl {
     };
 
     LevelControl(CodecChoice choice, unsigned workers);
+    // What is known of the link before the first window: the run's rate limit, or what the last run
+    // over it found. Spares the raw windows that it takes to find out.
+    void expect_link(std::uint64_t bytes_per_second);
     // 0 to 10 for the next window.
     int step(const Window& window);
     int level() const { return level_; }

@@ -195,6 +195,17 @@ TEST(LevelControl, DrivesDeflateToo) {
     }
 }
 
+TEST(LevelControl, StartsDenseOnALinkThatIsKnown) {
+    LevelControl control(CodecChoice::kAuto, 2);
+    EXPECT_EQ(control.level(), 0);
+    control.expect_link(0);
+    EXPECT_EQ(control.level(), 0);
+    control.expect_link(10'000'000);
+    EXPECT_GE(control.level(), 8);
+    control.expect_link(3'000'000'000);
+    EXPECT_EQ(control.level(), 0);
+}
+
 // Windows as they may come from a pipeline that stalls, ends or measures nonsense.
 TEST(LevelControl, AnswersWhateverAWindowSays) {
     std::mt19937_64 random(3);
