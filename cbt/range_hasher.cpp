@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
@@ -19,14 +20,6 @@ struct RangeHasher::Slot {
     bool ready = false;
     Completion completion;
 };
-
-namespace {
-
-std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) {
-    return (value + alignment - 1) / alignment * alignment;
-}
-
-}  // namespace
 
 RangeHasher::RangeHasher(IoEngine& engine, BufferPool& pool, VolumeView volume,
                          const BlockHasher& hasher, const ChangeMap& wanted,
@@ -125,7 +118,7 @@ bool RangeHasher::start_next() {
 
 void RangeHasher::start_read(Slot& slot) {
     ++reading_;
-    const std::uint64_t length = align_up(slot.extent.length_bytes, volume_.alignment_bytes);
+    const std::uint64_t length = align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
     engine_.read(volume_.handle,
                  slot.buffer->bytes().subspan(slot.have_bytes, length - slot.have_bytes),
                  slot.extent.offset_bytes + slot.have_bytes, slot.completion);

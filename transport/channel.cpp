@@ -31,11 +31,7 @@ iovec part_of(ByteSpan bytes) {
 }  // namespace
 
 Channel::Channel(IoEngine& engine, Handle socket, Owner& owner)
-    : engine_(engine),
-      socket_(socket),
-      owner_(owner),
-      heard_at_(engine.now()),
-      progressed_at_(engine.now()) {
+    : engine_(engine), socket_(socket), owner_(owner), heard_at_(engine.now()) {
     sending_.on_done([this](std::int64_t result) { on_sent(result); });
     receiving_.on_done([this](std::int64_t result) { on_received(result); });
     waiting_.on_done([this](std::int64_t) {
@@ -86,12 +82,22 @@ Duration Channel::busy_time() const {
     return busy_total_ + (busy_ ? engine_.now() - busy_since_ : Duration{});
 }
 
+Duration Channel::send_silence() const {
+    return sending_.busy() ? engine_.now() - taken_at_ : Duration{};
+}
+
+Duration Channel::silence() const {
+    const Duration unheard = receiving_.busy() ? engine_.now() - heard_at_ : Duration{};
+    return std::max(unheard, send_silence());
+}
+
 void Channel::send_more() {
     if (closed_ || finishing_ || sending_.busy() || waiting_.busy()) return;
     if (queue_.empty()) return set_busy(false);
     set_busy(true);
     if (held_by_rate()) return;
     gather();
+    taken_at_ = engine_.now();
     start_send();
 }
 
@@ -152,7 +158,7 @@ void Channel::on_sent(std::int64_t result) {
             {Code::kDisconnected, static_cast<int>(-result), "the connection broke while sending"});
     }
     auto taken = static_cast<std::size_t>(result);
-    progressed_at_ = engine_.now();
+    taken_at_ = engine_.now();
     sent_bytes_ += taken;
     batch_rest_ -= taken;
     if (batch_rest_ == 0) return finish_batch();
@@ -175,6 +181,7 @@ void Channel::finish_batch() {
     }
     finishing_ = false;
     send_more();
+    if (!closed_) owner_.on_sent_some(*this);
 }
 
 void Channel::resume() {
@@ -207,6 +214,7 @@ void Channel::receive_more() {
     if (!header_ || (header_->flags & wire::kFlagNextFollows) != 0) {
         in_parts_[count++] = part_of(std::span(header_raw_).subspan(header_have_));
     }
+    heard_at_ = engine_.now();
     in_ = {};
     in_.msg_iov = in_parts_.data();
     in_.msg_iovlen = count;
@@ -233,7 +241,7 @@ void Channel::on_received(std::int64_t result) {
     if (result < 0) {
         return fail_with({Code::kDisconnected, static_cast<int>(-result), "the connection broke"});
     }
-    heard_at_ = progressed_at_ = engine_.now();
+    heard_at_ = engine_.now();
     received_bytes_ += static_cast<std::uint64_t>(result);
     consume(static_cast<std::size_t>(result));
     if (!header_ && header_have_ == wire::kHeaderBytes && !take_header()) return;

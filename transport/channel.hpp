@@ -46,6 +46,8 @@ class Channel {
         virtual void on_message(Channel&, Message) = 0;
         // Once; nothing is delivered after it. The peer's orderly close is kDisconnected too.
         virtual void on_closed(Channel&, Error) = 0;
+        // Frames left: whoever held back because of queued_bytes() may go on.
+        virtual void on_sent_some(Channel&) {}
     };
 
     Channel(IoEngine& engine, Handle socket, Owner& owner);
@@ -57,6 +59,7 @@ class Channel {
     void resume();
     // Stops reading for a while, at the next frame: back pressure by the connection itself.
     void hold(bool held);
+    bool is_held() const { return held_; }
 
     // Makes every operation end; on_closed does not follow. Destroy when idle().
     void close();
@@ -70,8 +73,10 @@ class Channel {
     std::uint64_t sent_bytes() const { return sent_bytes_; }
     std::uint64_t received_bytes() const { return received_bytes_; }
     std::size_t queued_bytes() const { return queued_bytes_; }
-    Instant heard_at() const { return heard_at_; }
-    Instant progressed_at() const { return progressed_at_; }
+    // How long the peer has not sent although we listen, or not taken although we send.
+    Duration silence() const;
+    Duration send_silence() const;
+    bool drained() const { return queue_.empty() && batch_.empty(); }
     // How long, so far, something was waiting to get onto the link.
     Duration busy_time() const;
 
@@ -121,6 +126,7 @@ class Channel {
     std::uint64_t out_sequence_ = 0;
     std::uint64_t sent_bytes_ = 0;
     std::size_t queued_bytes_ = 0;
+    Instant taken_at_{};
     bool finishing_ = false;
     bool busy_ = false;
     Instant busy_since_{};
@@ -141,7 +147,6 @@ class Channel {
     std::uint64_t in_sequence_ = 0;
     std::uint64_t received_bytes_ = 0;
     Instant heard_at_{};
-    Instant progressed_at_{};
 };
 
 }  // namespace towline

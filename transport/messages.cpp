@@ -144,6 +144,7 @@ void walk(auto& to, Of<BeginMessage> auto& m) {
     to.field(m.resume);
     to.field(m.overwrite);
     to.field(m.verify);
+    to.field(m.dry_run);
     to.field(m.block_bytes);
     to.field(m.plan_digest);
     to.enumeration(m.expected_state, TargetState::kUnclaimed, TargetState::kApplying);
@@ -226,6 +227,10 @@ Result<Message> decode_as(wire::FrameType type, ByteSpan head) {
 }
 
 }  // namespace
+
+std::uint64_t run_number_of(const Uuid& run) {
+    return load_le<std::uint64_t>(run.bytes.data());
+}
 
 wire::FrameType type_of(const Message& message) {
     return std::visit([](const auto& m) { return std::decay_t<decltype(m)>::kType; }, message);

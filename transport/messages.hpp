@@ -92,6 +92,7 @@ struct BeginMessage {
     bool resume = false;     // go on with this run where the target durably is
     bool overwrite = false;  // the user said that data of other origin may go
     bool verify = false;     // attest by rereading
+    bool dry_run = false;    // compare only; nothing may change
     std::uint32_t block_bytes = 0;
     std::uint64_t plan_digest = 0;
     TargetState expected_state{};  // what the source decided upon; the target refuses when it moved
@@ -191,6 +192,9 @@ struct JoinedMessage {
 using Message = std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
                              RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage,
                              SealedMessage, ErrorMessage, PingMessage, JoinMessage, JoinedMessage>;
+
+// The run as every frame of it carries it.
+std::uint64_t run_number_of(const Uuid& run);
 
 wire::FrameType type_of(const Message& message);
 std::vector<std::byte> encode_message(const Message& message);

@@ -22,4 +22,12 @@ void RunDigester::add(RecordKind kind, std::uint64_t offset_bytes, std::uint64_t
     ++digest_.records;
 }
 
+void add_compared(RunDigester& digester, const DigestsMessage& message, Extent extent) {
+    if (message.hashes.empty())
+        digester.add(RecordKind::kCompared, extent.offset_bytes, extent.length_bytes);
+    for (std::size_t i = 0; i < message.hashes.size(); ++i) {
+        digester.add(RecordKind::kCompared, message.first_block + i, 1, message.hashes[i]);
+    }
+}
+
 }  // namespace towline

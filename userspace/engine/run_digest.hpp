@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "cbt/extent.hpp"
 #include "io/checksum.hpp"
 #include "transport/messages.hpp"
 
@@ -29,5 +30,8 @@ class RunDigester {
     const BlockHasher& hasher_;
     RunDigest digest_;
 };
+
+// The records of a piece of a comparison; `extent` is the range of its blocks.
+void add_compared(RunDigester& digester, const DigestsMessage& message, Extent extent);
 
 }  // namespace towline

@@ -83,7 +83,7 @@ void TargetCore::on_message(const BeginMessage& begin, Actions& actions) {
     if (!checked) return fail_with(checked.error(), actions);
     begin_ = begin;
     phase_ = Phase::kPrepare;
-    actions.push_back(act::Prepare{open_.source_bytes});
+    actions.push_back(act::Prepare{.volume_bytes = open_.source_bytes, .dry_run = begin.dry_run});
 }
 
 Status TargetCore::check_begin(const BeginMessage& begin) const {
@@ -175,6 +175,7 @@ Status TargetCore::admit(Extent extent) {
         const bool late = phase_ == Phase::kTransfer && own_digest_.records < end_digest_->records;
         if (!late) return fail(Code::kProtocol, "the source sent blocks when none were due");
     }
+    if (begin_.dry_run) return fail(Code::kProtocol, "the source sent blocks in a dry run");
     if (extent.length_bytes == 0 || extent.offset_bytes >= open_.source_bytes ||
         extent.length_bytes > open_.source_bytes - extent.offset_bytes ||
         extent.offset_bytes % begin_.block_bytes != 0) {

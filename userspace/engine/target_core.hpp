@@ -58,6 +58,7 @@ struct Look {
 };
 struct Prepare {
     std::uint64_t volume_bytes = 0;
+    bool dry_run = false;
 };
 struct Begin {  // the run's geometry and secret are known; blocks may come after this
     BeginMessage begin;
@@ -120,6 +121,9 @@ class TargetCore {
     bool finished() const { return phase_ == Phase::kSealed || phase_ == Phase::kFailed; }
     bool sealed() const { return phase_ == Phase::kSealed; }
     const BeginMessage& begin() const { return begin_; }
+    std::uint64_t volume_bytes() const { return open_.source_bytes; }
+    // What marks the run's frames.
+    std::uint64_t run_number() const { return run_number_of(begin_.run); }
     const ChangeMap& arrived_map() const { return arrived_map_; }
     const Uuid& join_token() const { return join_token_; }
     std::uint64_t stored_bytes() const { return stored_bytes_; }

@@ -42,7 +42,9 @@ class TargetStore {
     virtual Result<TargetFacts> look(const std::string& name) = 0;
     // Creates what is missing, opens for writing, refuses what must not be written to, resizes an
     // image file.
-    virtual Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes) = 0;
+    // A dry run opens what is there for reading and changes nothing.
+    virtual Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
+                                         bool dry_run) = 0;
     virtual Result<std::vector<Extent>> data_ranges() = 0;
 
     // Before the first write of a run. A run that does not go on with the recorded one empties the
