@@ -8,7 +8,7 @@ run_fuzz_target() {
     local area=$1 program=$2 seconds=$3 seed=$4 name=${2##*/} status=0
     local log=$LOGS/$area-$name.log found=$TOWLINE_ROOT/build/fuzz-found/$name
     local grown=$TOWLINE_ROOT/build/fuzz-corpus/$name
-    local kept=$TOWLINE_ROOT/tests/fuzz/corpus/${name%_fuzz}
+    local kept=$TOWLINE_ROOT/tests/fuzz/corpus/$name
     mkdir -p "$found" "$grown"
     local corpora=("$grown")
     [[ ! -d $kept ]] || corpora+=("$kept")

@@ -8,8 +8,9 @@
 readonly TIDY_ARGUMENTS=(
     --quiet
     --extra-arg=-std=c++2b
-    --extra-arg=-D__cpp_concepts=202002L
     --extra-arg=-Wno-builtin-macro-redefined
+    --extra-arg=-U__cpp_concepts
+    --extra-arg=-D__cpp_concepts=202002L
     --extra-arg=-Wno-unknown-warning-option
 )
 
@@ -47,7 +48,7 @@ tidy_common_key() {
         cd "$TOWLINE_ROOT" || exit
         list_files '*.hpp' '*.clang-tidy' | xargs -d '\n' cat
         printf '%s\n' "${TIDY_ARGUMENTS[@]}"
-        clang-tidy-14 --version
+        clang-tidy-16 --version
     ) | sha256sum | cut -d ' ' -f 1
 }
 
@@ -59,7 +60,7 @@ tidy_one() {
     key="$TIDY_COMMON $(sha256sum <"$TOWLINE_ROOT/$file")"
     if [[ -f $TIDY_STAMPS/$flat && $(<"$TIDY_STAMPS/$flat") == "$key" ]]; then return; fi
     rm -f "$TIDY_STAMPS/$flat"
-    if (cd "$TOWLINE_ROOT" && clang-tidy-14 -p build/release "$@" "$file") \
+    if (cd "$TOWLINE_ROOT" && clang-tidy-16 -p build/release "$@" "$file") \
         >"$TIDY_LOGS/tidy-$flat.log" 2>&1 </dev/null; then
         printf '%s\n' "$key" >"$TIDY_STAMPS/$flat"
     fi
