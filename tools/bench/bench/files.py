@@ -25,11 +25,6 @@ def remove(path):
         pass
 
 
-def copy_sparse(source, target):
-    subprocess.run(["cp", "--sparse=always", str(source), str(target)], check=True)
-    flush(target)
-
-
 def copy_extents(source, target, extents):
     """Brings some ranges of one image to another, outside of anything measured."""
     with open(source, "rb") as reader, open(target, "r+b") as writer:

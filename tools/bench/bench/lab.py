@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import files, images
+from . import images
 from .errors import BenchError, say
+from .hop import copy_image
 
 
 class Lab:
@@ -43,7 +44,7 @@ class Lab:
         self._require_space(file_count)
         self.image = images.ensure_image(self.work_dir, self.size_bytes)
         self.source = self.run_dir / "source.raw"
-        files.copy_sparse(self.image, self.source)
+        copy_image(self, self.image, self.source)
 
     def _require_space(self, file_count):
         image = images.image_path(self.work_dir, self.size_bytes)

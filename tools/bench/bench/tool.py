@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from . import files
 from .errors import BenchError
+from .hop import copy_image
 
 FULL = "full"
 SCAN = "scan-1"
@@ -61,7 +62,7 @@ class Tool:
         self.start(work)
 
     def make_replica(self):
-        files.copy_sparse(self.lab.source, self.replica)
+        copy_image(self.lab, self.lab.source, self.replica)
 
     def catch_up(self):
         changed = self.lab.changed_since(self._generation)

@@ -4,7 +4,8 @@
 Bytes are the sender's own count. Two processes a run, each measured from start to exit.
 """
 
-from .process import Launched, free_port
+from .hop import floor_hop
+from .process import Launched
 from .tool import FULL, SCAN, WORKS, Sample, Tool
 
 
@@ -28,17 +29,7 @@ class Floor(Tool):
         return work != SCAN
 
     def _copy(self, listing, target):
-        floor, port = self.lab.program("floor"), free_port()
-        server = Launched(self.lab, [floor, "serve", port, target])
-        sender = None
-        try:
-            server.first_line()
-            sender = Launched(self.lab, [floor, "send", listing, self.lab.source, port])
-            sent, served = sender.wait(), server.wait()
-        finally:
-            server.abandon()
-            if sender:
-                sender.abandon()
+        sent, served = floor_hop(self.lab, listing, self.lab.source, target)
         return Sample(sent.wall_s, sent.cpu_s + served.cpu_s, int(sent.output.split()[1]),
                       sent.rss_max_bytes + served.rss_max_bytes)
 
