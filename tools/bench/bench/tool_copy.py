@@ -5,7 +5,7 @@ nbdcopy keeps no count of bytes: its are the bytes that passed over the loopback
 included and others' traffic too. The local tools send nothing.
 """
 
-from .process import Daemon, free_port, loopback_bytes, port_open, run_command
+from .process import Daemon, free_port, listens, loopback_bytes, run_command
 from .tool import FULL, Sample, Tool
 
 
@@ -24,7 +24,7 @@ class Nbdcopy(Tool):
         super().before_run(work)
         self._port = free_port()
         self._server = Daemon(self.lab, ["nbdkit", "-f", "-i", "127.0.0.1", "-p", self._port,
-                                         "file", self.fresh], port_open(self._port))
+                                         "file", self.fresh], listens(self._port))
 
     def run(self, work, list_path):
         self._server.mark()

@@ -11,7 +11,7 @@ import os
 import time
 
 from .errors import BenchError
-from .process import START_SECONDS_MAX, Launched, free_port, port_open
+from .process import START_SECONDS_MAX, Launched, free_port, listens
 from .tool import FULL, WORKS, Sample, Tool
 
 CONFIG = """\
@@ -53,7 +53,7 @@ class Rsync(Tool):
 
     def _await_server(self):
         deadline = time.monotonic() + START_SECONDS_MAX
-        while not port_open(self._port)():
+        while not listens(self._port)("self"):
             if time.monotonic() > deadline or not self._server.running():
                 raise BenchError("the rsync daemon did not start")
             time.sleep(0.01)

@@ -6,12 +6,10 @@ the run itself reports. Its records of what the target holds come from its own f
 replica is made by itself and not by a plain copy.
 """
 
-import json
-
 from . import files
 from .errors import BenchError
-from .process import Daemon, free_port, port_open, run_command
 from .tool import FULL, SCAN, WORKS, Sample, Tool
+from .towline import TowlinePair
 
 
 class Towline(Tool):
@@ -23,8 +21,7 @@ class Towline(Tool):
         self._root = lab.run_dir / "towline"
         self.replica = self._root / "replica.raw"
         self.fresh = self._root / "full.raw"
-        self._server = None
-        self._port = 0
+        self._pair = None
 
     def require_programs(self):
         if self.lab.find_program("towline") is None:
@@ -32,48 +29,28 @@ class Towline(Tool):
                              "name the place with --build DIR, or leave it out with --tools")
 
     def make_replica(self):
-        self._ensure_server()
-        self._sync(self.replica, ["--full"])
+        self.start(FULL)
+        self._pair.sync(self.replica.name, ["--full"])
 
     def catch_up(self):
-        self._ensure_server()
-        self._sync(self.replica, ["--scan"])
+        self.start(SCAN)
+        self._pair.sync(self.replica.name, ["--scan"])
 
     def start(self, work):
-        self._ensure_server()
+        if self._pair is None:
+            self._pair = TowlinePair(self.lab, self._root)
 
     def before_run(self, work):
-        self._ensure_server()
+        self.start(work)
         if work == FULL:
             files.remove(self.fresh)  # serve makes it anew, and its records of it are void
 
     def run(self, work, list_path):
         how = {FULL: ["--full"], SCAN: ["--scan"]}.get(work, ["--extents", list_path])
-        self._server.mark()
-        cost, report = self._sync(self.target(work), [*how, *self.lab.towline_args])
-        return Sample(cost.wall_s, cost.cpu_s + self._server.cpu_s(), report["bytes_sent"],
-                      cost.rss_max_bytes + self._server.rss_max_bytes())
-
-    def _sync(self, target, words):
-        address = f"tcp://127.0.0.1:{self._port}/{target.name}"
-        cost = run_command(self.lab, [self.lab.program("towline"), "sync", self.lab.source, address,
-                                      "--state-dir", self.lab.run_dir / "towline-state", "--json",
-                                      *words])
-        try:
-            return cost, json.loads(cost.output)
-        except ValueError as failure:
-            raise BenchError(f"towline sync --json printed no JSON object: {failure}") from failure
-
-    def _ensure_server(self):
-        if self._server:
-            return
-        self._root.mkdir(exist_ok=True)
-        self._port = free_port()
-        self._server = Daemon(self.lab, [self.lab.program("towline"), "serve", "--listen",
-                                         f"tcp://127.0.0.1:{self._port}", "--root", self._root],
-                              port_open(self._port))
+        cost, report = self._pair.sync(self.target(work).name, [*how, *self.lab.towline_args])
+        return Sample(cost.wall_s, cost.cpu_s, report["bytes_sent"], cost.rss_max_bytes)
 
     def end(self):
-        if self._server:
-            self._server.stop()
-        self._server = None
+        if self._pair:
+            self._pair.stop()
+        self._pair = None
