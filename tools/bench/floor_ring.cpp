@@ -37,12 +37,11 @@ int must(int value, const std::string& what) {
     return value;
 }
 
-Ring::Ring(unsigned slot_count, std::size_t slot_bytes, int file, int socket)
-    : slot_bytes_(slot_bytes) {
+Ring::Ring(unsigned slot_count, std::size_t slot_bytes, int file) : slot_bytes_(slot_bytes) {
     start_ring(slot_count * 2);
     register_region(slot_count * slot_bytes);
-    const int files[] = {file, socket};
-    const int registered = io_uring_register_files(&ring_, files, socket >= 0 ? 2 : 1);
+    const int files[] = {file, -1};
+    const int registered = io_uring_register_files(&ring_, files, 2);
     if (registered < 0) die("registering the files", -registered);
     for (std::uint32_t slot = slot_count; slot > 0; --slot)
         free_.push_back(slot - 1);
@@ -72,6 +71,11 @@ void Ring::register_region(std::size_t bytes) {
     buffers_registered_ = io_uring_register_buffers(&ring_, &whole, 1) == 0;
     if (!buffers_registered_)
         std::fprintf(stderr, "floor: the buffers could not be registered (ulimit -l)\n");
+}
+
+void Ring::use_socket(int socket) {
+    const int updated = io_uring_register_files_update(&ring_, kFixedSocket, &socket, 1);
+    if (updated < 0) die("registering the socket", -updated);
 }
 
 std::uint32_t Ring::take() {

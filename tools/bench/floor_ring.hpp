@@ -41,7 +41,7 @@ enum class Op : std::uint32_t { kFile, kSocket };
 
 class Ring {
   public:
-    Ring(unsigned slot_count, std::size_t slot_bytes, int file, int socket);
+    Ring(unsigned slot_count, std::size_t slot_bytes, int file);
     ~Ring();
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
@@ -51,6 +51,9 @@ class Ring {
     std::uint32_t take();
     void give_back(std::uint32_t slot) { free_.push_back(slot); }
     std::byte* at(std::uint32_t slot) const { return region_ + slot * slot_bytes_; }
+
+    // The socket comes later than the rest, so that a server can prepare before it is called.
+    void use_socket(int socket);
 
     void read_file(std::uint32_t slot, Run run);
     void write_file(std::uint32_t slot, Run run);

@@ -43,7 +43,9 @@ class Sender {
         : runs_(std::move(runs)),
           slot_run_(options.depth * 2),
           depth_(options.depth),
-          ring_(options.depth * 2, options.merge_bytes, file, socket) {}
+          ring_(slot_count(runs_.size(), options), longest(runs_), file) {
+        ring_.use_socket(socket);
+    }
 
     void run() {
         while (next_ < runs_.size() || reading_ > 0 || !ready_.empty() || sending_) {
@@ -56,6 +58,18 @@ class Sender {
     std::uint64_t sent_bytes() const { return sent_bytes_; }
 
   private:
+    // No more memory than these runs can use: to clear and pin it is a good part of a short run.
+    static unsigned slot_count(std::size_t run_count, const FloorOptions& options) {
+        const std::size_t wanted = std::min<std::size_t>(options.depth * 2, run_count);
+        return static_cast<unsigned>(std::max<std::size_t>(wanted, 1));
+    }
+    static std::size_t longest(const std::vector<Run>& runs) {
+        std::size_t bytes = 4096;
+        for (const Run& run : runs)
+            bytes = std::max<std::size_t>(bytes, run.length_bytes);
+        return bytes;
+    }
+
     void start_reads() {
         while (next_ < runs_.size() && reading_ < depth_ && ring_.has_free(1)) {
             const std::uint32_t slot = ring_.take();
@@ -143,7 +157,7 @@ int run_sender(const std::string& list_path, const std::string& source_path, std
 int run_reader(const std::string& path, const FloorOptions& options) {
     const Fd file(must(open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC), path));
     const std::vector<Run> runs = runs_of_data(file.get(), kReaderRunBytes);
-    Ring ring(options.depth, kReaderRunBytes, file.get(), -1);
+    Ring ring(options.depth, kReaderRunBytes, file.get());
     std::uint64_t read_bytes = 0;
     std::size_t finished = 0;
     for (std::size_t next = 0; finished < runs.size();) {

@@ -36,12 +36,13 @@ Fd accept_one(std::uint16_t port) {
 
 class Receiver {
   public:
-    Receiver(int file, int socket, const FloorOptions& options)
+    Receiver(int file, const FloorOptions& options)
         : slot_run_(slot_count(options)),
           slot_bytes_(options.merge_bytes),
-          ring_(slot_count(options), options.merge_bytes, file, socket) {}
+          ring_(slot_count(options), options.merge_bytes, file) {}
 
-    void run() {
+    void run(int socket) {
+        ring_.use_socket(socket);
         receive_header();
         while (state_ != State::kEnded || writing_ > 0) {
             if (state_ == State::kWaitForSlots && ring_.has_free(header_.count)) receive_data();
@@ -131,11 +132,11 @@ class Receiver {
 
 int run_server(std::uint16_t port, const std::string& target_path, const FloorOptions& options) {
     const Fd target(must(open(target_path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC), target_path));
+    Receiver receiver(target.get(), options);
     const Fd socket = accept_one(port);
     const int on = 1;
     must(setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "TCP_NODELAY");
-    Receiver receiver(target.get(), socket.get(), options);
-    receiver.run();
+    receiver.run(socket.get());
     must(fdatasync(target.get()), "flushing the target");
     const char durable = 1;
     if (send(socket.get(), &durable, 1, MSG_NOSIGNAL) != 1) die("confirming", errno);
