@@ -3,7 +3,6 @@
 in reverse order, whatever happened. Processes are ended by their pid."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 
 from .outcome import Outcome
+from .proxy import Proxy
 from .server import Server
 
 KIB = 1024
@@ -61,6 +61,11 @@ class Lab:
         self.at_end(server.kill)
         server.start()
         return server
+
+    def proxy(self, server, harm=None):
+        proxy = Proxy(server.port, harm)
+        self.at_end(proxy.close)
+        return proxy
 
     def words(self, source, target, words, state=None):
         return [binary(), "sync", str(source), str(target), "--state-dir",
@@ -240,7 +245,3 @@ def wait_for(condition, seconds_max=10, what="what was waited for"):
             return found
         time.sleep(0.01)
     raise AssertionError(f"{what} did not come within {seconds_max} s")
-
-
-def json_file(path):
-    return json.loads(Path(path).read_text())
