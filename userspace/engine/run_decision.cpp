@@ -32,8 +32,6 @@ std::string_view cause_name(Cause cause) {
             return "unfinished-run";
         case Cause::kSourceResized:
             return "source-resized";
-        case Cause::kSourceReformatted:
-            return "the source holds another filesystem than at its last run";
         case Cause::kSourceReverted:
             return "source-reverted";
         case Cause::kSourceReformatted:
@@ -69,6 +67,8 @@ std::string_view cause_text(Cause cause) {
             return "an earlier run to this target was cut off";
         case Cause::kSourceResized:
             return "the source's size changed since the last run";
+        case Cause::kSourceReformatted:
+            return "the source holds another filesystem than at its last run";
         case Cause::kSourceReverted:
             return "the source was put back to an older state since the last run";
         case Cause::kResumed:
