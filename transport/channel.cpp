@@ -171,8 +171,10 @@ void Channel::on_sent(std::int64_t result) {
 }
 
 void Channel::finish_batch() {
-    // on_sent may queue new frames on this channel; they must not start a send of their own in
-    // mid-loop.
+    // on_sent may queue new frames on this channel. Their send starts when the old batch is done
+    // with: gathered now, they would be taken for sent, and their buffers read into while they
+    // wait.
+    finishing_ = true;
     while (!batch_.empty()) {
         OutFrame& frame = batch_.front();
         batch_.pop_front();

@@ -92,7 +92,7 @@ Status FileTargetStore::load_record(TargetFacts& facts) {
     const nlohmann::json& json = **document;
     auto record = record_from_json(json.value("record", nlohmann::json{}));
     if (!record || json.value("name", "") != name_ ||
-        !TRY(still_tied(json.value("tie", nlohmann::json{}), *record))) {
+        json.value("tie", nlohmann::json{}) != TRY(tie(*record))) {
         facts.changed = true;
         return {};
     }
@@ -100,30 +100,18 @@ Status FileTargetStore::load_record(TargetFacts& facts) {
     return {};
 }
 
-Result<nlohmann::json> FileTargetStore::tie() const {
+// An unfinished run changes the volume's size, time and first bytes itself: there the identity
+// alone ties.
+Result<nlohmann::json> FileTargetStore::tie(const TargetRecord& record) const {
     const VolumeIdentity identity = TRY(volume_->identity());
     nlohmann::json json{{"kind", identity.kind},
                         {"locator", identity.locator},
-                        {"generation", identity.generation},
-                        {"size_bytes", volume_->size_bytes()}};
+                        {"generation", identity.generation}};
+    if (record.unfinished()) return json;
+    json["size_bytes"] = volume_->size_bytes();
     if (volume_->kind() == VolumeKind::kImageFile) json["modified_ns"] = modified_ns(volume_->fd());
     json["guard"] = TRY(guard_hash(*volume_));
     return json;
-}
-
-// An unfinished run changes the volume's time and first bytes itself: there the identity alone is
-// compared.
-Result<bool> FileTargetStore::still_tied(const nlohmann::json& tied,
-                                         const TargetRecord& record) const {
-    nlohmann::json now = TRY(tie());
-    nlohmann::json then = tied;
-    if (record.unfinished() && then.is_object()) {
-        for (const char* key : {"modified_ns", "guard", "size_bytes"}) {
-            now.erase(key);
-            then.erase(key);
-        }
-    }
-    return now == then;
 }
 
 Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t volume_bytes,
@@ -166,7 +154,7 @@ Result<std::vector<Extent>> FileTargetStore::data_ranges() {
 }
 
 Status FileTargetStore::save(const TargetRecord& record) {
-    const nlohmann::json tied = TRY(tie());
+    const nlohmann::json tied = TRY(tie(record));
     return save_document(file(".record"),
                          {{"name", name_}, {"tie", tied}, {"record", to_json(record)}});
 }

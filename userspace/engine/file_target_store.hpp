@@ -36,8 +36,7 @@ class FileTargetStore final : public TargetStore {
     std::filesystem::path file(const char* ending) const;
     Status inspect(TargetFacts& facts);
     Status load_record(TargetFacts& facts);
-    Result<bool> still_tied(const nlohmann::json& tie, const TargetRecord& record) const;
-    Result<nlohmann::json> tie() const;
+    Result<nlohmann::json> tie(const TargetRecord& record) const;
     Status save(const TargetRecord& record);
 
     std::filesystem::path state_folder_;

@@ -70,6 +70,7 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
     memory.open_plan_digest = begin.plan_digest;
     memory.open_base = begin.next_base;
     memory.open_modified_ns = request.run.modified_ns;
+    memory.open_filesystem = request.run.filesystem;
     memory.open_volume_bytes = request.run.volume_bytes;
 }
 
@@ -130,6 +131,7 @@ Status commit_run(PreparedRun& run, SourceStore& store) {
     memory.base = run.begin.next_base;
     memory.volume_bytes = memory.open_volume_bytes;
     memory.modified_ns = memory.open_modified_ns;
+    memory.filesystem = memory.open_filesystem;
     memory.open_runs.clear();
     memory.open_mode = {};
     memory.open_plan_digest = 0;

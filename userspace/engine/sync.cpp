@@ -89,7 +89,8 @@ Result<SourceRequest> make_request(const SyncOptions& options, const Volume& vol
                    .overwrite = options.overwrite,
                    .source = source,
                    .volume_bytes = volume.size_bytes(),
-                   .modified_ns = modified_ns_of(volume)};
+                   .modified_ns = modified_ns_of(volume),
+                   .filesystem = TRY(volume.filesystem_uuid())};
     request.block_bytes = options.block_bytes;
     request.verify = options.verify;
     request.dry_run = options.dry_run;
