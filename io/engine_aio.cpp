@@ -181,7 +181,7 @@ void AioEngine::send(Handle handle, const msghdr* message, Completion& completio
     try_send(handle);
 }
 
-void AioEngine::receive(Handle handle, msghdr* message, Completion& completion) {
+void AioEngine::receive(Handle handle, msghdr* message, ReceiveMode, Completion& completion) {
     Socket& socket = socket_of(handle);
     CHECK(socket.receiving == nullptr);
     begin(completion);

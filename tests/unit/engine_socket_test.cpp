@@ -95,7 +95,7 @@ class Receiver {
         message_ = {};
         message_.msg_iov = &whole_;
         message_.msg_iovlen = 1;
-        engine_.receive(socket_, &message_, done_);
+        engine_.receive(socket_, &message_, ReceiveMode::kSome, done_);
     }
     IoEngine& engine_;
     Handle socket_;

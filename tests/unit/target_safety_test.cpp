@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdexcept>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/prctl.h>
 
 #include "tests/unit/storage_fixture.hpp"
 
@@ -46,10 +46,11 @@ bool make_ext4(const std::string& path) {
     return run("mkfs.ext4 -q -F " + path);
 }
 
-// A mount that only a child process sees.
+// A mount that only child processes see. With a cage, the first of them is in a chroot there and
+// shows nothing of the mount; only the second does.
 class HiddenMount {
   public:
-    HiddenMount(const std::string& device, const std::string& at, const std::string& root = "") {
+    HiddenMount(const std::string& device, const std::string& at, const std::string& cage = "") {
         fs::create_directories(at);
         int ready[2];
         if (::pipe2(ready, O_CLOEXEC) != 0) return;
@@ -57,10 +58,13 @@ class HiddenMount {
         Fd to(ready[1]);
         child_ = ::fork();
         if (child_ == 0) {
+            // One group, so that all of it ends with this object, or with the test program.
+            ::setpgid(0, 0);
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             const bool done = ::unshare(CLONE_NEWNS) == 0 &&
                               ::mount("", "/", "", MS_REC | MS_PRIVATE, "") == 0 &&
                               ::mount(device.c_str(), at.c_str(), "ext4", 0, "") == 0 &&
-                              (root.empty() || ::chroot(root.c_str()) == 0);
+                              (cage.empty() || enter(cage));
             if (!done || ::write(to.get(), "y", 1) != 1) ::_exit(1);
             for (;;)
                 ::pause();
@@ -73,13 +77,23 @@ class HiddenMount {
     HiddenMount& operator=(const HiddenMount&) = delete;
     ~HiddenMount() {
         if (child_ <= 0) return;
-        ::kill(child_, SIGKILL);
+        ::kill(mounted_ ? -child_ : child_, SIGKILL);
         ::waitpid(child_, nullptr, 0);
     }
     bool mounted() const { return mounted_; }
     pid_t process() const { return child_; }
 
   private:
+    static bool enter(const std::string& cage) {
+        const pid_t second = ::fork();
+        if (second == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (;;)
+                ::pause();
+        }
+        return second > 0 && ::chroot(cage.c_str()) == 0;
+    }
+
     pid_t child_ = -1;
     bool mounted_ = false;
 };
@@ -253,7 +267,7 @@ TEST(TargetSafety, AChrootInANamespaceHidesNoMount) {
     const LoopDevice loop(make_file(folder / "image", 16 * kMiB));
     if (!make_ext4(loop.path())) GTEST_SKIP() << "needs mkfs.ext4";
     fs::create_directory(folder / "cage");
-    const HiddenMount caged(loop.path(), folder / "cage/mounted", folder / "cage");
+    const HiddenMount caged(loop.path(), folder / "mounted", folder / "cage");
     if (!caged.mounted()) GTEST_SKIP() << "mount namespaces are not permitted here";
     expect_refused(refuse_if_in_use(must_open(loop.path())), {"mounted at"});
 }

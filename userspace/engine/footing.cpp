@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 
 #include "io/block_device.hpp"
 
@@ -79,6 +80,7 @@ void walk(Footing& footing, dev_t number, const Footing::Place& place) {
     }
     const auto backing = loop_backing(number);
     if (backing && backing->known) walk_loop(footing, *backing, place, index);
+    if (backing && !backing->known) footing.complete = false;
 
     Footing::Place below;
     below.above = index;

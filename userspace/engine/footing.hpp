@@ -30,6 +30,8 @@ struct Footing {
     // "file:MAJ:MIN:INODE" and "device:MAJ:MIN", the volume itself first.
     std::vector<std::string> elements;
     std::vector<Place> places;
+    // A loop device whose file the kernel would not name: what lies below it is missing here.
+    bool complete = true;
 };
 
 Result<Footing> footing_of(const Volume& volume);

@@ -43,7 +43,7 @@ BeginMessage make_begin(const SourceRequest& request, const RunDecision& decisio
                         const TargetMemory& memory, const OpenedMessage& opened,
                         std::uint64_t plan_digest) {
     BeginMessage begin;
-    begin.run = decision.resume ? opened.run : Uuid::random();
+    begin.run = decision.resume ? opened.run : request.draw();
     begin.mode = decision.mode;
     begin.resume = decision.resume;
     begin.overwrite = request.run.overwrite;
@@ -55,8 +55,11 @@ BeginMessage make_begin(const SourceRequest& request, const RunDecision& decisio
     begin.expected_base = opened.base;
     begin.next_base = {.source = request.run.source,
                        .sequence = next_sequence(memory, opened),
-                       .point = Uuid::random()};
-    fill_random(begin.hash_seed.data(), begin.hash_seed.size());
+                       .point = request.draw()};
+    for (std::size_t at = 0; at < begin.hash_seed.size(); at += 16) {
+        std::ranges::copy(request.draw().bytes,
+                          begin.hash_seed.begin() + static_cast<std::ptrdiff_t>(at));
+    }
     return begin;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct SourceRequest {
     std::uint32_t block_bytes = 64 * 1024;
     bool verify = false;
     bool dry_run = false;
+    // Names and secrets; the simulator draws its own, so that a seed replays.
+    std::function<Uuid()> draw = Uuid::random;
 };
 
 // A run that is decided and, unless it is a dry run, durably begun on the source's side: from here

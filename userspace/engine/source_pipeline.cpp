@@ -26,7 +26,7 @@ constexpr std::size_t kHashesWaitingMax = 256 * 1024;
 struct SourcePipeline::Lane {
     Lane(IoEngine& engine, Handle socket, Channel::Owner& owner) : channel(engine, socket, owner) {}
     Channel channel;
-    bool greeted = false;  // further lanes: hello was answered
+    bool joined = false;  // further lanes: the target has let it in
 };
 
 SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore& store,
@@ -126,13 +126,10 @@ void SourcePipeline::on_joined(Lane& lane, const Message& message) {
     if (const auto* error = std::get_if<ErrorMessage>(&message)) {
         return step(ev::Failed{{error->code, static_cast<int>(error->system_errno), error->text}});
     }
-    if (std::holds_alternative<HelloMessage>(message) && !lane.greeted) {
-        lane.greeted = true;
-        return;
-    }
-    if (!std::holds_alternative<JoinedMessage>(message) || !lane.greeted) {
+    if (!std::holds_alternative<JoinedMessage>(message) || lane.joined) {
         return step(ev::Failed{{Code::kProtocol, 0, "the target refused a further connection"}});
     }
+    lane.joined = true;
     if (++joined_ == config_.further_lanes) step(ev::LanesJoined{});
 }
 
@@ -162,6 +159,10 @@ void SourcePipeline::on_tick() {
         if (sender_) sender_->adapt();
         step(ev::Tick{});
         report_progress();
+        if (config_.cancelled()) {
+            step(ev::Failed{
+                {Code::kCancelled, 0, "the run was interrupted; --resume goes on with it"}});
+        }
         const bool silent = std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
             // Further lanes only ever carry blocks away from us.
             return &lane->channel == &talk() ? lane->channel.silence() > config_.silence_max
@@ -211,8 +212,7 @@ void SourcePipeline::perform(act::Join& action) {
         Channel& channel = lanes_.back()->channel;
         channel.set_limiter(&limiter_);
         channel.start();
-        channel.send_message(HelloMessage{});
-        channel.send_message(JoinMessage{action.token});
+        channel.send_message(HelloMessage{.join_token = action.token});
     }
 }
 

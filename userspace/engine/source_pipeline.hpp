@@ -33,6 +33,8 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         // Makes a further connection to the same target; nothing: one connection is all.
         std::size_t further_lanes = 0;
         std::function<Result<Handle>()> connect;
+        // Asked at every tick: true ends the run, resumable.
+        std::function<bool()> cancelled = [] { return false; };
         std::function<void(const RunProgress&)> on_progress = [](const RunProgress&) {};
     };
 

@@ -6,7 +6,6 @@
 #include "userspace/engine/source_sender.hpp"
 
 #include <algorithm>
-#include <time.h>
 
 #include "io/align.hpp"
 #include "io/check.hpp"
@@ -35,12 +34,6 @@ struct SourceSender::Slot {
 };
 
 namespace {
-
-Duration thread_cpu_time() {
-    timespec now{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-}
 
 void add_piece(std::vector<iovec>& pieces, std::byte* at, std::size_t length) {
     if (!pieces.empty()) {
@@ -244,7 +237,7 @@ void SourceSender::start_encode(Slot& slot) {
 // Worker thread: touches nothing but the slot and what does not change during a run.
 void SourceSender::encode(Slot& slot) {
     thread_local Codec codec;
-    const Duration began = thread_cpu_time();
+    const Duration began = compression_.worker_cpu_time();
     slot.codec_in = slot.codec_out = 0;
     slot.frame.payload.clear();
     std::byte* into = slot.packed->data();
@@ -265,7 +258,7 @@ void SourceSender::encode(Slot& slot) {
         add_piece(slot.frame.payload, into, *packed);
         into += *packed;
     }
-    slot.codec_cpu = thread_cpu_time() - began;
+    slot.codec_cpu = compression_.worker_cpu_time() - began;
 }
 
 void SourceSender::on_encoded(Slot& slot) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "transport/channel.hpp"
 #include "transport/codec.hpp"
 #include "transport/level_control.hpp"
+#include "userspace/engine/process_use.hpp"
 #include "userspace/engine/run_digest.hpp"
 #include "userspace/engine/transfer_plan.hpp"
 
@@ -21,6 +23,8 @@ struct CompressionChoice {
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto
     unsigned workers = 1;
+    // CPU of the calling worker, by which auto judges a level.
+    std::function<Duration()> worker_cpu_time = thread_cpu_time;
 };
 
 // From the plan to the connections: read, check, compress where wanted, frame, send. What is sent

@@ -143,12 +143,20 @@ bool is_stored_on(const SystemUse& system, const Volume& volume, const Footing& 
     return false;
 }
 
+Status refuse_unknown(const Volume& volume, const Footing& footing) {
+    if (footing.complete) return {};
+    return fail(Code::kRefused, "what " + volume.name() +
+                                    " stands on cannot be told (a loop device below it does not "
+                                    "name its file); run as root, or name that file instead");
+}
+
 }  // namespace
 
 Status refuse_if_in_use(const Volume& target) {
     const SystemUse system = TRY(SystemUse::now());
     if (target.kind() == VolumeKind::kImageFile) return refuse_used_file(system, target);
     const Footing footing = TRY(footing_of(target));
+    TRY_STATUS(refuse_unknown(target, footing));
     TRY_STATUS(refuse_used_footing(system, target, footing));
     return refuse_used_partitions(system, target, target.status().st_rdev);
 }
@@ -156,6 +164,8 @@ Status refuse_if_in_use(const Volume& target) {
 Status refuse_if_same(const Volume& source, const Volume& target) {
     const Footing from = TRY(footing_of(source));
     const Footing to = TRY(footing_of(target));
+    TRY_STATUS(refuse_unknown(source, from));
+    TRY_STATUS(refuse_unknown(target, to));
     const std::string shared = overlap(from, to);
     if (!shared.empty())
         return fail(Code::kRefused, "the target " + target.name() + " holds bytes of the source " +
