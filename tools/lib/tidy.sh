@@ -48,7 +48,7 @@ compiled_only() {
 tidy_common_key() {
     (
         cd "$TOWLINE_ROOT" || exit
-        list_files '*.hpp' '*.clang-tidy' | xargs -d '\n' cat
+        list_files '*.hpp' '*.inc' '*.clang-tidy' | xargs -d '\n' cat
         printf '%s\n' "${TIDY_ARGUMENTS[@]}"
         clang-tidy-16 --version
     ) | sha256sum | cut -d ' ' -f 1
