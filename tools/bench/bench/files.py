@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to the image files around the measured runs: copying, emptying the cache, comparing."""
+"""What is done to the images around the measured runs: copying, emptying the cache, comparing."""
 
 import errno
 import os

@@ -6,7 +6,7 @@ from .process import Launched, free_port
 
 
 def floor_hop(lab, listing, source, target):
-    """Brings what `listing` names (a file, or --full) over; the costs of the sender and the server."""
+    """Brings what `listing` names (a file, or --full) over; the costs of sender and server."""
     floor, port = lab.program("floor"), free_port()
     server = Launched(lab, [floor, "serve", port, target])
     sender = None

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rounds: each tool once a round, in an order that rotates, so that a slow minute of the machine
-falls on all of them; and the medians over the rounds.
+"""The rounds: each tool once a round, in an order that rotates, so that a slow minute of the
+machine falls on all of them; and the medians over the rounds.
 
-The wall of every tool includes the flush of its target, and its CPU that of flushing: whoever leaves
-data in the page cache has not finished. Both ends' images are out of the cache before every run.
+The wall of every tool includes the flush of its target, and its CPU that of flushing: whoever
+leaves data in the page cache has not finished. Both ends' images are out of the cache before every
+run.
 """
 
 import statistics
