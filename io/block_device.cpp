@@ -5,6 +5,7 @@
 #include "io/block_device.hpp"
 
 #include <charconv>
+#include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
 #include <linux/loop.h>
@@ -45,6 +46,10 @@ Fd open_node(dev_t number) {
     struct stat status {};
     if (fd && (::fstat(fd.get(), &status) != 0 || status.st_rdev != number)) fd.reset();
     return fd;
+}
+
+std::uint64_t number_in(const fs::path& attribute) {
+    return std::strtoull(read_attribute(attribute).c_str(), nullptr, 10);
 }
 
 void fill_by_path(LoopBacking& backing) {
@@ -137,6 +142,8 @@ std::optional<LoopBacking> loop_backing(dev_t number) {
     const Fd node = open_node(number);
     if (!node || ::ioctl(node.get(), LOOP_GET_STATUS64, &info) != 0) {
         fill_by_path(backing);
+        backing.offset_bytes = number_in(folder / "offset");
+        backing.length_bytes_max = number_in(folder / "sizelimit");
         return backing;
     }
     backing.known = true;

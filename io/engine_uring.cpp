@@ -25,13 +25,13 @@ namespace {
 
 constexpr unsigned kSubmissionEntries = 256;
 // More may be in flight: the kernel keeps what does not fit (NODROP) until it is fetched.
-constexpr unsigned kCompletionEntries = 4096;
-constexpr unsigned kRegisteredFiles = 256;
+constexpr unsigned kCompletionEntries = 1024;
+constexpr int kRegisteredFiles = 256;
 constexpr std::uint64_t kWakeTag = 1;
 
 class UringEngine final : public KernelEngine {
   public:
-    UringEngine(const io_uring& ring, Fd wake);
+    UringEngine(const io_uring& ring, int registered_file_count, Fd wake);
     ~UringEngine() override { io_uring_queue_exit(&ring_); }
 
     std::string_view name() const override { return "io_uring"; }
@@ -70,20 +70,18 @@ class UringEngine final : public KernelEngine {
     }
 
     io_uring ring_;
-    int registered_file_count_ = 0;
+    const int registered_file_count_;
     ByteSpan arena_;  // empty unless registered, as buffer 0
     bool enabled_ = false;
     bool wake_armed_ = false;
     std::uint64_t wake_count_ = 0;  // the kernel writes it
 };
 
-UringEngine::UringEngine(const io_uring& ring, Fd wake)
+UringEngine::UringEngine(const io_uring& ring, int registered_file_count, Fd wake)
     : KernelEngine(std::move(wake)),
       ring_(ring),
-      enabled_((ring.flags & IORING_SETUP_R_DISABLED) == 0) {
-    if (io_uring_register_files_sparse(&ring_, kRegisteredFiles) == 0)
-        registered_file_count_ = kRegisteredFiles;
-}
+      registered_file_count_(registered_file_count),
+      enabled_((ring.flags & IORING_SETUP_R_DISABLED) == 0) {}
 
 Status UringEngine::attach_slot(int index) {
     if (!registered_file(index)) return {};
@@ -269,11 +267,24 @@ int open_ring(io_uring& ring) {
     return result;
 }
 
+// How many files are registered, or why the ring is of no use to us (a negative errno).
+int usable(io_uring& ring) {
+    // Without these (Linux before 5.11) completions can be lost, and a wait costs an entry.
+    constexpr unsigned kNeeded = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
+    if ((ring.features & kNeeded) != kNeeded) return -EINVAL;
+    const int result = io_uring_register_files_sparse(&ring, kRegisteredFiles);
+    if (result == 0) return kRegisteredFiles;
+    // A seccomp filter that knows only the other two calls: the ring could not be enabled either.
+    if (result == -EPERM || result == -ENOSYS) return result;
+    return 0;
+}
+
 Error refusal(int error) {
     const char* cause = "the kernel refused it";
     if (error == EPERM || error == EACCES)
         cause = "it is switched off (kernel.io_uring_disabled) or forbidden (seccomp)";
     if (error == ENOSYS) cause = "the kernel has none, or it is forbidden (seccomp)";
+    if (error == EINVAL) cause = "the kernel's is too old";
     if (error == ENOMEM) cause = "it got no memory (memlock limit?)";
     return {Code::kUnsupported, error, std::string("io_uring cannot be used: ") + cause};
 }
@@ -285,13 +296,10 @@ Result<std::unique_ptr<IoEngine>> make_uring_engine() {
     if (!wake) return fail_errno("making an eventfd");
     io_uring ring{};
     if (const int result = open_ring(ring); result < 0) return std::unexpected(refusal(-result));
-    // Without these (Linux before 5.11) completions can be lost and waits cost a system call more.
-    constexpr unsigned kNeeded = IORING_FEAT_NODROP | IORING_FEAT_EXT_ARG;
-    if ((ring.features & kNeeded) != kNeeded) {
-        io_uring_queue_exit(&ring);
-        return std::unexpected(refusal(EINVAL));
-    }
-    return std::make_unique<UringEngine>(ring, std::move(wake));
+    const int file_count = usable(ring);
+    if (file_count >= 0) return std::make_unique<UringEngine>(ring, file_count, std::move(wake));
+    io_uring_queue_exit(&ring);
+    return std::unexpected(refusal(-file_count));
 }
 
 }  // namespace towline

@@ -82,11 +82,13 @@ Duration Channel::busy_time() const {
     return busy_total_ + (busy_ ? engine_.now() - busy_since_ : Duration{});
 }
 
+Duration Channel::send_silence() const {
+    return sending_.busy() ? engine_.now() - taken_at_ : Duration{};
+}
+
 Duration Channel::silence() const {
-    const Instant now = engine_.now();
-    const Duration unheard = receiving_.busy() ? now - heard_at_ : Duration{};
-    const Duration untaken = sending_.busy() ? now - taken_at_ : Duration{};
-    return std::max(unheard, untaken);
+    const Duration unheard = receiving_.busy() ? engine_.now() - heard_at_ : Duration{};
+    return std::max(unheard, send_silence());
 }
 
 void Channel::send_more() {

@@ -75,6 +75,7 @@ class Channel {
     std::size_t queued_bytes() const { return queued_bytes_; }
     // How long the peer has not sent although we listen, or not taken although we send.
     Duration silence() const;
+    Duration send_silence() const;
     bool drained() const { return queue_.empty() && batch_.empty(); }
     // How long, so far, something was waiting to get onto the link.
     Duration busy_time() const;

@@ -111,6 +111,7 @@ void walk(auto& to, Of<HelloMessage> auto& m) {
     to.field(m.version_min);
     to.field(m.version_max);
     to.field(m.capabilities);
+    to.field(m.join_token);
 }
 
 void walk(auto& to, Of<OpenMessage> auto& m) {
@@ -203,9 +204,6 @@ void walk(auto& to, Of<ErrorMessage> auto& m) {
 }
 
 void walk(auto&, Of<PingMessage> auto&) {}
-void walk(auto& to, Of<JoinMessage> auto& m) {
-    to.field(m.token);
-}
 void walk(auto&, Of<JoinedMessage> auto&) {}
 
 template <std::size_t Index = 0>

@@ -52,6 +52,8 @@ struct HelloMessage {
     std::uint16_t version_min = wire::kVersionMin;
     std::uint16_t version_max = wire::kVersionMax;
     std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd;
+    // Not nil: this connection joins the session that was given the token, and carries blocks.
+    Uuid join_token;
     bool operator==(const HelloMessage&) const = default;
 };
 
@@ -178,12 +180,7 @@ struct PingMessage {
     bool operator==(const PingMessage&) const = default;
 };
 
-struct JoinMessage {
-    static constexpr auto kType = wire::FrameType::kJoin;
-    Uuid token;
-    bool operator==(const JoinMessage&) const = default;
-};
-
+// Answers the hello of a connection that joins.
 struct JoinedMessage {
     static constexpr auto kType = wire::FrameType::kJoined;
     bool operator==(const JoinedMessage&) const = default;
@@ -191,7 +188,7 @@ struct JoinedMessage {
 
 using Message = std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
                              RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage,
-                             SealedMessage, ErrorMessage, PingMessage, JoinMessage, JoinedMessage>;
+                             SealedMessage, ErrorMessage, PingMessage, JoinedMessage>;
 
 // The run as every frame of it carries it.
 std::uint64_t run_number_of(const Uuid& run);

@@ -13,6 +13,7 @@ constexpr std::uint16_t kVersionMin = 1;
 constexpr std::uint16_t kVersionMax = 1;
 
 constexpr std::size_t kHeaderBytes = 40;
+constexpr std::size_t kHelloHeadBytes = 28;
 constexpr std::size_t kHeadBytesMax = 128 * 1024;
 constexpr std::size_t kPayloadBytesMax = 1024 * 1024;
 constexpr std::size_t kNameBytesMax = 1024;
@@ -42,10 +43,9 @@ enum class FrameType : std::uint16_t {
     kSealed = 12,
     kError = 13,
     kPing = 14,
-    kJoin = 15,
-    kJoined = 16,
+    kJoined = 15,
 };
-constexpr std::uint16_t kFrameTypeMax = 16;
+constexpr std::uint16_t kFrameTypeMax = 15;
 
 // Frame flags.
 // The sender hands the next frame's header to the same system call: a receiver may wait for it

@@ -173,10 +173,13 @@ TEST(Codec, TheScaleIsMonotone) {
         std::size_t before = block.size();
         for (int level = 1; level <= kLevelMax; ++level) {
             const std::size_t size = compressed(codec, kind, level, block).size();
-            // A single block may go a little against the trend.
-            EXPECT_LE(size, before + before / 50) << codec_name(kind) << " level " << level;
+            // The order is that of filesystem data (docs/codec.md); one block of one kind may go a
+            // little against it.
+            EXPECT_LE(size, before + before / 25) << codec_name(kind) << " level " << level;
             before = size;
         }
+        const std::size_t fastest = compressed(codec, kind, 1, block).size();
+        EXPECT_LT(before, fastest - fastest / 20) << codec_name(kind);
     }
 }
 

@@ -17,8 +17,17 @@
 #include <gtest/gtest.h>
 
 #include "io/fd.hpp"
+#include "io/result.hpp"
 
 namespace towline::testing {
+
+// The error of what has to fail; a failed test where it did not.
+template <typename T>
+Error error_of(const Result<T>& result) {
+    if (!result) return result.error();
+    ADD_FAILURE() << "succeeded, and must not";
+    return Error{Code::kCancelled, 0, ""};
+}
 
 // The output of a command without the last line's end; nothing when it failed.
 inline std::string output_of(const std::string& command) {

@@ -46,7 +46,7 @@ void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     open_ = open;
     phase_ = Phase::kLook;
-    actions.push_back(act::Look{open.name});
+    actions.push_back(act::Look{.name = open.name, .source = open.source});
 }
 
 void TargetCore::on(const ev::Looked& event, Actions& actions) {

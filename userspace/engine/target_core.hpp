@@ -55,6 +55,7 @@ struct Send {
 };
 struct Look {
     std::string name;
+    Uuid source;
 };
 struct Prepare {
     std::uint64_t volume_bytes = 0;

@@ -22,6 +22,7 @@ constexpr Duration kTickInterval = 250ms;
 constexpr Duration kLastWordTime = 3s;
 constexpr std::size_t kQueuedBytesMax = 1 << 20;
 constexpr std::size_t kZerosWaitingMax = 1024;
+constexpr std::size_t kLanesMax = 16;
 
 }  // namespace
 
@@ -31,6 +32,7 @@ struct TargetPipeline::Lane {
     Channel channel;
     Buffer* buffer = nullptr;
     bool waiting = false;  // for a buffer
+    bool joined = false;   // a further connection that showed the token
 };
 
 // A pass of hashing over the volume: for the source to compare, or to attest what was written.
@@ -71,11 +73,8 @@ void TargetPipeline::start(Handle first) {
 }
 
 void TargetPipeline::join(Handle further) {
-    if (stopped_) return engine_.shut_down(further);
+    if (stopped_ || lanes_.size() >= kLanesMax) return engine_.shut_down(further);
     add_lane(further);
-    lanes_.back()->channel.send_message(JoinedMessage{});
-    // Blocks are all that comes over it, and they belong to the run.
-    lanes_.back()->channel.set_run(core_.run_number());
 }
 
 void TargetPipeline::add_lane(Handle socket) {
@@ -133,10 +132,7 @@ void TargetPipeline::step(const TargetEvent& event) {
 
 void TargetPipeline::on_message(Channel& channel, Message message) {
     if (stopped_) return;
-    if (&channel != &talk()) {
-        return step(ev::Failed{
-            {Code::kProtocol, 0, "the source sent a message over a connection for blocks"}});
-    }
+    if (&channel != &talk()) return on_joining(lane_of(channel), message);
     if (const auto* zero = std::get_if<ZeroMessage>(&message)) {
         const Extent extent{zero->offset_bytes, zero->length_bytes};
         const Status admitted = core_.admit(extent);
@@ -152,6 +148,17 @@ void TargetPipeline::on_message(Channel& channel, Message message) {
             Error{why.code, static_cast<int>(why.system_errno), "the source gave up: " + why.text});
     }
     step(ev::Received{std::move(message)});
+}
+
+// A further connection says hello with the session's token, then carries nothing but blocks.
+void TargetPipeline::on_joining(Lane& lane, const Message& message) {
+    const auto* hello = std::get_if<HelloMessage>(&message);
+    if (hello == nullptr || lane.joined || hello->join_token != config_.join_token) {
+        return step(ev::Failed{
+            {Code::kProtocol, 0, "the source sent a message over a connection for blocks"}});
+    }
+    lane.joined = true;
+    lane.channel.send_message(JoinedMessage{});
 }
 
 MutableByteSpan TargetPipeline::payload_room(Channel& channel, const FrameHeader& header) {
@@ -262,9 +269,9 @@ void TargetPipeline::perform(act::Send& action) {
 }
 
 void TargetPipeline::perform(act::Look& action) {
-    auto facts = store_.look(action.name);
+    auto facts = store_.look(action.name, action.source);
     if (!facts) return step(ev::Failed{facts.error()});
-    step(ev::Looked{.facts = std::move(*facts), .join_token = join_token_});
+    step(ev::Looked{.facts = std::move(*facts), .join_token = config_.join_token});
 }
 
 void TargetPipeline::perform(act::Prepare& action) {
@@ -284,8 +291,9 @@ void TargetPipeline::perform(act::Begin& action) {
         .buffer_bytes = std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
         .buffer_count = config_.buffer_count * config_.buffer_bytes /
                         std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes)};
+    TargetWriter::Owner& owner = *this;
     writer_ = std::make_unique<TargetWriter>(engine_, workers_, volume_, geometry, *check_,
-                                             *hasher_, *this);
+                                             *hasher_, owner);
     engine_.register_buffers(writer_->pool());
 }
 

@@ -22,6 +22,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
         std::size_t buffer_count = 64;
         std::size_t buffer_bytes = 512 * 1024;
         Duration silence_max = 30s;  // of a peer that should speak or listen
+        Uuid join_token = Uuid::random();
         // CPU that this session used so far, for the source's report.
         std::function<Duration()> cpu_time = [] { return Duration{}; };
         std::function<std::uint64_t()> rss_max_bytes = [] { return 0; };
@@ -42,7 +43,6 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     bool sealed() const { return core_.sealed(); }
     // Why it failed; nothing while it runs or when it was sealed.
     const std::optional<Error>& error() const { return error_; }
-    const Uuid& join_token() const { return join_token_; }
     std::uint64_t stored_bytes() const { return core_.stored_bytes(); }
 
   private:
@@ -77,6 +77,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
 
     void add_lane(Handle socket);
     Lane& lane_of(Channel& channel);
+    void on_joining(Lane& lane, const Message& message);
     Channel& talk();
     void send_acknowledged(const std::vector<Extent>& extents);
     void start_compare(ChangeMap wanted);
@@ -92,7 +93,6 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     TargetStore& store_;
     Config config_;
     TargetCore core_;
-    Uuid join_token_ = Uuid::random();
     std::optional<Error> error_;
     bool stopped_ = false;
     bool saying_why_ = false;  // an error message is on its way; then the connection closes

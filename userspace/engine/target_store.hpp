@@ -37,9 +37,10 @@ class TargetStore {
   public:
     virtual ~TargetStore() = default;
 
-    // Takes the name for this session; another session's claim ends or refuses, see
-    // SessionRegistry.
-    virtual Result<TargetFacts> look(const std::string& name) = 0;
+    // Takes the name for this session of the source. An earlier session of the same source is ended
+    // first (its host or link died, else it would still hold its own lock); another source's is
+    // kBusy.
+    virtual Result<TargetFacts> look(const std::string& name, const Uuid& source) = 0;
     // Creates what is missing, opens for writing, refuses what must not be written to, resizes an
     // image file.
     // A dry run opens what is there for reading and changes nothing.
