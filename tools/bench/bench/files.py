@@ -3,10 +3,7 @@
 
 import errno
 import os
-import subprocess
 import time
-
-from .errors import BenchError
 
 COPY_BYTES = 4 << 20
 
@@ -78,10 +75,3 @@ def data_extents(path):
 
 def allocated_bytes(path):
     return os.stat(path).st_blocks * 512
-
-
-def require_equal(source, target, who):
-    found = subprocess.run(["cmp", str(source), str(target)], capture_output=True, text=True)
-    if found.returncode != 0:
-        raise BenchError(f"{who} left a target that differs from the source: "
-                         f"{(found.stdout + found.stderr).strip()}")

@@ -12,6 +12,7 @@ import statistics
 from . import files
 from .changes import INCREMENTS, ChangeSet
 from .errors import say
+from .hop import require_equal
 from .tool import FULL, SCAN, Sample
 
 ROUNDS = 5
@@ -68,7 +69,7 @@ def _one_run(lab, work, tool, list_path, compare):
     flush_wall, flush_cpu = files.flush(target)
     tool.after_run(work)
     if compare and tool.leaves_equal(work):
-        files.require_equal(lab.source, target, f"{tool.name} ({work})")
+        require_equal(lab, target, f"{tool.name} ({work})")
     if work == FULL:
         files.remove(target)
     return Sample(sample.wall_s + flush_wall, sample.cpu_s + flush_cpu, sample.bytes_sent,
