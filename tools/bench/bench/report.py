@@ -46,7 +46,7 @@ def table(rows):
 
 
 NOTE = ("Medians. Image caches empty before each run; the flush of the target is in the wall.\n"
-        "Peak is the sum of both sides. cp and qemu-img copy from file to file, without a network.")
+        "Peak is the sum of both sides. No tool compresses unless --towline-args says so. cp and qemu-img copy from file to file, without a network.")
 
 
 def _command():
