@@ -18,7 +18,8 @@ constexpr const char* kUsage =
     "usage: floor [--merge BYTES] [--depth N] serve PORT TARGET\n"
     "       floor [--merge BYTES] [--depth N] send LIST SOURCE PORT\n"
     "       floor [--merge BYTES] [--depth N] send --full SOURCE PORT\n"
-    "       floor [--depth N] read FILE\n";
+    "       floor [--depth N] read FILE\n"
+    "       floor [--depth N] equal FILE FILE\n";
 
 [[noreturn]] void usage() {
     std::fputs(kUsage, stderr);
@@ -62,6 +63,8 @@ int main(int argc, char** argv) {
         const std::string list = words[1] == "--full" ? "" : words[1];
         return floor_bench::run_sender(list, words[2], port_of(words[3]), options);
     }
+    if (words.size() == 3 && words[0] == "equal")
+        return floor_bench::run_equal(words[1], words[2], options);
     if (words.size() == 2 && words[0] == "read") return floor_bench::run_reader(words[1], options);
     usage();
 }

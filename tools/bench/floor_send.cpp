@@ -44,7 +44,7 @@ class Sender {
           slot_run_(options.depth * 2),
           depth_(options.depth),
           ring_(slot_count(runs_.size(), options), longest(runs_), file) {
-        ring_.use_socket(socket);
+        ring_.use_second(socket);
     }
 
     void run() {

@@ -42,7 +42,7 @@ class Receiver {
           ring_(slot_count(options), options.merge_bytes, file) {}
 
     void run(int socket) {
-        ring_.use_socket(socket);
+        ring_.use_second(socket);
         receive_header();
         while (state_ != State::kEnded || writing_ > 0) {
             if (state_ == State::kWaitForSlots && ring_.has_free(header_.count)) receive_data();

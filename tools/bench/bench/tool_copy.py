@@ -10,7 +10,7 @@ from .tool import FULL, Sample, Tool
 
 
 class Nbdcopy(Tool):
-    """Into nbdkit's file plugin over four connections; the target is new and so known to be zero."""
+    """Into nbdkit's file plugin over four connections; the target is new, so known to be zero."""
     name = "nbdcopy"
     needs = {"nbdcopy": "libnbd-bin", "nbdkit": "nbdkit"}
     works = (FULL,)
@@ -59,7 +59,7 @@ class QemuImg(LocalCopy):
     name = "qemu-img"
     needs = {"qemu-img": "qemu-utils"}
     command = ("qemu-img", "convert", "-n", "-W", "-m", "16", "-t", "none", "-T", "none",
-               "--target-is-zero", "-f", "raw", "-O", "raw")
+               "-f", "raw", "-O", "raw")
 
 
 class Cp(LocalCopy):
