@@ -171,6 +171,21 @@ TEST(LevelControl, DoesNotCompressForASlowTarget) {
     EXPECT_GE(outcome.windows[0], 850) << outcome.text();
 }
 
+// Both ends on two cores: what holds the sends back is the receiver, and the workers would take its
+// cores.
+TEST(LevelControl, StaysRawOnALoopbackThatHoldsSendsBack) {
+    for (const double received : {0.6e9, 0.8e9, 1.0e9, 1.5e9}) {
+        SCOPED_TRACE("B/s received " + std::to_string(received));
+        const LevelSimulation simulation({.target_here = true, .target_disk = received}, kUnlimited,
+                                         Data::kOrdinary);
+        const Outcome outcome = simulation.automatic(4e9);
+        EXPECT_LE(outcome.seconds, simulation.fixed(0, 4e9).seconds * 1.1) << outcome.text();
+        EXPECT_LE(outcome.changes, 8) << outcome.text();
+        // An incremental run is over before a mistake could be made good.
+        EXPECT_EQ(simulation.automatic(received * 0.8).changes, 0);
+    }
+}
+
 TEST(LevelControl, LeavesASlowSourceAlone) {
     const LevelSimulation simulation({.source = 50e6}, megabits(1000), Data::kOrdinary);
     const Outcome outcome = simulation.automatic(2e9);
