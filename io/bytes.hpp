@@ -38,8 +38,9 @@ class ByteWriter {
   public:
     template <std::unsigned_integral T>
     ByteWriter& put(T value) {
-        const auto* raw = reinterpret_cast<const std::byte*>(&value);
-        bytes_.insert(bytes_.end(), raw, raw + sizeof value);
+        const std::size_t at = bytes_.size();
+        bytes_.resize(at + sizeof value);
+        store_le(bytes_.data() + at, value);
         return *this;
     }
     ByteWriter& put_bytes(ByteSpan bytes) {

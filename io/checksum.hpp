@@ -17,6 +17,9 @@ bool is_zero(ByteSpan bytes);
 
 std::uint32_t crc32c(ByteSpan bytes, std::uint32_t start = 0);
 
+class BlockHasher;
+struct CheckedBlock;
+
 // Seeds the check of a block with its volume and place, so that a block that is right in itself but
 // belongs elsewhere fails its check.
 class BlockCheck {
@@ -25,6 +28,8 @@ class BlockCheck {
     std::uint32_t of(ByteSpan block, std::uint64_t offset_bytes) const;
 
   private:
+    friend CheckedBlock check_block(const BlockCheck&, const BlockHasher&, ByteSpan, std::uint64_t);
+    std::uint32_t start_at(std::uint64_t offset_bytes) const;
     std::uint64_t volume_seed_;
 };
 
@@ -46,6 +51,7 @@ class BlockHasher {
     Hash128 of(ByteSpan block) const;
 
   private:
+    friend CheckedBlock check_block(const BlockCheck&, const BlockHasher&, ByteSpan, std::uint64_t);
     alignas(64) std::array<std::byte, kSecretBytes> secret_;
 };
 
@@ -55,7 +61,8 @@ struct CheckedBlock {
     bool zero = false;
 };
 
-// Zero test, CRC and hash of one block, while it is in the cache.
+// Zero test, CRC and hash of one block in one pass through memory. A zero block has no CRC: it is
+// never sent.
 CheckedBlock check_block(const BlockCheck& check, const BlockHasher& hasher, ByteSpan block,
                          std::uint64_t offset_bytes);
 

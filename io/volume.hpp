@@ -3,14 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <span>
 #include <string>
 #include <sys/stat.h>
 #include <vector>
 
 #include "io/fd.hpp"
 #include "io/result.hpp"
-#include "io/uuid.hpp"
 
 namespace towline {
 
@@ -26,8 +25,9 @@ struct DataRange {
 // source and target state; serialised as text there.
 struct VolumeIdentity {
     std::string kind;        // "device" or "file"
-    std::string locator;     // stable name: file: "DEVMAJ:MIN/INODE/BIRTHTIME-NS"; device: by
-                             // serial/wwid, partition uuid, or backing file
+    std::string locator;     // stable name: file: "DEVMAJ:MIN/INODE/BIRTHTIME-NS" ("fsid-HEX" in
+                             // place of an anonymous device number); device: by serial/wwid,
+                             // partition uuid, or backing file
     std::string filesystem;  // filesystem uuid on it by blkid, or empty
     std::string
         generation;  // diskseq for a device whose number is reused (loop, nbd, ram), or empty
@@ -46,7 +46,9 @@ class Volume {
     // buffered, and direct() says so; a block device is always direct (rule 10).
     static Result<Volume> open(const std::filesystem::path& path, Access access);
     // The same from a descriptor opened elsewhere (openat2 beneath a root); `shown` is its name to
-    // people.
+    // people. An O_PATH descriptor is best: it is opened here with all that `access` asks for. One
+    // that is open already gets O_DIRECT only, and a block device so given was not asked to be
+    // ours alone (O_EXCL).
     static Result<Volume> adopt(Fd fd, std::string shown, Access access);
 
     const std::string& name() const { return name_; }
@@ -75,15 +77,24 @@ class Volume {
 
     // Bytes of the volume outside the data path (tails, superblock guards): plain pread/pwrite
     // through an aligned bounce buffer, so that any offset and length work; a write that is not
-    // aligned reads its sector first.
+    // aligned reads its sector first, so nobody else may be writing there meanwhile. The part of an
+    // image file behind its last whole aligned block goes through the page cache when written
+    // (O_DIRECT would make the file longer); `flush` covers it.
     Status read_at(std::uint64_t offset_bytes, std::vector<std::byte>& into) const;
     Status write_at(std::uint64_t offset_bytes, const std::vector<std::byte>& from);
     Status flush();
 
   private:
     Volume() = default;
+    Status learn_shape();
+    Status within(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
+    Status refuse_write() const;
+    Status write_direct(std::uint64_t offset_bytes, std::span<const std::byte> from);
+    Status write_buffered(std::uint64_t offset_bytes, std::span<const std::byte> from);
+
     Fd fd_;
     std::string name_;
+    Access access_ = Access::kRead;
     VolumeKind kind_ = VolumeKind::kImageFile;
     std::uint64_t size_bytes_ = 0;
     std::uint32_t alignment_bytes_ = 512;

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results as an SVG: for each work a group of bars for the wall and one for the CPU.
+
+Every group has a scale of its own, since a full copy takes a hundred times a small increment; what is
+compared is the tools within a group, and the figures stand beside the bars.
+"""
+
+from html import escape
+
+from .report import BASE, ratio
+
+COLOURS = {"towline": "#1f6f8b", "qemu-bitmap": "#d9822b", "nbdcopy": "#8a63b0",
+           "qemu-img": "#5b8c5a", "cp": "#9a9a9a", "rsync": "#c04f4f", "floor": "#c9c9c9"}
+PANELS = (("wall_s", "wall"), ("cpu_s", "CPU, both sides"))
+LABEL_WIDTH, BAR_WIDTH, VALUE_WIDTH = 96, 230, 112
+PANEL_WIDTH = LABEL_WIDTH + BAR_WIDTH + VALUE_WIDTH
+BAR_HEIGHT, BAR_STEP, GROUP_GAP, TOP, LEFT = 13, 18, 34, 56, 16
+
+
+def _text(x, y, words, size=11, anchor="start", weight="normal"):
+    return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
+            f'font-weight="{weight}">{escape(words)}</text>')
+
+
+def _seconds(value):
+    return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"
+
+
+def _bar(row, rows, field, longest, x, y):
+    width = max(1.0, BAR_WIDTH * row[field] / longest) if longest else 1.0
+    times = ratio(row, rows, field)
+    value = _seconds(row[field]) + (f"  {times:.2f}x" if times is not None else "")
+    weight = "bold" if row["tool"] == BASE else "normal"
+    base_line = y + BAR_HEIGHT - 3
+    return [_text(x + LABEL_WIDTH - 6, base_line, row["tool"], anchor="end", weight=weight),
+            f'<rect x="{x + LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{BAR_HEIGHT}" '
+            f'fill="{COLOURS.get(row["tool"], "#777777")}"/>',
+            _text(x + LABEL_WIDTH + width + 5, base_line, value, weight=weight)]
+
+
+def _group(work, rows, y):
+    """One work: its name, and the bars of both panels."""
+    own = [row for row in rows if row["work"] == work]
+    parts = [_text(LEFT, y - 8, work, size=13, weight="bold")]
+    for number, (field, _) in enumerate(PANELS):
+        longest = max(row[field] for row in own)
+        x = LEFT + number * PANEL_WIDTH
+        for place, row in enumerate(own):
+            parts += _bar(row, rows, field, longest, x, y + place * BAR_STEP)
+    return parts, y + len(own) * BAR_STEP + GROUP_GAP
+
+
+def svg(rows, caption):
+    works = list(dict.fromkeys(row["work"] for row in rows))
+    parts = []
+    for number, (_, title) in enumerate(PANELS):
+        x = LEFT + number * PANEL_WIDTH + LABEL_WIDTH
+        parts.append(_text(x, 22, title, size=13, weight="bold"))
+    y = TOP
+    for work in works:
+        group, y = _group(work, rows, y)
+        parts += group
+    width, height = LEFT * 2 + PANEL_WIDTH * len(PANELS), y + 6
+    parts.append(_text(LEFT, height - 10, caption, size=10))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="sans-serif">\n'
+            '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n")

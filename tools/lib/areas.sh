@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # AREAS is for who sources this
+# The areas of tools/test, in the order in which they run: what is quick to fail comes first. Each
+# takes a pattern that chooses among its tests (empty: all). Sourced, never run.
+
+readonly AREAS=(house tidy unit sim integration faults fuzz asan)
+
+# Shortened campaigns: what CI has time for. tools/campaign runs the whole.
+readonly SIM_SEEDS=1000
+readonly SIM_SEEDS_ASAN=100
+readonly FUZZ_SECONDS=20
+
+area_summary() {
+    case $1 in
+        house) echo "formatting, include direction, licences, sizes, scripts" ;;
+        tidy) echo "clang-tidy over every source" ;;
+        unit) echo "one class or format at a time" ;;
+        sim) echo "pipelines over the simulated engine, $SIM_SEEDS seeds" ;;
+        integration) echo "the programs as a user runs them, a behaviour a file" ;;
+        faults) echo "kills and failures, a seeded sample" ;;
+        fuzz) echo "each libFuzzer target for $FUZZ_SECONDS seconds after its corpus" ;;
+        asan) echo "unit and sim with AddressSanitizer and UBSan, $SIM_SEEDS_ASAN seeds" ;;
+    esac
+}
+
+area_house() { run_script_folder house tests/house "$1" 120; }
+
+area_tidy() {
+    # The compile commands are all that it needs of a build.
+    build_for tidy release help || return 0
+    run_tidy "$1"
+}
+
+area_unit() {
+    build_for unit release || return 0
+    run_gtest unit "$TOWLINE_BIN/unit_tests" "${1:+*$1*}" 900
+}
+
+area_sim() {
+    build_for sim release || return 0
+    TOWLINE_COUNT=${TOWLINE_COUNT:-$SIM_SEEDS} \
+        run_gtest sim "$TOWLINE_BIN/sim_tests" "${1:+*$1*}" 900
+}
+
+area_integration() {
+    build_for integration release || return 0
+    run_script_folder integration tests/integration "$1" 300
+}
+
+area_faults() {
+    build_for faults release || return 0
+    run_script_folder faults tests/faults "$1" 600
+}
+
+area_asan() {
+    build_for asan asan unit_tests sim_tests || return 0
+    local bin=$TOWLINE_ROOT/build/asan/bin
+    run_gtest asan "$bin/unit_tests" "${1:+*$1*}" 1200
+    TOWLINE_COUNT=${TOWLINE_COUNT:-$SIM_SEEDS_ASAN} \
+        run_gtest asan "$bin/sim_tests" "${1:+*$1*}" 1200
+}
+
+area_fuzz() {
+    build_for fuzz fuzz || return 0
+    local program found=0
+    for program in "$TOWLINE_ROOT"/build/fuzz/bin/*_fuzz; do
+        [[ -x $program && ${program##*/} == *$1* ]] || continue
+        found=1
+        run_fuzz_target fuzz "$program" "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}"
+    done
+    [[ $found -eq 1 ]] || record fuzz fail "tests/fuzz" "no target there matches '*$1*'"
+}

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2034  # CAMPAIGNS is for who sources this
+# The long campaigns: the same tests as CI runs a sample of, with as many rounds as one asks for.
+# A test takes the seed of its rounds and their number from TOWLINE_SEED and TOWLINE_COUNT.
+# Sourced, never run.
+
+readonly CAMPAIGNS=(kill faults sim fuzz)
+readonly CAMPAIGN_SECONDS_MAX=86400
+
+campaign_summary() {
+    case $1 in
+        kill) echo "kill -9 of either side at random moments, resume, compare" ;;
+        faults) echo "every other test of tests/faults" ;;
+        sim) echo "the simulator, that many seeds" ;;
+        fuzz) echo "each libFuzzer target for that many seconds" ;;
+    esac
+}
+
+campaign_count() {
+    case $1 in
+        kill | faults) echo 200 ;;
+        sim) echo 20000 ;;
+        fuzz) echo 600 ;;
+    esac
+}
+
+# run_campaign NAME: TOWLINE_SEED and TOWLINE_COUNT are set.
+run_campaign() {
+    case $1 in
+        kill | faults)
+            build_for "$1" release || return 0
+            run_fault_tests "$1"
+            ;;
+        sim)
+            build_for sim release sim_tests || return 0
+            run_gtest sim "$TOWLINE_BIN/sim_tests" '' "$CAMPAIGN_SECONDS_MAX"
+            ;;
+        fuzz) area_fuzz '' ;;
+    esac
+}
+
+# The kill tests are those of tests/faults whose name begins so.
+run_fault_tests() {
+    local campaign=$1 file kind found=0
+    for file in "$TOWLINE_ROOT"/tests/faults/*.sh "$TOWLINE_ROOT"/tests/faults/*_test.py; do
+        [[ -f $file ]] || continue
+        kind='faults'
+        [[ ${file##*/} != kill* ]] || kind='kill'
+        [[ $kind == "$campaign" ]] || continue
+        found=1
+        run_script_test "$campaign" "$file" "$CAMPAIGN_SECONDS_MAX"
+    done
+    [[ $found -eq 1 ]] || record "$campaign" fail "tests/faults" "no test of this campaign there"
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+namespace towline {
+
+// Each adds itself to the command line; the function it leaves in `run` is what main() calls, and
+// its result the exit code.
+void add_sync_command(CLI::App& app, std::function<int()>& run);
+void add_serve_command(CLI::App& app, std::function<int()>& run);
+
+}  // namespace towline

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// `towline serve`: a target daemon in the foreground. SIGTERM and SIGINT end it in order: sessions
+// are told, their runs stay resumable.
+
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <thread>
+
+#include "io/durable_file.hpp"
+#include "tools/towline/commands.hpp"
+#include "tools/towline/exit_codes.hpp"
+#include "userspace/engine/target_server.hpp"
+
+namespace towline {
+
+namespace {
+
+struct ServeOptions {
+    std::vector<std::string> listen;
+    std::string root;
+    std::string state_dir;
+    std::string engine = "auto";
+    double timeout_seconds = 30;
+    bool quiet = false;
+};
+
+const std::map<std::string, EngineKind> kEngines{
+    {"auto", EngineKind::kAuto}, {"uring", EngineKind::kUring}, {"aio", EngineKind::kAio}};
+
+void say(const std::string& line) {
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+sigset_t ending_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
+Status serve_until_signal(const ServeOptions& options, const TargetPlace& place) {
+    std::vector<Listener> listeners;
+    for (const std::string& text : options.listen) {
+        const Address address = TRY(Address::parse(text));
+        listeners.push_back(TRY(Listener::open(address)));
+    }
+    TargetServer::Config config;
+    config.state_folder = options.state_dir;
+    config.engine = kEngines.at(options.engine);
+    config.pipeline.silence_max = std::chrono::duration_cast<Duration>(
+        std::chrono::duration<double>(options.timeout_seconds));
+    if (!options.quiet) config.log = say;
+    TargetServer server(place, config);
+    std::vector<std::thread> acceptors;
+    for (Listener& listener : listeners) {
+        // What a program that started us waits for; the port stands in it when 0 was asked for.
+        say("listening on " + listener.address().text());
+        acceptors.emplace_back([&] {
+            const Status served = server.serve(listener);
+            if (!served) say("towline serve: " + served.error().text());
+        });
+    }
+    const sigset_t set = ending_signals();
+    int received = 0;
+    sigwait(&set, &received);
+    for (Listener& listener : listeners)
+        ::shutdown(listener.fd(), SHUT_RDWR);
+    for (std::thread& acceptor : acceptors)
+        acceptor.join();
+    return {};
+}
+
+Status serve(ServeOptions options) {
+    const sigset_t set = ending_signals();
+    pthread_sigmask(SIG_BLOCK, &set,
+                    nullptr);  // before any thread: all inherit it, one waits for it
+    RootFolder root = TRY(RootFolder::open(options.root));
+    if (options.state_dir.empty()) options.state_dir = (root.path() / ".towline").string();
+    TRY_STATUS(make_folder(options.state_dir));
+    const auto place = place_beneath(std::move(root));
+    return serve_until_signal(options, *place);
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app, std::function<int()>& run) {
+    auto options = std::make_shared<ServeOptions>();
+    CLI::App* command =
+        app.add_subcommand("serve", "Receives replicas into a folder of images and device nodes.");
+    command
+        ->add_option("--listen", options->listen,
+                     "tcp://HOST:PORT or unix:PATH; may be given several times")
+        ->required();
+    command->add_option("--root", options->root, "the folder beneath which targets lie")
+        ->required();
+    command->add_option("--state-dir", options->state_dir,
+                        "where records are kept (default: ROOT/.towline)");
+    command->add_option("--engine", options->engine, "auto, uring or aio")
+        ->check(CLI::IsMember({"auto", "uring", "aio"}))
+        ->capture_default_str();
+    command
+        ->add_option("--timeout", options->timeout_seconds, "seconds that a source may stay silent")
+        ->check(CLI::Range(1.0, 3600.0))
+        ->capture_default_str();
+    command->add_flag("--quiet", options->quiet, "do not report sessions");
+    command->callback([options, &run] {
+        run = [options] {
+            const Status served = serve(*options);
+            if (served) return 0;
+            std::fprintf(stderr, "towline serve: %s\n", served.error().text().c_str());
+            return exit_code(served.error().code);
+        };
+    });
+}
+
+}  // namespace towline

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+// `towline sync`: words to options, a run, and its report for people or (--json) for programs.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <signal.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/towline/commands.hpp"
+#include "tools/towline/exit_codes.hpp"
+#include "tools/towline/progress_bar.hpp"
+#include "transport/wire_format.hpp"
+#include "userspace/engine/sync.hpp"
+
+namespace towline {
+
+namespace {
+
+struct SyncWords {
+    std::string source;
+    std::string target;
+    std::string extents_file;
+    bool scan = false;
+    bool full = false;
+    bool resume = false;
+    bool overwrite = false;
+    bool verify = false;
+    bool dry_run = false;
+    bool json = false;
+    bool quiet = false;
+    std::string state_dir = "/var/lib/towline";
+    std::string block = "64K";
+    std::string compress = "auto";
+    std::string codec = "auto";
+    std::string engine = "auto";
+    double rate_mbit = 0;
+    unsigned connections = 1;
+    double timeout_seconds = 30;
+};
+
+std::atomic<bool> interrupted{false};
+
+void on_signal(int) {
+    interrupted = true;
+}
+
+void catch_signals() {
+    struct sigaction action {};
+    action.sa_handler = on_signal;
+    // A second one ends the process at once: whatever was sent is resumable all the same.
+    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+}
+
+Result<std::uint32_t> parse_block(const std::string& text) {
+    std::size_t used = 0;
+    unsigned long value = 0;
+    try {
+        value = std::stoul(text, &used);
+    } catch (const std::exception&) {
+        used = 0;
+    }
+    const std::string unit = used == 0 ? "?" : text.substr(used);
+    if (unit == "K" || unit == "k" || unit == "KiB")
+        value *= 1024;
+    else if (unit == "M" || unit == "MiB")
+        value *= 1024 * 1024;
+    else if (!unit.empty())
+        value = 0;
+    const bool power = value != 0 && (value & (value - 1)) == 0;
+    if (!power || value < wire::kBlockBytesMin || value > wire::kBlockBytesMax) {
+        return fail(Code::kInvalid, "--block " + text + ": a power of two from 4K to 1M");
+    }
+    return static_cast<std::uint32_t>(value);
+}
+
+Result<std::optional<int>> parse_level(const std::string& text) {
+    if (text == "auto") return std::nullopt;
+    const bool digits =
+        !text.empty() && text.size() <= 2 && std::all_of(text.begin(), text.end(), ::isdigit);
+    const int level = digits ? std::stoi(text) : -1;
+    if (level < kLevelNone || level > kLevelMax) {
+        return fail(Code::kInvalid, "--compress " + text + ": auto, or 0 (none) to 10 (densest)");
+    }
+    return level;
+}
+
+Result<std::string> read_list(const std::string& file) {
+    if (file == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+    std::ifstream stream(file, std::ios::binary);
+    if (!stream) return fail_errno("cannot read the change list " + file);
+    return std::string(std::istreambuf_iterator<char>(stream), {});
+}
+
+Result<SyncOptions> make_options(const SyncWords& words) {
+    static const std::map<std::string, EngineKind> kEngines{
+        {"auto", EngineKind::kAuto}, {"uring", EngineKind::kUring}, {"aio", EngineKind::kAio}};
+    static const std::map<std::string, CodecChoice> kCodecs{{"auto", CodecChoice::kAuto},
+                                                            {"deflate", CodecChoice::kDeflate},
+                                                            {"zstd", CodecChoice::kZstd}};
+    SyncOptions options;
+    options.source = words.source;
+    options.target = words.target;
+    options.state_folder = words.state_dir;
+    if (words.full) options.kind = RunRequest::Kind::kFull;
+    if (words.scan) options.kind = RunRequest::Kind::kScan;
+    if (!words.extents_file.empty()) {
+        options.kind = RunRequest::Kind::kExtents;
+        options.extents_text = TRY(read_list(words.extents_file));
+    }
+    options.resume = words.resume;
+    options.overwrite = words.overwrite;
+    options.verify = words.verify;
+    options.dry_run = words.dry_run;
+    options.block_bytes = TRY(parse_block(words.block));
+    options.level = TRY(parse_level(words.compress));
+    options.codec = kCodecs.at(words.codec);
+    options.engine = kEngines.at(words.engine);
+    options.rate_bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8);
+    options.connections = words.connections;
+    options.silence_max =
+        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(words.timeout_seconds));
+    options.cancelled = [] { return interrupted.load(); };
+    return options;
+}
+
+std::string_view mode_name(RunMode mode) {
+    switch (mode) {
+        case RunMode::kFull:
+            return "full";
+        case RunMode::kExtents:
+            return "extents";
+        case RunMode::kScan:
+            return "scan";
+    }
+    return "none";
+}
+
+nlohmann::json json_of(const RunReport& report, const SyncWords& words) {
+    char digest[40];
+    std::snprintf(digest, sizeof digest, "%016llx%016llx",
+                  static_cast<unsigned long long>(report.digest.high),
+                  static_cast<unsigned long long>(report.digest.low));
+    nlohmann::json json{{"source", words.source},
+                        {"target", words.target},
+                        {"mode", mode_name(report.mode)},
+                        {"cause", cause_name(report.cause)},
+                        {"cause_text", cause_text(report.cause)},
+                        {"resumed", report.resumed},
+                        {"dry_run", report.dry_run},
+                        {"bytes_total", report.bytes_total},
+                        {"bytes_changed", report.bytes_changed},
+                        {"bytes_zero", report.bytes_zero},
+                        {"bytes_read", report.bytes_read},
+                        {"bytes_sent", report.bytes_sent},
+                        {"bytes_received", report.bytes_received},
+                        {"seconds", seconds(report.elapsed)},
+                        {"cpu_seconds", seconds(report.cpu_source + report.cpu_target)},
+                        {"cpu_seconds_source", seconds(report.cpu_source)},
+                        {"cpu_seconds_target", seconds(report.cpu_target)},
+                        {"rss_max_bytes_source", report.rss_max_source_bytes},
+                        {"rss_max_bytes_target", report.rss_max_target_bytes},
+                        {"engine", report.engine_source},
+                        {"engine_target", report.engine_target},
+                        {"engine_notes", report.engine_notes},
+                        {"codec", report.codec}};
+    if (!report.dry_run) {
+        json["attested"] = report.reread ? "reread" : "written";
+        json["digest"] = digest;
+        json["base"] = {{"source", report.base.source.text()},
+                        {"tracker", report.base.tracker.text()},
+                        {"sequence", report.base.sequence},
+                        {"point", report.base.point.text()}};
+    }
+    return json;
+}
+
+void print_summary(const RunReport& report) {
+    const double elapsed = std::max(1e-6, seconds(report.elapsed));
+    std::printf("%s run%s: %s\n", std::string(mode_name(report.mode)).c_str(),
+                report.resumed ? " (resumed)" : "", std::string(cause_text(report.cause)).c_str());
+    std::printf("  volume   %s\n", human_bytes(static_cast<double>(report.bytes_total)).c_str());
+    const bool unknown = report.dry_run && report.mode == RunMode::kFull;
+    std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),
+                unknown ? " (everything; holes travel as ranges)" : "");
+    if (report.dry_run) {
+        std::printf("  dry run: nothing was changed\n");
+        return;
+    }
+    std::printf("  sent     %s in %.2f s (%s/s before compression)\n",
+                human_bytes(static_cast<double>(report.bytes_sent)).c_str(), elapsed,
+                human_bytes(static_cast<double>(report.bytes_changed) / elapsed).c_str());
+    std::printf("  cpu      %.2f s source, %.2f s target\n", seconds(report.cpu_source),
+                seconds(report.cpu_target));
+    std::printf("  engine   %s to %s, codec %s\n", report.engine_source.c_str(),
+                report.engine_target.c_str(), report.codec.c_str());
+    if (!report.engine_notes.empty()) std::printf("  note     %s\n", report.engine_notes.c_str());
+    std::printf("  sealed   point %s, sequence %llu, digest %s by the target\n",
+                report.base.point.text().c_str(),
+                static_cast<unsigned long long>(report.base.sequence),
+                report.reread ? "attested from a second reading" : "attested");
+}
+
+int report_error(const Error& error, bool json) {
+    if (json) {
+        const nlohmann::json object{{"error",
+                                     {{"code", code_name(error.code)},
+                                      {"message", error.text()},
+                                      {"errno", error.system_errno},
+                                      {"exit", exit_code(error.code)}}}};
+        std::printf("%s\n", object.dump(2).c_str());
+    }
+    std::fprintf(stderr, "towline sync: %s\n", error.text().c_str());
+    return exit_code(error.code);
+}
+
+int sync(const SyncWords& words) {
+    auto options = make_options(words);
+    if (!options) return report_error(options.error(), words.json);
+    catch_signals();
+    ProgressBar bar(!words.quiet);
+    options->on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
+    const auto report = run_sync(*options);
+    bar.clear();
+    if (!report) return report_error(report.error(), words.json);
+    if (words.json) {
+        std::printf("%s\n", json_of(*report, words).dump(2).c_str());
+    } else if (!words.quiet) {
+        print_summary(*report);
+    }
+    return 0;
+}
+
+void add_options(CLI::App& command, SyncWords& words) {
+    command.add_option("SOURCE", words.source, "a block device or image file")->required();
+    command.add_option("TARGET", words.target, "a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME")
+        ->required();
+    auto* extents = command.add_option(
+        "--extents", words.extents_file,
+        "a list of changes, a line each \"OFFSET LENGTH\" in bytes; - is standard input");
+    auto* scan =
+        command.add_flag("--scan", words.scan, "compare both sides by digests, send what differs");
+    auto* full = command.add_flag("--full", words.full, "send everything");
+    extents->excludes(scan)->excludes(full);
+    scan->excludes(full);
+    command.add_flag("--resume", words.resume, "go on with an unfinished run, if there is one");
+    command.add_flag("--overwrite", words.overwrite,
+                     "the target's data may be replaced, whatever it is");
+    command.add_flag("--verify", words.verify,
+                     "the target reads back what it wrote before it attests");
+    command.add_flag("--dry-run", words.dry_run, "find out what would be sent; change nothing");
+    command.add_flag("--json", words.json, "the report as one JSON object on standard output");
+    command.add_flag("--quiet", words.quiet, "no progress bar and no summary");
+    command.add_option("--state-dir", words.state_dir, "where this host's records are kept")
+        ->capture_default_str();
+    command.add_option("--block", words.block, "block size, 4K to 1M")->capture_default_str();
+    command.add_option("--compress", words.compress, "auto, or 0 (none) to 10 (densest)")
+        ->capture_default_str();
+    command.add_option("--codec", words.codec, "auto, deflate or zstd")
+        ->check(CLI::IsMember({"auto", "deflate", "zstd"}))
+        ->capture_default_str();
+    command.add_option("--rate", words.rate_mbit, "limit on the wire in Mbit/s; 0 is none")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command.add_option("--connections", words.connections, "connections of this run")
+        ->check(CLI::Range(1, 16))
+        ->capture_default_str();
+    command.add_option("--engine", words.engine, "auto, uring or aio")
+        ->check(CLI::IsMember({"auto", "uring", "aio"}))
+        ->capture_default_str();
+    command
+        .add_option("--timeout", words.timeout_seconds, "seconds that the target may stay silent")
+        ->check(CLI::Range(1.0, 3600.0))
+        ->capture_default_str();
+}
+
+}  // namespace
+
+void add_sync_command(CLI::App& app, std::function<int()>& run) {
+    auto words = std::make_shared<SyncWords>();
+    CLI::App* command = app.add_subcommand("sync", "Brings a volume's changes to a target.");
+    add_options(*command, *words);
+    command->callback([words, &run] { run = [words] { return sync(*words); }; });
+}
+
+}  // namespace towline

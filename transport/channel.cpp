@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames over one stream. Sending: whatever waits is gathered into one sendmsg, and each header but
+// the last of the batch says that the next follows at once, so that the receiver may wait for
+// payload and next header in one call. Receiving: a header names the sizes, then head, payload and
+// (if promised) the next header are received together; payload lands in the owner's buffer and is
+// never copied.
+
+#include "transport/channel.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include <climits>
+
+#include "io/check.hpp"
+#include "io/checksum.hpp"
+
+namespace towline {
+
+struct Channel::MessageFrame {
+    OutFrame frame;
+    std::vector<std::byte> bytes;
+};
+
+namespace {
+
+iovec part_of(ByteSpan bytes) {
+    return {.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
+}
+
+}  // namespace
+
+Channel::Channel(IoEngine& engine, Handle socket, Owner& owner)
+    : engine_(engine), socket_(socket), owner_(owner), heard_at_(engine.now()) {
+    sending_.on_done([this](std::int64_t result) { on_sent(result); });
+    receiving_.on_done([this](std::int64_t result) { on_received(result); });
+    waiting_.on_done([this](std::int64_t) {
+        if (!closed_) send_more();
+    });
+}
+
+Channel::~Channel() {
+    CHECK(idle());
+    queue_.clear();
+    batch_.clear();
+}
+
+void Channel::send(OutFrame& frame) {
+    if (closed_) return;
+    frame.run_ = run_;
+    frame.bytes_ = wire::kHeaderBytes + frame.head.size();
+    for (const iovec& part : frame.payload)
+        frame.bytes_ += part.iov_len;
+    queued_bytes_ += frame.bytes_;
+    queue_.push_back(frame);
+    send_more();
+}
+
+void Channel::send_message(const Message& message) {
+    if (closed_) return;
+    if (free_messages_.empty()) {
+        messages_.push_back(std::make_unique<MessageFrame>());
+        free_messages_.push_back(messages_.back().get());
+    }
+    MessageFrame* carrier = free_messages_.back();
+    free_messages_.pop_back();
+    carrier->bytes = encode_message(message);
+    carrier->frame.type = type_of(message);
+    carrier->frame.head = carrier->bytes;
+    carrier->frame.on_sent = [this, carrier] { free_messages_.push_back(carrier); };
+    send(carrier->frame);
+}
+
+void Channel::set_busy(bool busy) {
+    if (busy == busy_) return;
+    if (busy) busy_since_ = engine_.now();
+    if (!busy) busy_total_ += engine_.now() - busy_since_;
+    busy_ = busy;
+}
+
+Duration Channel::busy_time() const {
+    return busy_total_ + (busy_ ? engine_.now() - busy_since_ : Duration{});
+}
+
+Duration Channel::send_silence() const {
+    return sending_.busy() ? engine_.now() - taken_at_ : Duration{};
+}
+
+Duration Channel::silence() const {
+    const Duration unheard = receiving_.busy() ? engine_.now() - heard_at_ : Duration{};
+    return std::max(unheard, send_silence());
+}
+
+void Channel::send_more() {
+    if (closed_ || finishing_ || sending_.busy() || waiting_.busy()) return;
+    if (queue_.empty()) return set_busy(false);
+    set_busy(true);
+    if (held_by_rate()) return;
+    gather();
+    taken_at_ = engine_.now();
+    start_send();
+}
+
+bool Channel::held_by_rate() {
+    if (limiter_ == nullptr) return false;
+    const Instant now = engine_.now();
+    const Instant ready = limiter_->ready_at(now);
+    if (ready <= now) return false;
+    engine_.wait_until(ready, waiting_);
+    return true;
+}
+
+void Channel::gather() {
+    // A limited link gets one frame at a time, so that it stays smooth.
+    const bool limited = limiter_ != nullptr && !limiter_->unlimited();
+    const std::size_t frames_max = limited ? 1 : kBatchFrames;
+    parts_.clear();
+    first_part_ = 0;
+    batch_rest_ = 0;
+    std::size_t frames = 0;
+    do {
+        OutFrame& frame = queue_.front();
+        queue_.pop_front();
+        batch_.push_back(frame);
+        ++frames;
+        batch_rest_ += frame.bytes_;
+        const bool next_follows = !queue_.empty() && frames < frames_max &&
+                                  batch_rest_ + queue_.front().bytes_ <= kBatchBytes;
+        FrameHeader header{.type = frame.type,
+                           .flags = next_follows ? wire::kFlagNextFollows : std::uint16_t{0},
+                           .run = frame.run_,
+                           .sequence = out_sequence_++,
+                           .head_bytes = static_cast<std::uint32_t>(frame.head.size()),
+                           .payload_bytes = static_cast<std::uint32_t>(
+                               frame.bytes_ - wire::kHeaderBytes - frame.head.size()),
+                           .head_crc = crc32c(frame.head)};
+        header.encode(frame.header_);
+        parts_.push_back(part_of(frame.header_));
+        if (!frame.head.empty()) parts_.push_back(part_of(frame.head));
+        parts_.insert(parts_.end(), frame.payload.begin(), frame.payload.end());
+        if (!next_follows) break;
+    } while (true);
+    if (limiter_ != nullptr) limiter_->spend(batch_rest_, engine_.now());
+}
+
+void Channel::start_send() {
+    out_ = {};
+    out_.msg_iov = parts_.data() + first_part_;
+    out_.msg_iovlen = std::min<std::size_t>(parts_.size() - first_part_, IOV_MAX);
+    engine_.send(socket_, &out_, sending_);
+}
+
+void Channel::on_sent(std::int64_t result) {
+    if (closed_) return;
+    if (result == -EINTR || result == -EAGAIN) return start_send();
+    if (result <= 0) {
+        return fail_with(
+            {Code::kDisconnected, static_cast<int>(-result), "the connection broke while sending"});
+    }
+    auto taken = static_cast<std::size_t>(result);
+    taken_at_ = engine_.now();
+    sent_bytes_ += taken;
+    batch_rest_ -= taken;
+    if (batch_rest_ == 0) return finish_batch();
+    while (taken >= parts_[first_part_].iov_len)
+        taken -= parts_[first_part_++].iov_len;
+    iovec& part = parts_[first_part_];
+    part = {.iov_base = static_cast<std::byte*>(part.iov_base) + taken,
+            .iov_len = part.iov_len - taken};
+    start_send();
+}
+
+void Channel::finish_batch() {
+    // on_sent may queue new frames on this channel; they must not start a send of their own in
+    // mid-loop.
+    while (!batch_.empty()) {
+        OutFrame& frame = batch_.front();
+        batch_.pop_front();
+        queued_bytes_ -= frame.bytes_;
+        frame.on_sent();
+    }
+    finishing_ = false;
+    send_more();
+    if (!closed_) owner_.on_sent_some(*this);
+}
+
+void Channel::resume() {
+    if (closed_ || receiving_.busy() || dispatching_) return;
+    receive_more();
+}
+
+void Channel::hold(bool held) {
+    held_ = held;
+    if (!held) resume();
+}
+
+void Channel::receive_more() {
+    // Dispatches all that is complete, then asks for what is missing.
+    dispatching_ = true;
+    while (!closed_ && !held_ && header_ && frame_complete())
+        dispatch();
+    dispatching_ = false;
+    if (closed_ || held_ || receiving_.busy()) return;
+    std::size_t count = 0;
+    bool all = false;
+    if (header_) {
+        if (!find_room()) return;
+        if (head_have_ < head_.size())
+            in_parts_[count++] = part_of(std::span(head_).subspan(head_have_));
+        if (payload_have_ < payload_.size())
+            in_parts_[count++] = part_of(payload_.subspan(payload_have_));
+        all = true;
+    }
+    if (!header_ || (header_->flags & wire::kFlagNextFollows) != 0) {
+        in_parts_[count++] = part_of(std::span(header_raw_).subspan(header_have_));
+    }
+    heard_at_ = engine_.now();
+    in_ = {};
+    in_.msg_iov = in_parts_.data();
+    in_.msg_iovlen = count;
+    engine_.receive(socket_, &in_, all ? ReceiveMode::kAll : ReceiveMode::kSome, receiving_);
+}
+
+bool Channel::find_room() {
+    if (header_->payload_bytes == 0 || !payload_.empty()) return true;
+    payload_ = owner_.payload_room(*this, *header_);
+    if (payload_.empty()) return false;
+    CHECK(payload_.size() >= header_->payload_bytes);
+    payload_ = payload_.first(header_->payload_bytes);
+    return true;
+}
+
+bool Channel::frame_complete() const {
+    return head_have_ == header_->head_bytes && payload_have_ == header_->payload_bytes;
+}
+
+void Channel::on_received(std::int64_t result) {
+    if (closed_) return;
+    if (result == -EINTR || result == -EAGAIN) return receive_more();
+    if (result == 0) return fail_with({Code::kDisconnected, 0, "the peer closed the connection"});
+    if (result < 0) {
+        return fail_with({Code::kDisconnected, static_cast<int>(-result), "the connection broke"});
+    }
+    heard_at_ = engine_.now();
+    received_bytes_ += static_cast<std::uint64_t>(result);
+    consume(static_cast<std::size_t>(result));
+    if (!header_ && header_have_ == wire::kHeaderBytes && !take_header()) return;
+    receive_more();
+}
+
+// Spreads what arrived over the parts that were asked for, in their order.
+void Channel::consume(std::size_t bytes) {
+    if (header_) {
+        const std::size_t head = std::min(bytes, head_.size() - head_have_);
+        head_have_ += head;
+        bytes -= head;
+        const std::size_t payload = std::min(bytes, payload_.size() - payload_have_);
+        payload_have_ += payload;
+        bytes -= payload;
+    }
+    header_have_ += bytes;
+    CHECK(header_have_ <= wire::kHeaderBytes);
+}
+
+bool Channel::take_header() {
+    auto header = FrameHeader::decode(header_raw_);
+    header_have_ = 0;
+    if (!header) {
+        fail_with(header.error());
+        return false;
+    }
+    if (header->sequence != in_sequence_++) {
+        fail_with({Code::kProtocol, 0, "the peer's frames are out of sequence"});
+        return false;
+    }
+    if (header->run != run_ && header->type != wire::FrameType::kError) {
+        fail_with({Code::kProtocol, 0, "the peer sent a frame of another run"});
+        return false;
+    }
+    header_ = *header;
+    head_.resize(header->head_bytes);
+    head_have_ = 0;
+    payload_ = {};
+    payload_have_ = 0;
+    return true;
+}
+
+void Channel::dispatch() {
+    const FrameHeader header = *header_;
+    const MutableByteSpan payload = payload_;
+    header_.reset();
+    payload_ = {};
+    if (crc32c(head_) != header.head_crc) {
+        return fail_with({Code::kCorrupt, 0, "a message arrived damaged (CRC mismatch)"});
+    }
+    if (header.type == wire::FrameType::kData) {
+        owner_.on_data(*this, head_, payload);
+    } else {
+        auto message = decode_message(header.type, head_);
+        if (!message) return fail_with(message.error());
+        owner_.on_message(*this, std::move(*message));
+    }
+    if (!closed_ && header_have_ == wire::kHeaderBytes) static_cast<void>(take_header());
+}
+
+void Channel::fail_with(Error error) {
+    if (closed_) return;
+    close();
+    owner_.on_closed(*this, std::move(error));
+}
+
+void Channel::close() {
+    if (closed_) return;
+    closed_ = true;
+    set_busy(false);
+    if (waiting_.busy()) engine_.cancel_wait(waiting_);
+    engine_.shut_down(socket_);
+}
+
+}  // namespace towline

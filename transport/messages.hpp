@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What the two sides say to each other, as structs. Each knows its frame type and its encoding; a
+// decoder refuses whatever is not exactly of the form. Block contents travel apart (DataHead,
+// channel).
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "io/checksum.hpp"
+#include "io/result.hpp"
+#include "io/uuid.hpp"
+#include "transport/wire_format.hpp"
+
+namespace towline {
+
+// Which state of which source a target holds. An incremental run is only that when both sides agree
+// on it.
+struct Base {
+    Uuid source;
+    Uuid tracker;  // nil while no tracker vouches for the changes
+    std::uint64_t sequence = 0;
+    Uuid point;
+    bool operator==(const Base&) const = default;
+};
+
+enum class RunMode : std::uint8_t { kFull = 1, kExtents = 2, kScan = 3 };
+
+// What the target's record says of the contents.
+enum class TargetState : std::uint8_t {
+    kUnclaimed =
+        0,  // no record: never a replica, or the image was replaced or changed behind our back
+    kBuilding = 1,  // a first copy that was not finished: no moment at all
+    kSealed = 2,    // exactly the base
+    kApplying = 3,  // the base, partly overwritten by an unfinished run
+};
+
+// Sum over records: the order in which blocks pass does not matter, so connections may overtake
+// each other.
+struct RunDigest {
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+    std::uint64_t records = 0;
+    bool operator==(const RunDigest&) const = default;
+};
+
+struct HelloMessage {
+    static constexpr auto kType = wire::FrameType::kHello;
+    std::uint16_t version_min = wire::kVersionMin;
+    std::uint16_t version_max = wire::kVersionMax;
+    std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd;
+    // Not nil: this connection joins the session that was given the token, and carries blocks.
+    Uuid join_token;
+    bool operator==(const HelloMessage&) const = default;
+};
+
+// Asks for a target by name; nothing is changed by it.
+struct OpenMessage {
+    static constexpr auto kType = wire::FrameType::kOpen;
+    std::string name;
+    Uuid source;
+    std::uint64_t source_bytes = 0;
+    bool operator==(const OpenMessage&) const = default;
+};
+
+struct OpenedMessage {
+    static constexpr auto kType = wire::FrameType::kOpened;
+    bool exists = false;
+    bool is_device = false;
+    bool empty = false;     // reads as zeros all over, for certain
+    bool has_data = false;  // of whatever origin
+    bool changed = false;   // a record was there, but the volume was replaced or written to since
+    Uuid target;            // this replica's own name, drawn with its record
+    std::uint64_t size_bytes = 0;
+    TargetState state = TargetState::kUnclaimed;
+    Base base;           // kSealed, kApplying
+    Uuid run;            // the last run that was sealed, or the unfinished one
+    RunMode run_mode{};  // of the unfinished one
+    std::uint64_t plan_digest = 0;
+    Base run_base;    // what the unfinished run was to become
+    Uuid owner;       // the source whose replica it is
+    Uuid join_token;  // lets further connections join the session
+    std::string engine;
+    bool operator==(const OpenedMessage&) const = default;
+};
+
+struct BeginMessage {
+    static constexpr auto kType = wire::FrameType::kBegin;
+    Uuid run;
+    RunMode mode{};
+    bool resume = false;     // go on with this run where the target durably is
+    bool overwrite = false;  // the user said that data of other origin may go
+    bool verify = false;     // attest by rereading
+    bool dry_run = false;    // compare only; nothing may change
+    std::uint32_t block_bytes = 0;
+    std::uint64_t plan_digest = 0;
+    TargetState expected_state{};  // what the source decided upon; the target refuses when it moved
+                                   // on since
+    Base expected_base;
+    Base next_base;
+    BlockHasher::Seed hash_seed{};
+    bool operator==(const BeginMessage&) const = default;
+};
+
+struct BegunMessage {
+    static constexpr auto kType = wire::FrameType::kBegun;
+    bool zeroed =
+        false;  // what the run does not write already reads as zeros: zero ranges may be left out
+    bool operator==(const BegunMessage&) const = default;
+};
+
+// The acknowledged set of a resumed run, in pieces; `last` ends it.
+struct RangesMessage {
+    static constexpr auto kType = wire::FrameType::kRanges;
+    struct Range {
+        std::uint64_t offset_bytes = 0;
+        std::uint64_t length_bytes = 0;
+        bool operator==(const Range&) const = default;
+    };
+    std::vector<Range> ranges;
+    bool last = false;
+    bool operator==(const RangesMessage&) const = default;
+};
+
+// Digests of what the target holds, in the order of its blocks: runs of zeros, or hashes. `last`
+// ends the pass.
+struct DigestsMessage {
+    static constexpr auto kType = wire::FrameType::kDigests;
+    std::uint64_t first_block = 0;
+    std::uint64_t zero_count = 0;  // then `hashes` is empty
+    std::vector<Hash128> hashes;
+    bool last = false;
+    bool operator==(const DigestsMessage&) const = default;
+};
+
+// A range that reads as zeros, of whatever length.
+struct ZeroMessage {
+    static constexpr auto kType = wire::FrameType::kZero;
+    std::uint64_t offset_bytes = 0;
+    std::uint64_t length_bytes = 0;
+    bool operator==(const ZeroMessage&) const = default;
+};
+
+struct AckMessage {
+    static constexpr auto kType = wire::FrameType::kAck;
+    std::uint64_t durable_bytes = 0;  // of the run's contents: flushed, and noted in the journal
+    bool operator==(const AckMessage&) const = default;
+};
+
+struct EndMessage {
+    static constexpr auto kType = wire::FrameType::kEnd;
+    RunDigest digest;
+    bool operator==(const EndMessage&) const = default;
+};
+
+struct SealedMessage {
+    static constexpr auto kType = wire::FrameType::kSealed;
+    RunDigest digest;
+    bool reread = false;  // attested from a second reading, else from what was checked and written
+    Base base;
+    std::uint64_t cpu_microseconds = 0;
+    std::uint64_t rss_max_bytes = 0;
+    std::uint64_t written_bytes = 0;
+    bool operator==(const SealedMessage&) const = default;
+};
+
+struct ErrorMessage {
+    static constexpr auto kType = wire::FrameType::kError;
+    Code code{};
+    std::uint32_t system_errno = 0;
+    std::string text;
+    bool operator==(const ErrorMessage&) const = default;
+};
+
+struct PingMessage {
+    static constexpr auto kType = wire::FrameType::kPing;
+    bool operator==(const PingMessage&) const = default;
+};
+
+// Answers the hello of a connection that joins.
+struct JoinedMessage {
+    static constexpr auto kType = wire::FrameType::kJoined;
+    bool operator==(const JoinedMessage&) const = default;
+};
+
+using Message = std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
+                             RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage,
+                             SealedMessage, ErrorMessage, PingMessage, JoinedMessage>;
+
+// The run as every frame of it carries it.
+std::uint64_t run_number_of(const Uuid& run);
+
+wire::FrameType type_of(const Message& message);
+std::vector<std::byte> encode_message(const Message& message);
+Result<Message> decode_message(wire::FrameType type, ByteSpan head);
+
+// The version both sides speak, or a refusal that says which side is to be upgraded.
+Result<std::uint16_t> agree_version(const HelloMessage& ours, const HelloMessage& theirs);
+
+}  // namespace towline

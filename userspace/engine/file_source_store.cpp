@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Documents with CRCs, replaced whole (io/durable_file). What cannot be read is kCorrupt, and the
+// caller then treats the target as unknown: it costs a comparison, never a change.
+
+#include "userspace/engine/file_source_store.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "io/checksum.hpp"
+#include "io/durable_file.hpp"
+#include "userspace/engine/target_record.hpp"
+
+namespace towline {
+
+namespace {
+
+constexpr int kFormat = 1;
+constexpr std::size_t kPendingBytesMax = std::size_t{1} << 30;
+
+std::string hash_text(const std::string& text) {
+    const BlockHasher hasher(BlockHasher::Seed{});
+    const Hash128 hash = hasher.of(std::as_bytes(std::span(text)));
+    Uuid name;
+    store_le(name.bytes.data(), hash.low);
+    store_le(name.bytes.data() + 8, hash.high);
+    return name.text();
+}
+
+nlohmann::json memory_json(const TargetMemory& memory) {
+    nlohmann::json runs = nlohmann::json::array();
+    for (const Uuid& run : memory.open_runs)
+        runs.push_back(run.text());
+    return {{"format", kFormat},
+            {"target", memory.target.text()},
+            {"base", to_json(memory.base)},
+            {"volume_bytes", memory.volume_bytes},
+            {"modified_ns", memory.modified_ns},
+            {"open_runs", runs},
+            {"open_mode", static_cast<int>(memory.open_mode)},
+            {"open_plan_digest", memory.open_plan_digest},
+            {"open_base", to_json(memory.open_base)},
+            {"open_modified_ns", memory.open_modified_ns},
+            {"open_volume_bytes", memory.open_volume_bytes}};
+}
+
+Result<Uuid> uuid_of(const std::string& text) {
+    const auto uuid = Uuid::parse(text);
+    if (!uuid) return fail(Code::kCorrupt, "a state file holds something else than a uuid");
+    return *uuid;
+}
+
+Result<TargetMemory> memory_of(const nlohmann::json& json) {
+    try {
+        if (json.at("format").get<int>() != kFormat) {
+            return fail(Code::kCorrupt,
+                        "a state file has a format that this Towline does not know");
+        }
+        TargetMemory memory;
+        memory.target = TRY(uuid_of(json.at("target").get<std::string>()));
+        memory.base = TRY(base_from_json(json.at("base")));
+        memory.volume_bytes = json.at("volume_bytes").get<std::uint64_t>();
+        memory.modified_ns = json.at("modified_ns").get<std::int64_t>();
+        for (const auto& run : json.at("open_runs")) {
+            memory.open_runs.push_back(TRY(uuid_of(run.get<std::string>())));
+        }
+        memory.open_mode = static_cast<RunMode>(json.at("open_mode").get<std::uint8_t>());
+        memory.open_plan_digest = json.at("open_plan_digest").get<std::uint64_t>();
+        memory.open_base = TRY(base_from_json(json.at("open_base")));
+        memory.open_modified_ns = json.at("open_modified_ns").get<std::int64_t>();
+        memory.open_volume_bytes = json.at("open_volume_bytes").get<std::uint64_t>();
+        return memory;
+    } catch (const nlohmann::json::exception& problem) {
+        return fail(Code::kCorrupt,
+                    std::string("a state file is not of its form: ") + problem.what());
+    }
+}
+
+}  // namespace
+
+Result<FileSourceStore> FileSourceStore::open(const std::filesystem::path& state_folder,
+                                              const VolumeIdentity& identity, bool read_only) {
+    const auto sources = state_folder / "sources";
+    const std::string text = identity.kind + "\n" + identity.locator + "\n" + identity.generation;
+    const auto name_file = sources / (hash_text(text) + ".source");
+    FileSourceStore store;
+    auto document = load_document(name_file);
+    const bool known = document && *document && (*document)->value("identity", "") == text;
+    const auto named = known ? Uuid::parse((*document)->value("source", "")) : std::nullopt;
+    if (!document && document.error().code != Code::kCorrupt)
+        return std::unexpected(document.error());
+    store.source_ = named.value_or(Uuid::random());
+    store.folder_ = sources / store.source_.text();
+    if (named || read_only) return store;
+    TRY_STATUS(make_folder(store.folder_));
+    TRY_STATUS(save_document(name_file, {{"identity", text}, {"source", store.source_.text()}}));
+    return store;
+}
+
+Result<Fd> FileSourceStore::lock(const std::string& target_text) const {
+    return lock_file(folder_ / (hash_text(target_text) + ".lock"),
+                     "the run from this source to " + target_text);
+}
+
+Result<std::optional<TargetMemory>> FileSourceStore::load(const Uuid& target) {
+    const auto document = TRY(load_document(folder_ / (target.text() + ".memory")));
+    if (!document) return std::nullopt;
+    TargetMemory memory = TRY(memory_of(*document));
+    if (memory.target != target) return fail(Code::kCorrupt, "a state file is of another target");
+    return memory;
+}
+
+Status FileSourceStore::save(const TargetMemory& memory) {
+    return save_document(folder_ / (memory.target.text() + ".memory"), memory_json(memory));
+}
+
+Result<std::optional<ChangeMap>> FileSourceStore::pending(const Uuid& target) {
+    const auto saved = TRY(read_file(folder_ / (target.text() + ".pending"), kPendingBytesMax));
+    if (!saved) return std::nullopt;
+    return TRY(ChangeMap::load(*saved));
+}
+
+Status FileSourceStore::save_pending(const Uuid& target, const ChangeMap& changes) {
+    return replace_file(folder_ / (target.text() + ".pending"), changes.save());
+}
+
+Status FileSourceStore::drop_pending(const Uuid& target) {
+    return remove_file(folder_ / (target.text() + ".pending"));
+}
+
+}  // namespace towline

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+
+#include "io/volume.hpp"
+#include "userspace/engine/source_store.hpp"
+
+namespace towline {
+
+// A source's memory as files: sources/KEY.source names the volume (by identity, so that another
+// volume under the same path is another source); sources/UUID/TARGET.memory and TARGET.pending are
+// of one target each.
+class FileSourceStore final : public SourceStore {
+  public:
+    // Draws the source's uuid with the first run. A dry run writes nothing.
+    static Result<FileSourceStore> open(const std::filesystem::path& state_folder,
+                                        const VolumeIdentity& identity, bool read_only);
+
+    const Uuid& source() const { return source_; }
+    // One run at a time from this source to what the user calls this target. kBusy when one is
+    // going on.
+    Result<Fd> lock(const std::string& target_text) const;
+
+    Result<std::optional<TargetMemory>> load(const Uuid& target) override;
+    Status save(const TargetMemory& memory) override;
+    Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
+    Status save_pending(const Uuid& target, const ChangeMap& changes) override;
+    Status drop_pending(const Uuid& target) override;
+
+  private:
+    FileSourceStore() = default;
+    std::filesystem::path folder_;
+    Uuid source_;
+};
+
+}  // namespace towline

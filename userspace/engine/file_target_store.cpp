@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// The record is the truth about a replica only as long as the volume is the one it was written for.
+// Order that must hold: journal emptied before a new run is marked; volume flushed before it is
+// sealed; record sealed before the journal is emptied.
+
+#include "userspace/engine/file_target_store.hpp"
+
+#include <algorithm>
+#include <sys/stat.h>
+
+#include "io/checksum.hpp"
+#include "io/durable_file.hpp"
+#include "userspace/engine/target_safety.hpp"
+
+namespace towline {
+
+namespace {
+
+// Covers the superblocks of ext4, xfs and btrfs: whoever mounts a replica for writing changes it.
+constexpr std::uint64_t kGuardBytes = 128 * 1024;
+
+std::string hex(std::uint64_t value) {
+    char text[17];
+    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+    return text;
+}
+
+std::string key_of(const std::string& name) {
+    const BlockHasher hasher(BlockHasher::Seed{});
+    const Hash128 hash = hasher.of(std::as_bytes(std::span(name)));
+    return hex(hash.high) + hex(hash.low);
+}
+
+std::int64_t modified_ns(int fd) {
+    struct stat status {};
+    if (::fstat(fd, &status) < 0) return 0;
+    return std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
+Result<std::string> guard_hash(const Volume& volume) {
+    std::vector<std::byte> first(std::min(kGuardBytes, volume.size_bytes()));
+    TRY_STATUS(volume.read_at(0, first));
+    const BlockHasher hasher(BlockHasher::Seed{});
+    const Hash128 hash = hasher.of(first);
+    return hex(hash.high) + hex(hash.low);
+}
+
+}  // namespace
+
+FileTargetStore::FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place,
+                                 Claim claim)
+    : state_folder_(std::move(state_folder)), place_(place), claim_(std::move(claim)) {}
+
+std::filesystem::path FileTargetStore::file(const char* ending) const {
+    return state_folder_ / (key_ + ending);
+}
+
+Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& source) {
+    name_ = name;
+    key_ = key_of(name);
+    TargetFacts facts;
+    // The name is judged before anything is made for it.
+    facts.exists = TRY(place_.exists(name));
+    TRY_STATUS(make_folder(state_folder_));
+    if (claim_) TRY_STATUS(claim_(name, source));
+    lock_ = TRY(lock_file(file(".lock"), "the target " + name));
+    if (facts.exists) TRY_STATUS(inspect(facts));
+    if (facts.record.target.is_nil()) facts.record.target = Uuid::random();
+    return facts;
+}
+
+Status FileTargetStore::inspect(TargetFacts& facts) {
+    volume_ = TRY(place_.open(name_, Access::kRead));
+    TRY_STATUS(place_.refuse_same(*volume_));
+    TRY_STATUS(refuse_if_in_use(*volume_));
+    facts.is_device = volume_->kind() == VolumeKind::kBlockDevice;
+    facts.size_bytes = volume_->size_bytes();
+    facts.empty = TRY(volume_->known_empty());
+    TRY_STATUS(load_record(facts));
+    facts.has_data = facts.record.state != TargetState::kUnclaimed || TRY(volume_->has_data());
+    return {};
+}
+
+Status FileTargetStore::load_record(TargetFacts& facts) {
+    auto document = load_document(file(".record"));
+    if (!document && document.error().code == Code::kCorrupt) {
+        facts.changed = true;
+        return {};
+    }
+    if (!document) return std::unexpected(document.error());
+    if (!*document) return {};
+    const nlohmann::json& json = **document;
+    auto record = record_from_json(json.value("record", nlohmann::json{}));
+    if (!record || json.value("name", "") != name_ ||
+        !TRY(still_tied(json.value("tie", nlohmann::json{}), *record))) {
+        facts.changed = true;
+        return {};
+    }
+    facts.record = *record;
+    return {};
+}
+
+Result<nlohmann::json> FileTargetStore::tie() const {
+    const VolumeIdentity identity = TRY(volume_->identity());
+    nlohmann::json json{{"kind", identity.kind},
+                        {"locator", identity.locator},
+                        {"generation", identity.generation},
+                        {"size_bytes", volume_->size_bytes()}};
+    if (volume_->kind() == VolumeKind::kImageFile) json["modified_ns"] = modified_ns(volume_->fd());
+    json["guard"] = TRY(guard_hash(*volume_));
+    return json;
+}
+
+// An unfinished run changes the volume's time and first bytes itself: there the identity alone is
+// compared.
+Result<bool> FileTargetStore::still_tied(const nlohmann::json& tied,
+                                         const TargetRecord& record) const {
+    nlohmann::json now = TRY(tie());
+    nlohmann::json then = tied;
+    if (record.unfinished() && then.is_object()) {
+        for (const char* key : {"modified_ns", "guard", "size_bytes"}) {
+            now.erase(key);
+            then.erase(key);
+        }
+    }
+    return now == then;
+}
+
+Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t volume_bytes,
+                                              bool dry_run) {
+    volume_bytes_ = volume_bytes;
+    bool created = false;
+    if (!volume_) {
+        volume_ = TRY(place_.create(name_, volume_bytes));
+        TRY_STATUS(place_.refuse_same(*volume_));
+        created = true;
+    } else if (!dry_run) {
+        volume_.reset();
+        volume_ = TRY(place_.open(name_, Access::kReadWrite));
+    }
+    const bool image = volume_->kind() == VolumeKind::kImageFile;
+    const bool empty = created || TRY(volume_->known_empty());
+    if (image && !dry_run && volume_->size_bytes() != volume_bytes)
+        TRY_STATUS(volume_->resize(volume_bytes));
+    if (!image && volume_->size_bytes() < volume_bytes) {
+        return fail(Code::kRefused,
+                    "the target is smaller than the source; use a device of at least its size");
+    }
+    const Handle handle = TRY(engine.attach(volume_->fd()));
+    return TargetVolume{.view = {.handle = handle,
+                                 .size_bytes = volume_->size_bytes(),
+                                 .alignment_bytes = volume_->alignment_bytes()},
+                        .zero_mode = image ? ZeroMode::kFree : ZeroMode::kKeep,
+                        .zeroed = empty && image,
+                        .exact_size = image};
+}
+
+Result<std::vector<Extent>> FileTargetStore::data_ranges() {
+    const auto ranges = TRY(volume_->data_ranges());
+    std::vector<Extent> extents;
+    extents.reserve(ranges.size());
+    for (const DataRange& range : ranges)
+        extents.push_back({range.offset_bytes, range.length_bytes});
+    return extents;
+}
+
+Status FileTargetStore::save(const TargetRecord& record) {
+    const nlohmann::json tied = TRY(tie());
+    return save_document(file(".record"),
+                         {{"name", name_}, {"tie", tied}, {"record", to_json(record)}});
+}
+
+Status FileTargetStore::mark(const TargetRecord& record, bool keep_journal) {
+    journal_.emplace(TRY(AcknowledgedJournal::open(file(".acknowledged"))));
+    if (!keep_journal) TRY_STATUS(journal_->clear());
+    return save(record);
+}
+
+Status FileTargetStore::journal(std::span<const Extent> acknowledged) {
+    return journal_->append(acknowledged);
+}
+
+Result<std::vector<Extent>> FileTargetStore::acknowledged() {
+    const AcknowledgedJournal journal = TRY(AcknowledgedJournal::open(file(".acknowledged")));
+    return journal.load();
+}
+
+Status FileTargetStore::seal(const TargetRecord& record) {
+    struct stat status {};
+    const bool image = volume_->kind() == VolumeKind::kImageFile;
+    if (image && ::fstat(volume_->fd(), &status) == 0 &&
+        static_cast<std::uint64_t>(status.st_size) != volume_bytes_) {
+        TRY_STATUS(volume_->resize(volume_bytes_));
+        TRY_STATUS(volume_->flush());
+    }
+    TRY_STATUS(save(record));
+    if (journal_) TRY_STATUS(journal_->clear());
+    return {};
+}
+
+}  // namespace towline

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "userspace/engine/acknowledged_journal.hpp"
+#include "userspace/engine/target_place.hpp"
+#include "userspace/engine/target_store.hpp"
+
+namespace towline {
+
+// Records as files in a state folder, apart from the images: NAME-HASH.record (a document),
+// .acknowledged (the journal), .lock. A record is tied to its volume by identity, size, and for a
+// sealed one by modification time and a hash of the first bytes; when they differ the record is
+// void, and what the volume holds is anybody's guess.
+class FileTargetStore final : public TargetStore {
+  public:
+    // Called before the lock is taken; ends an earlier session of the same source or says kBusy.
+    using Claim = std::function<Status(const std::string& name, const Uuid& source)>;
+
+    FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {});
+
+    Result<TargetFacts> look(const std::string& name, const Uuid& source) override;
+    Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
+                                 bool dry_run) override;
+    Result<std::vector<Extent>> data_ranges() override;
+    Status mark(const TargetRecord& record, bool keep_journal) override;
+    Status journal(std::span<const Extent> acknowledged) override;
+    Result<std::vector<Extent>> acknowledged() override;
+    Status seal(const TargetRecord& record) override;
+
+  private:
+    std::filesystem::path file(const char* ending) const;
+    Status inspect(TargetFacts& facts);
+    Status load_record(TargetFacts& facts);
+    Result<bool> still_tied(const nlohmann::json& tie, const TargetRecord& record) const;
+    Result<nlohmann::json> tie() const;
+    Status save(const TargetRecord& record);
+
+    std::filesystem::path state_folder_;
+    const TargetPlace& place_;
+    Claim claim_;
+    std::string name_;
+    std::string key_;
+    Fd lock_;
+    std::optional<Volume> volume_;
+    std::optional<AcknowledgedJournal> journal_;
+    std::uint64_t volume_bytes_ = 0;
+};
+
+}  // namespace towline

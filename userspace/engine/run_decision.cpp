@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of questions: may the target be written to at all, can the unfinished run go on, is
+// there a base that a list of changes can stand on, and if not, why.
+
+#include "userspace/engine/run_decision.hpp"
+
+#include <algorithm>
+
+namespace towline {
+
+std::string_view cause_name(Cause cause) {
+    switch (cause) {
+        case Cause::kRequestedFull:
+            return "requested-full";
+        case Cause::kRequestedScan:
+            return "requested-scan";
+        case Cause::kChangeList:
+            return "change-list";
+        case Cause::kFirstCopy:
+            return "first-copy";
+        case Cause::kNoTracker:
+            return "no-tracker";
+        case Cause::kUnknownTarget:
+            return "unknown-target";
+        case Cause::kOtherSource:
+            return "other-source";
+        case Cause::kTargetDiffers:
+            return "target-differs";
+        case Cause::kTargetChanged:
+            return "target-changed";
+        case Cause::kUnfinishedRun:
+            return "unfinished-run";
+        case Cause::kSourceResized:
+            return "source-resized";
+        case Cause::kSourceReverted:
+            return "source-reverted";
+        case Cause::kResumed:
+            return "resumed";
+    }
+    return "unknown";
+}
+
+std::string_view cause_text(Cause cause) {
+    switch (cause) {
+        case Cause::kRequestedFull:
+            return "a full copy was asked for";
+        case Cause::kRequestedScan:
+            return "a comparison was asked for";
+        case Cause::kChangeList:
+            return "the change list stands on the base that the target holds";
+        case Cause::kFirstCopy:
+            return "the target did not exist or was empty";
+        case Cause::kNoTracker:
+            return "nothing tracks this volume's changes";
+        case Cause::kUnknownTarget:
+            return "this source has no record of a run to this target";
+        case Cause::kOtherSource:
+            return "the target was the replica of another source";
+        case Cause::kTargetDiffers:
+            return "the target holds another moment than this source left there (rolled back, or a "
+                   "second target)";
+        case Cause::kTargetChanged:
+            return "the target was replaced or written to since its last run";
+        case Cause::kUnfinishedRun:
+            return "an earlier run to this target was cut off";
+        case Cause::kSourceResized:
+            return "the source's size changed since the last run";
+        case Cause::kSourceReverted:
+            return "the source was put back to an older state since the last run";
+        case Cause::kResumed:
+            return "an unfinished run goes on where the target durably is";
+    }
+    return "";
+}
+
+bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
+    const bool sealed = !memory.open_runs.empty() && opened.state == TargetState::kSealed &&
+                        opened.run == memory.open_runs.back() && opened.base == memory.open_base;
+    if (!sealed) return false;
+    memory.base = memory.open_base;
+    memory.volume_bytes = memory.open_volume_bytes;
+    memory.modified_ns = memory.open_modified_ns;
+    memory.open_runs.clear();
+    memory.open_mode = {};
+    memory.open_plan_digest = 0;
+    memory.open_base = {};
+    return true;
+}
+
+namespace {
+
+// Why no list of changes can stand on what the target holds; nothing when one can.
+std::optional<Cause> why_no_base(const RunRequest& request,
+                                 const std::optional<TargetMemory>& memory,
+                                 const OpenedMessage& opened) {
+    if (opened.state == TargetState::kUnclaimed) {
+        if (opened.changed) return Cause::kTargetChanged;
+        return !opened.exists || opened.empty ? Cause::kFirstCopy : Cause::kUnknownTarget;
+    }
+    if (opened.owner != request.source) return Cause::kOtherSource;
+    if (opened.state == TargetState::kBuilding) return Cause::kUnfinishedRun;
+    if (!memory || memory->base.sequence == 0) return Cause::kUnknownTarget;
+    if (opened.base != memory->base) return Cause::kTargetDiffers;
+    if (opened.state == TargetState::kApplying) {
+        // Partly overwritten: fine if every run that did so is among those whose changes we still
+        // hold.
+        const auto& runs = memory->open_runs;
+        if (std::find(runs.begin(), runs.end(), opened.run) == runs.end())
+            return Cause::kUnfinishedRun;
+    }
+    if (memory->volume_bytes != request.volume_bytes) return Cause::kSourceResized;
+    if (request.modified_ns < memory->modified_ns) return Cause::kSourceReverted;
+    return std::nullopt;
+}
+
+Status may_write(const RunRequest& request, const OpenedMessage& opened) {
+    if (opened.is_device && opened.size_bytes < request.volume_bytes) {
+        return fail(Code::kRefused, "the target is smaller than the source (" +
+                                        std::to_string(opened.size_bytes) + " < " +
+                                        std::to_string(request.volume_bytes) +
+                                        " bytes); use a device of at least the source's size");
+    }
+    if (request.overwrite) return {};
+    if (opened.state != TargetState::kUnclaimed && opened.owner != request.source) {
+        return fail(Code::kRefused,
+                    "the target is the replica of another source; choose another target, or say "
+                    "--overwrite to "
+                    "replace it");
+    }
+    const bool foreign = opened.state == TargetState::kUnclaimed && opened.has_data;
+    // An explicit --scan says that the target is an older copy; that is put to the proof
+    // (must_resemble). With
+    // --extents the missing base is the better reason to name.
+    const bool own_reason =
+        request.kind == RunRequest::Kind::kScan || request.kind == RunRequest::Kind::kExtents;
+    if (foreign && !own_reason) {
+        return fail(
+            Code::kRefused,
+            std::string(opened.changed ? "the target was replaced or written to since its last run"
+                                       : "the target holds data and is no replica of this source") +
+                "; if it may be replaced say --overwrite, if it is an older copy of the "
+                "source say --scan");
+    }
+    return {};
+}
+
+bool can_resume(const RunRequest& request, const std::optional<TargetMemory>& memory,
+                const OpenedMessage& opened) {
+    const bool unfinished =
+        opened.state == TargetState::kBuilding || opened.state == TargetState::kApplying;
+    return unfinished && memory && !memory->open_runs.empty() && opened.owner == request.source &&
+           opened.run == memory->open_runs.back() && opened.run_mode == memory->open_mode &&
+           opened.plan_digest == memory->open_plan_digest &&
+           memory->open_volume_bytes == request.volume_bytes;
+}
+
+}  // namespace
+
+Result<RunDecision> decide_run(const RunRequest& request, const std::optional<TargetMemory>& memory,
+                               const OpenedMessage& opened) {
+    using Kind = RunRequest::Kind;
+    TRY_STATUS(may_write(request, opened));
+    const auto no_base = why_no_base(request, memory, opened);
+    // A run of listed changes goes on only upon its base; a copy or comparison of everything needs
+    // none.
+    const bool stands = opened.run_mode != RunMode::kExtents || !no_base;
+    if (request.resume && stands && can_resume(request, memory, opened)) {
+        return RunDecision{.mode = opened.run_mode,
+                           .cause = Cause::kResumed,
+                           .resume = true,
+                           .include_pending = true};
+    }
+    if (request.kind == Kind::kFull)
+        return RunDecision{.mode = RunMode::kFull, .cause = Cause::kRequestedFull};
+    if (request.kind == Kind::kExtents) {
+        if (!no_base) {
+            return RunDecision{
+                .mode = RunMode::kExtents, .cause = Cause::kChangeList, .include_pending = true};
+        }
+        return fail(Code::kRefused,
+                    "the change list cannot be used: " + std::string(cause_text(*no_base)) +
+                        "; run once without --extents to make the target a replica of this source");
+    }
+    const bool fresh = opened.state == TargetState::kUnclaimed && (!opened.exists || opened.empty);
+    if (fresh) return RunDecision{.mode = RunMode::kFull, .cause = Cause::kFirstCopy};
+    const bool foreign =
+        opened.state == TargetState::kUnclaimed && opened.has_data && !request.overwrite;
+    const Cause cause =
+        request.kind == Kind::kScan ? Cause::kRequestedScan : no_base.value_or(Cause::kNoTracker);
+    return RunDecision{.mode = RunMode::kScan, .cause = cause, .must_resemble = foreign};
+}
+
+}  // namespace towline

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Which kind of run this can be, and why: pure, decided at the source from what the user asked,
+// what the source remembers of this target, and what the target says it holds (rules 2, 3 and 13).
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/result.hpp"
+#include "transport/messages.hpp"
+
+namespace towline {
+
+// Why a run was what it was: a closed set (docs/cli.md has the meanings).
+enum class Cause {
+    kRequestedFull,
+    kRequestedScan,
+    kChangeList,     // --extents, upon a base that both sides agree on
+    kFirstCopy,      // the target did not exist, or was empty
+    kNoTracker,      // the base is right, but nothing tracks the changes
+    kUnknownTarget,  // the source remembers no run to this target
+    kOtherSource,    // the target was another source's replica
+    kTargetDiffers,  // the target holds another moment than the source left there (rolled back, a
+                     // second target)
+    kTargetChanged,  // the target was replaced, or written to by others, since its last run
+    kUnfinishedRun,  // an earlier run was cut off and not resumed
+    kSourceResized,
+    kSourceReverted,  // the source's own time went backwards: an older image was put in its place
+    kResumed,
+};
+
+std::string_view cause_name(Cause cause);
+// One sentence for people.
+std::string_view cause_text(Cause cause);
+
+struct RunRequest {
+    enum class Kind { kAuto, kFull, kExtents, kScan };
+    Kind kind = Kind::kAuto;
+    bool resume = false;
+    bool overwrite = false;
+    Uuid source;
+    std::uint64_t volume_bytes = 0;
+    std::int64_t modified_ns = 0;  // of an image file; 0 where there is no such time (devices)
+};
+
+// What the source durably remembers of one target. The pending map (kept beside) holds every change
+// that a run of `open_runs` was to bring; it is dropped only when the target has sealed.
+struct TargetMemory {
+    Uuid target;
+    Base base;  // the last run that is known to be sealed there; sequence 0: none
+    std::uint64_t volume_bytes = 0;
+    std::int64_t modified_ns = 0;
+    std::vector<Uuid> open_runs;  // begun since, not known to be sealed; the newest last
+    RunMode open_mode{};          // of the newest
+    std::uint64_t open_plan_digest = 0;
+    Base open_base;  // what the newest was to become
+    std::int64_t open_modified_ns = 0;
+    std::uint64_t open_volume_bytes = 0;
+    bool operator==(const TargetMemory&) const = default;
+};
+
+// Died between seal and commit (rule 3): the target says that the open run is sealed. True when
+// `memory` was brought up to date; the caller makes that durable and drops the pending map.
+bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened);
+
+struct RunDecision {
+    RunMode mode{};
+    Cause cause{};
+    bool resume = false;
+    bool include_pending = false;  // extents: what earlier unfinished runs were to bring goes along
+    // A scan of data that nobody vouches for goes on only when it proves to be an older copy.
+    bool must_resemble = false;
+};
+
+// The Error is kRefused, and names the remedy.
+Result<RunDecision> decide_run(const RunRequest& request, const std::optional<TargetMemory>& memory,
+                               const OpenedMessage& opened);
+
+}  // namespace towline

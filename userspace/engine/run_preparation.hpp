@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "userspace/engine/run_decision.hpp"
+#include "userspace/engine/source_store.hpp"
+
+namespace towline {
+
+// What a source asks for: the decision's request, and what a run needs beside it.
+struct SourceRequest {
+    RunRequest run;
+    std::vector<Extent> extents;  // kExtents: normalized
+    std::uint32_t block_bytes = 64 * 1024;
+    bool verify = false;
+    bool dry_run = false;
+    // Names and secrets; the simulator draws its own, so that a seed replays.
+    std::function<Uuid()> draw = Uuid::random;
+};
+
+// A run that is decided and, unless it is a dry run, durably begun on the source's side: from here
+// on its changes are pending until the target has sealed.
+struct PreparedRun {
+    RunDecision decision;
+    BeginMessage begin;
+    TargetMemory memory;
+    ChangeMap plan;  // kScan: empty until compared
+    std::uint64_t changed_bytes = 0;
+};
+
+Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store,
+                                const OpenedMessage& opened);
+
+// A comparison found what differs (or, for a resumed run, what must be sent again): noted as
+// pending before anything of it is sent.
+Status note_plan(const PreparedRun& run, SourceStore& store);
+
+// The target has sealed: the memory moves to the new base, the pending changes go.
+Status commit_run(PreparedRun& run, SourceStore& store);
+
+}  // namespace towline

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "io/clock.hpp"
+#include "userspace/engine/run_decision.hpp"
+
+namespace towline {
+
+// What a run says of itself when it has ended.
+struct RunReport {
+    RunMode mode{};
+    Cause cause{};
+    bool dry_run = false;
+    bool resumed = false;
+    std::uint64_t bytes_total = 0;    // the volume
+    std::uint64_t bytes_changed = 0;  // what the run was to bring
+    std::uint64_t bytes_zero =
+        0;  // of what was handled, zeros (sent as ranges, or known at the target)
+    std::uint64_t bytes_read = 0;  // from the source
+    std::uint64_t bytes_sent = 0;  // on the wire, frames and all
+    std::uint64_t bytes_received = 0;
+    Duration elapsed{};
+    Duration cpu_source{};
+    Duration cpu_target{};
+    std::uint64_t rss_max_source_bytes = 0;
+    std::uint64_t rss_max_target_bytes = 0;
+    std::string engine_source;
+    std::string engine_target;
+    std::string engine_notes;
+    std::string codec = "none";
+    bool reread = false;  // attested by rereading the target
+    Base base;            // what the target holds now
+    RunDigest digest;
+};
+
+// What it says while it goes on.
+struct RunProgress {
+    std::string_view stage;
+    std::uint64_t done_bytes = 0;
+    std::uint64_t total_bytes = 0;  // of this stage; 0: not known yet
+    std::uint64_t sent_bytes = 0;
+    int level = 0;
+    Duration elapsed{};
+};
+
+}  // namespace towline

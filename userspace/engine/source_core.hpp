@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "io/clock.hpp"
+#include "userspace/engine/run_decision.hpp"
+
+namespace towline {
+
+namespace source_event {
+struct Started {};
+struct Received {
+    Message message;
+};
+struct LanesJoined {};  // all further connections belong to the session
+struct Planned {        // the run is decided, and durably begun on our side
+    RunDecision decision;
+    BeginMessage begin;
+};
+struct Compared {};  // the plan is what differs, durably noted
+struct AllSent {     // every block and zero range of the plan was handed to the connections
+    RunDigest digest;
+};
+struct Committed {};
+struct Tick {};
+struct Failed {
+    Error error;
+};
+}  // namespace source_event
+
+using SourceEvent =
+    std::variant<source_event::Started, source_event::Received, source_event::LanesJoined,
+                 source_event::Planned, source_event::Compared, source_event::AllSent,
+                 source_event::Committed, source_event::Tick, source_event::Failed>;
+
+namespace source_action {
+struct Send {
+    Message message;
+};
+struct Join {  // further connections, with the token
+    Uuid token;
+};
+struct Plan {  // decide, build the plan, note it durably
+    OpenedMessage opened;
+};
+struct Acknowledged {  // a piece of what a resumed run has durably at the target
+    RangesMessage ranges;
+};
+struct StartCompare {};
+struct Theirs {  // digests of the target
+    DigestsMessage digests;
+};
+struct StartTransfer {
+    bool skip_zeros = false;
+};
+struct Commit {
+    SealedMessage sealed;
+};
+struct Finish {};
+struct Fail {
+    Error error;
+    bool tell_peer = true;
+};
+}  // namespace source_action
+
+using SourceAction =
+    std::variant<source_action::Send, source_action::Join, source_action::Plan,
+                 source_action::Acknowledged, source_action::StartCompare, source_action::Theirs,
+                 source_action::StartTransfer, source_action::Commit, source_action::Finish,
+                 source_action::Fail>;
+
+// The source's decisions in the conversation, without I/O and without a clock. Invariants:
+//  - nothing is sent before the run is durably begun on our side (Plan, then Begin);
+//  - the run counts as done only when the target attested our digest (Sealed), and only then are
+//  the pending
+//    changes dropped (Commit).
+class SourceCore {
+  public:
+    struct Request {
+        std::string target_name;
+        Uuid source;
+        std::uint64_t volume_bytes = 0;
+        bool dry_run = false;
+        bool further_lanes = false;
+        Duration ping_interval = 5s;
+    };
+
+    explicit SourceCore(Request request) : request_(std::move(request)) {}
+
+    void step(const SourceEvent& event, Instant now, std::vector<SourceAction>& actions);
+
+    bool finished() const { return phase_ == Phase::kDone || phase_ == Phase::kFailed; }
+    bool succeeded() const { return phase_ == Phase::kDone; }
+    bool comparing() const { return phase_ == Phase::kCompare; }
+    std::string_view stage() const;
+    std::uint64_t durable_bytes() const { return durable_bytes_; }
+
+  private:
+    enum class Phase {
+        kIdle,
+        kHello,
+        kOpen,
+        kJoin,
+        kPlan,
+        kBegin,
+        kAcknowledged,
+        kCompare,
+        kTransfer,
+        kSealing,
+        kCommit,
+        kDone,
+        kFailed
+    };
+    using Actions = std::vector<SourceAction>;
+
+    void on(const source_event::Started&, Actions& actions);
+    void on(const source_event::Received& event, Actions& actions);
+    void on(const source_event::LanesJoined&, Actions& actions);
+    void on(const source_event::Planned& event, Actions& actions);
+    void on(const source_event::Compared&, Actions& actions);
+    void on(const source_event::AllSent& event, Actions& actions);
+    void on(const source_event::Committed&, Actions& actions);
+    void on(const source_event::Tick&, Actions& actions);
+    void on(const source_event::Failed& event, Actions& actions);
+
+    void on_message(const HelloMessage& hello, Actions& actions);
+    void on_message(const OpenedMessage& opened, Actions& actions);
+    void on_message(const BegunMessage& begun, Actions& actions);
+    void on_message(const RangesMessage& ranges, Actions& actions);
+    void on_message(const DigestsMessage& digests, Actions& actions);
+    void on_message(const AckMessage& ack, Actions& actions);
+    void on_message(const SealedMessage& sealed, Actions& actions);
+    void on_message(const ErrorMessage& error, Actions& actions);
+    void on_message(const PingMessage&, Actions&) {}
+    template <typename Other>
+    void on_message(const Other&, Actions& actions) {
+        unexpected(actions);
+    }
+    void start_transfer(Actions& actions);
+    void unexpected(Actions& actions);
+    void fail_with(Error error, bool tell_peer, Actions& actions);
+
+    Request request_;
+    Phase phase_ = Phase::kIdle;
+    Instant now_{};
+    Instant pinged_at_{};
+    OpenedMessage opened_;
+    RunDecision decision_;
+    BeginMessage begin_;
+    bool target_zeroed_ = false;
+    RunDigest digest_;
+    std::uint64_t durable_bytes_ = 0;
+};
+
+}  // namespace towline

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns what happens on connections and disk into events for the core, and its actions into
+// operations, as the target's pipeline does on its side. Comparison runs with bounded waiting on
+// both sides: whichever side is ahead is held.
+
+#include "userspace/engine/source_pipeline.hpp"
+
+#include <algorithm>
+
+#include "io/check.hpp"
+
+namespace towline {
+
+namespace act = source_action;
+namespace ev = source_event;
+
+namespace {
+
+constexpr Duration kTickInterval = 100ms;
+constexpr Duration kLastWordTime = 2s;
+// Hashes of one side that wait for the other: 256 Ki blocks, 4 MiB.
+constexpr std::size_t kHashesWaitingMax = 256 * 1024;
+
+}  // namespace
+
+struct SourcePipeline::Lane {
+    Lane(IoEngine& engine, Handle socket, Channel::Owner& owner) : channel(engine, socket, owner) {}
+    Channel channel;
+    bool joined = false;  // further lanes: the target has let it in
+};
+
+SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore& store,
+                               Config config)
+    : engine_(engine),
+      workers_(workers),
+      store_(store),
+      config_(std::move(config)),
+      core_({.target_name = config_.target_name,
+             .source = config_.request.run.source,
+             .volume_bytes = config_.request.run.volume_bytes,
+             .dry_run = config_.request.dry_run,
+             .further_lanes = config_.further_lanes > 0,
+             .ping_interval = config_.ping_interval}),
+      limiter_(config_.rate_bytes_per_second),
+      pool_(config_.buffer_count * config_.buffer_bytes /
+                std::max<std::size_t>(config_.buffer_bytes, config_.request.block_bytes),
+            std::max<std::size_t>(config_.buffer_bytes, config_.request.block_bytes)) {
+    engine_.register_buffers(pool_);
+    tick_.on_done([this](std::int64_t) { on_tick(); });
+}
+
+SourcePipeline::~SourcePipeline() {
+    CHECK(finished() || lanes_.empty());
+    // Channels first: frames of the sender may still stand in their queues.
+    lanes_.clear();
+}
+
+void SourcePipeline::start(Handle first) {
+    started_at_ = engine_.now();
+    Channel::Owner& owner = *this;
+    lanes_.push_back(std::make_unique<Lane>(engine_, first, owner));
+    talk().set_limiter(&limiter_);
+    talk().start();
+    step(ev::Started{});
+    on_tick();
+}
+
+SourcePipeline::Lane& SourcePipeline::lane_of(Channel& channel) {
+    const auto lane = std::find_if(lanes_.begin(), lanes_.end(),
+                                   [&](const auto& each) { return &each->channel == &channel; });
+    CHECK(lane != lanes_.end());
+    return **lane;
+}
+
+Channel& SourcePipeline::talk() {
+    return lanes_.front()->channel;
+}
+
+void SourcePipeline::cancel(Error error) {
+    if (!stopped_) step(ev::Failed{std::move(error)});
+}
+
+bool SourcePipeline::finished() const {
+    if (!stopped_ || tick_.busy()) return false;
+    if (sender_ && !sender_->idle()) return false;
+    if (ours_ && !ours_->idle()) return false;
+    return std::all_of(lanes_.begin(), lanes_.end(),
+                       [](const auto& lane) { return lane->channel.idle(); });
+}
+
+// --- events
+// --------------------------------------------------------------------------------------------
+
+void SourcePipeline::step(const SourceEvent& event) {
+    if (stopped_) return;
+    events_.push_back(event);
+    if (stepping_) return;
+    stepping_ = true;
+    for (std::size_t at = 0; at < events_.size() && !stopped_; ++at) {
+        const SourceEvent now = std::move(events_[at]);
+        actions_.clear();
+        core_.step(now, engine_.now(), actions_);
+        for (SourceAction& action : actions_)
+            perform(action);
+    }
+    events_.clear();
+    stepping_ = false;
+}
+
+MutableByteSpan SourcePipeline::payload_room(Channel&, const FrameHeader&) {
+    step(ev::Failed{{Code::kProtocol, 0, "the target sent blocks"}});
+    return {};
+}
+
+void SourcePipeline::on_data(Channel&, ByteSpan, ByteSpan) {
+    step(ev::Failed{{Code::kProtocol, 0, "the target sent blocks"}});
+}
+
+void SourcePipeline::on_message(Channel& channel, Message message) {
+    if (stopped_) return;
+    if (&channel == &talk()) return step(ev::Received{std::move(message)});
+    on_joined(lane_of(channel), message);
+}
+
+void SourcePipeline::on_joined(Lane& lane, const Message& message) {
+    if (const auto* error = std::get_if<ErrorMessage>(&message)) {
+        return step(ev::Failed{{error->code, static_cast<int>(error->system_errno), error->text}});
+    }
+    if (!std::holds_alternative<JoinedMessage>(message) || lane.joined) {
+        return step(ev::Failed{{Code::kProtocol, 0, "the target refused a further connection"}});
+    }
+    lane.joined = true;
+    if (++joined_ == config_.further_lanes) step(ev::LanesJoined{});
+}
+
+void SourcePipeline::on_closed(Channel&, Error error) {
+    if (saying_why_) return stop(error_);
+    error.context += " (target)";
+    step(ev::Failed{std::move(error)});
+}
+
+void SourcePipeline::on_sent_some(Channel&) {
+    if (sender_ && !stopped_) sender_->on_sent_some();
+}
+
+void SourcePipeline::on_all_sent(const RunDigest& digest) {
+    step(ev::AllSent{digest});
+}
+
+void SourcePipeline::on_read_failed(Error error) {
+    step(ev::Failed{std::move(error)});
+}
+
+void SourcePipeline::on_tick() {
+    if (stopped_) return;
+    if (saying_why_) {
+        if (talk().drained() || engine_.now() >= close_at_) return stop(error_);
+    } else {
+        if (sender_) sender_->adapt();
+        step(ev::Tick{});
+        report_progress();
+        if (config_.cancelled()) {
+            step(ev::Failed{
+                {Code::kCancelled, 0, "the run was interrupted; --resume goes on with it"}});
+        }
+        const bool silent = std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
+            // Further lanes only ever carry blocks away from us.
+            return &lane->channel == &talk() ? lane->channel.silence() > config_.silence_max
+                                             : lane->channel.send_silence() > config_.silence_max;
+        });
+        if (!stopped_ && !saying_why_ && silent) {
+            step(ev::Failed{{Code::kTimeout, 0, "the target stayed silent for too long"}});
+        }
+    }
+    if (!stopped_) engine_.wait_until(engine_.now() + kTickInterval, tick_);
+}
+
+void SourcePipeline::report_progress() {
+    RunProgress progress{.stage = core_.stage(), .elapsed = engine_.now() - started_at_};
+    for (const auto& lane : lanes_)
+        progress.sent_bytes += lane->channel.sent_bytes();
+    if (sender_) {
+        progress.done_bytes = sender_->counters().done_bytes;
+        progress.total_bytes = run_.plan.marked_bytes();
+        progress.level = sender_->level();
+    } else if (compare_) {
+        progress.done_bytes =
+            std::min(compare_->compared_blocks() * wanted_.block_bytes(), wanted_.volume_bytes());
+        progress.total_bytes = wanted_.marked_bytes();
+    }
+    config_.on_progress(progress);
+}
+
+// --- actions
+// -------------------------------------------------------------------------------------------
+
+void SourcePipeline::perform(SourceAction& action) {
+    if (stopped_) return;
+    std::visit([this](auto& each) { perform(each); }, action);
+}
+
+void SourcePipeline::perform(act::Send& action) {
+    talk().send_message(action.message);
+}
+
+void SourcePipeline::perform(act::Join& action) {
+    for (std::size_t i = 0; i < config_.further_lanes; ++i) {
+        auto socket = config_.connect();
+        if (!socket) return step(ev::Failed{socket.error()});
+        Channel::Owner& owner = *this;
+        lanes_.push_back(std::make_unique<Lane>(engine_, *socket, owner));
+        Channel& channel = lanes_.back()->channel;
+        channel.set_limiter(&limiter_);
+        channel.start();
+        channel.send_message(HelloMessage{.join_token = action.token});
+    }
+}
+
+void SourcePipeline::perform(act::Plan& action) {
+    auto run = prepare_run(config_.request, store_, action.opened);
+    if (!run) return step(ev::Failed{run.error()});
+    run_ = std::move(*run);
+    report_.mode = run_.decision.mode;
+    report_.cause = run_.decision.cause;
+    report_.resumed = run_.decision.resume;
+    report_.bytes_changed = run_.changed_bytes;
+    report_.engine_target = action.opened.engine;
+    check_.emplace(run_.begin.next_base.source);
+    hasher_.emplace(run_.begin.hash_seed);
+    digester_.emplace(*hasher_);
+    wanted_ = ChangeMap(config_.request.run.volume_bytes, config_.request.block_bytes);
+    if (run_.decision.mode == RunMode::kScan) wanted_.mark_all();
+    step(ev::Planned{.decision = run_.decision, .begin = run_.begin});
+}
+
+void SourcePipeline::perform(act::Acknowledged& action) {
+    for (const RangesMessage::Range& range : action.ranges.ranges) {
+        const std::uint64_t volume_bytes = wanted_.volume_bytes();
+        if (range.offset_bytes > volume_bytes ||
+            range.length_bytes > volume_bytes - range.offset_bytes) {
+            return step(ev::Failed{
+                {Code::kProtocol, 0, "the target acknowledges what the volume does not have"}});
+        }
+        wanted_.mark({range.offset_bytes, range.length_bytes});
+    }
+}
+
+void SourcePipeline::perform(act::StartCompare&) {
+    for (const auto& lane : lanes_)
+        lane->channel.set_run(run_number_of(run_.begin.run));
+    differing_ = ChangeMap(wanted_.volume_bytes(), wanted_.block_bytes());
+    compare_.emplace(differing_);
+    ours_ = std::make_unique<RangeHasher>(
+        engine_, pool_, config_.volume, *hasher_, wanted_, config_.data,
+        [this](const RangeHasher::Piece& piece) { on_our_hashes(piece); },
+        [this](Status status) { on_our_hashes_done(std::move(status)); });
+    ours_->start();
+}
+
+void SourcePipeline::on_our_hashes(const RangeHasher::Piece& piece) {
+    if (stopped_) return;
+    CHECK(compare_->ours(piece.run, piece.hashes));
+    balance_compare();
+}
+
+void SourcePipeline::on_our_hashes_done(Status status) {
+    if (stopped_) return;
+    if (!status) return step(ev::Failed{status.error()});
+    ours_done_ = true;
+    after_compare();
+}
+
+void SourcePipeline::perform(act::Theirs& action) {
+    const DigestsMessage& message = action.digests;
+    if (message.last) {
+        theirs_done_ = true;
+        compare_->theirs_ended();
+        return after_compare();
+    }
+    const std::uint64_t count = message.hashes.empty() ? message.zero_count : message.hashes.size();
+    if (theirs_done_ ||
+        !compare_->theirs({.first = message.first_block, .count = count}, message.hashes)) {
+        return step(ev::Failed{
+            {Code::kProtocol, 0, "the target's digests are not those that were asked for"}});
+    }
+    add_compared(*digester_, message,
+                 wanted_.extent_of({.first = message.first_block, .count = count}));
+    balance_compare();
+}
+
+// Whoever is ahead waits.
+void SourcePipeline::balance_compare() {
+    talk().hold(compare_->theirs_waiting() > kHashesWaitingMax && !ours_done_);
+    const bool hold_ours = compare_->ours_waiting() > kHashesWaitingMax && !theirs_done_;
+    if (ours_ && !ours_done_) ours_->hold(hold_ours);
+}
+
+void SourcePipeline::after_compare() {
+    if (ours_done_) talk().hold(false);
+    if (theirs_done_ && !ours_done_) ours_->hold(false);
+    if (!ours_done_ || !theirs_done_ || !core_.comparing()) return;
+    const Status settled = settle_plan();
+    if (!settled) return step(ev::Failed{settled.error()});
+    step(ev::Compared{});
+}
+
+// From what differs to what is sent.
+Status SourcePipeline::settle_plan() {
+    report_.bytes_read += ours_->read_bytes();
+    if (run_.decision.mode == RunMode::kScan) {
+        const bool resembles = compare_->their_lost_blocks() * 2 <= compare_->their_data_blocks();
+        if (run_.decision.must_resemble && !resembles) {
+            return fail(Code::kRefused,
+                        "the target holds data that is no older copy of this source (" +
+                            std::to_string(compare_->their_lost_blocks()) + " of its " +
+                            std::to_string(compare_->their_data_blocks()) +
+                            " blocks with data differ); if it may be replaced say --overwrite");
+        }
+        run_.plan = differing_;
+        run_.changed_bytes = report_.bytes_changed = differing_.marked_bytes();
+    } else {
+        run_.plan.subtract(wanted_);
+        run_.plan.merge(differing_);
+    }
+    if (config_.request.dry_run) return {};
+    return note_plan(run_, store_);
+}
+
+void SourcePipeline::perform(act::StartTransfer& action) {
+    for (const auto& lane : lanes_)
+        lane->channel.set_run(run_number_of(run_.begin.run));
+    SourceSender::Owner& owner = *this;
+    sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
+                                             *hasher_, *digester_, config_.compression, owner);
+    std::vector<Channel*> lanes;
+    for (const auto& lane : lanes_)
+        lanes.push_back(&lane->channel);
+    const std::uint32_t block_bytes = config_.request.block_bytes;
+    sender_->start(TransferPlan(run_.plan, config_.data, pool_.buffer_bytes() / block_bytes),
+                   std::move(lanes), action.skip_zeros, block_bytes);
+}
+
+void SourcePipeline::perform(act::Commit& action) {
+    report_.reread = action.sealed.reread;
+    report_.base = action.sealed.base;
+    report_.digest = action.sealed.digest;
+    report_.cpu_target = std::chrono::microseconds(action.sealed.cpu_microseconds);
+    report_.rss_max_target_bytes = action.sealed.rss_max_bytes;
+    const Status committed = commit_run(run_, store_);
+    if (!committed) return step(ev::Failed{committed.error()});
+    step(ev::Committed{});
+}
+
+void SourcePipeline::perform(act::Finish&) {
+    report_progress();
+    // A dry run leaves in the middle of the conversation and says so.
+    if (config_.request.dry_run) {
+        talk().send_message(ErrorMessage{.code = Code::kCancelled, .text = "a dry run ends here"});
+        saying_why_ = true;
+        close_at_ = engine_.now() + kLastWordTime;
+        return;
+    }
+    stop(std::nullopt);
+}
+
+void SourcePipeline::perform(act::Fail& action) {
+    error_ = action.error;
+    if (!action.tell_peer) return stop(error_);
+    talk().send_message(
+        ErrorMessage{.code = action.error.code,
+                     .system_errno = static_cast<std::uint32_t>(action.error.system_errno),
+                     .text = action.error.context});
+    if (sender_) sender_->stop();
+    saying_why_ = true;
+    close_at_ = engine_.now() + kLastWordTime;
+}
+
+void SourcePipeline::stop(std::optional<Error> error) {
+    if (stopped_) return;
+    error_ = std::move(error);
+    stopped_ = true;
+    report_.dry_run = config_.request.dry_run;
+    report_.bytes_total = config_.request.run.volume_bytes;
+    report_.elapsed = engine_.now() - started_at_;
+    for (const auto& lane : lanes_) {
+        report_.bytes_sent += lane->channel.sent_bytes();
+        report_.bytes_received += lane->channel.received_bytes();
+        lane->channel.close();
+    }
+    if (sender_) {
+        const SourceSender::Counters& counters = sender_->counters();
+        report_.bytes_read += counters.read_bytes;
+        report_.bytes_zero = counters.zero_bytes;
+        if (counters.deflate_blocks + counters.zstd_blocks > 0) {
+            report_.codec =
+                codec_name(counters.deflate_blocks > counters.zstd_blocks ? BlockKind::kDeflate
+                                                                          : BlockKind::kZstd);
+        }
+        sender_->stop();
+    }
+    if (ours_) ours_->stop();
+    if (tick_.busy()) engine_.cancel_wait(tick_);
+}
+
+}  // namespace towline

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+// A slot per read walks: read -> check -> (compress on a worker) -> one frame -> sent. A frame's
+// payload is a list of pieces: stretches of the read buffer where blocks are raw, of the packed
+// buffer where they are compressed; nothing is copied together.
+
+#include "userspace/engine/source_sender.hpp"
+
+#include <algorithm>
+
+#include "io/align.hpp"
+#include "io/check.hpp"
+
+namespace towline {
+
+struct SourceSender::Slot {
+    Extent extent;
+    std::size_t count = 0;  // of blocks
+    Buffer* buffer = nullptr;
+    Buffer* packed = nullptr;
+    std::array<Hash128, wire::kBlocksPerFrameMax> hashes{};
+    std::size_t have_bytes = 0;
+    int level = 0;
+    BlockKind kind{};
+    DataHead head;
+    std::array<std::byte, DataHead::kFixedBytes + wire::kBlocksPerFrameMax * DataHead::kEntryBytes>
+        head_bytes{};
+    OutFrame frame;
+    Completion read;
+    Work work;
+    // Written by the worker, read after it is done.
+    std::uint64_t codec_in = 0;
+    std::uint64_t codec_out = 0;
+    Duration codec_cpu{};
+};
+
+namespace {
+
+void add_piece(std::vector<iovec>& pieces, std::byte* at, std::size_t length) {
+    if (!pieces.empty()) {
+        iovec& last = pieces.back();
+        if (static_cast<std::byte*>(last.iov_base) + last.iov_len == at) {
+            last.iov_len += length;
+            return;
+        }
+    }
+    pieces.push_back({.iov_base = at, .iov_len = length});
+}
+
+}  // namespace
+
+SourceSender::SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool,
+                           VolumeView volume, const BlockCheck& check, const BlockHasher& hasher,
+                           RunDigester& digester, CompressionChoice compression, Owner& owner)
+    : engine_(engine),
+      workers_(workers),
+      pool_(pool),
+      volume_(volume),
+      check_(check),
+      hasher_(hasher),
+      digest_(digester),
+      compression_(compression),
+      owner_(owner),
+      control_(compression.codec, compression.workers) {}
+
+SourceSender::~SourceSender() {
+    CHECK(idle());
+    for (const auto& slot : slots_) {
+        if (slot->buffer != nullptr) pool_.give(slot->buffer);
+        if (slot->packed != nullptr) packed_->give(slot->packed);
+    }
+}
+
+void SourceSender::start(TransferPlan plan, std::vector<Channel*> lanes, bool skip_zeros,
+                         std::uint32_t block_bytes) {
+    plan_.emplace(std::move(plan));
+    lanes_ = std::move(lanes);
+    skip_zeros_ = skip_zeros;
+    block_bytes_ = block_bytes;
+    window_began_ = engine_.now();
+    pump();
+}
+
+int SourceSender::level() const {
+    return compression_.level.value_or(control_.level());
+}
+
+SourceSender::Slot* SourceSender::take_slot() {
+    if (free_.empty()) {
+        slots_.push_back(std::make_unique<Slot>());
+        Slot* made = slots_.back().get();
+        made->read.on_done([this, made](std::int64_t result) {
+            --active_;
+            on_read(*made, result);
+        });
+        made->work.run = [this, made](unsigned) { encode(*made); };
+        made->work.done.on_done([this, made](std::int64_t) {
+            --active_;
+            on_encoded(*made);
+        });
+        made->frame.on_sent = [this, made] { on_sent(*made); };
+        free_.push_back(made);
+    }
+    Slot* slot = free_.back();
+    free_.pop_back();
+    return slot;
+}
+
+void SourceSender::release(Slot& slot) {
+    if (Buffer* packed = std::exchange(slot.packed, nullptr)) {
+        packed_->give(packed);
+        if (!waiting_for_packed_.empty() && !stopped_) {
+            Slot* next = waiting_for_packed_.front();
+            waiting_for_packed_.pop_front();
+            start_encode(*next);
+        }
+    }
+    pool_.give(std::exchange(slot.buffer, nullptr));
+    free_.push_back(&slot);
+}
+
+void SourceSender::pump() {
+    if (pumping_ || stopped_ || !plan_ || all_sent_) return;
+    pumping_ = true;
+    for (;;) {
+        if (!held_back_) held_back_ = plan_->next();
+        if (!held_back_ || !start_step(*held_back_)) break;
+        held_back_.reset();
+    }
+    pumping_ = false;
+    finish_if_done();
+}
+
+bool SourceSender::start_step(const TransferPlan::Step& step) {
+    if (step.zeros) {
+        if (!skip_zeros_ && lanes_.front()->queued_bytes() > kQueuedBytesMax) return false;
+        send_zeros(step.extent);
+        return true;
+    }
+    Buffer* buffer = pool_.take();
+    if (buffer == nullptr) return false;
+    Slot* slot = take_slot();
+    slot->extent = step.extent;
+    slot->count = step.run.count;
+    slot->buffer = buffer;
+    slot->have_bytes = 0;
+    read(*slot);
+    return true;
+}
+
+void SourceSender::read(Slot& slot) {
+    ++active_;
+    const std::uint64_t length =
+        align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
+    engine_.read(volume_.handle,
+                 slot.buffer->bytes().subspan(slot.have_bytes, length - slot.have_bytes),
+                 slot.extent.offset_bytes + slot.have_bytes, slot.read);
+}
+
+void SourceSender::on_read(Slot& slot, std::int64_t result) {
+    if (stopped_) return;
+    if (result == -EINTR || result == -EAGAIN) return read(slot);
+    if (result <= 0) {
+        const int error = result == 0 ? ENODATA : static_cast<int>(-result);
+        return owner_.on_read_failed(
+            system_error(error, "cannot read the source at byte " +
+                                    std::to_string(slot.extent.offset_bytes + slot.have_bytes)));
+    }
+    counters_.read_bytes += static_cast<std::uint64_t>(result);
+    slot.have_bytes += static_cast<std::size_t>(result);
+    if (slot.have_bytes < slot.extent.length_bytes) {
+        // Direct reads go on from a sector's begin.
+        slot.have_bytes = align_down<std::size_t>(slot.have_bytes, volume_.alignment_bytes);
+        return read(slot);
+    }
+    check(slot);
+    if (send_if_zero(slot)) return;
+    slot.level = level();
+    if (slot.level > 0) return start_encode(slot);
+    send(slot);
+}
+
+std::uint64_t SourceSender::block_length(const Slot& slot, std::size_t index) const {
+    return std::min<std::uint64_t>(block_bytes_, slot.extent.length_bytes - index * block_bytes_);
+}
+
+// The one place where a block's check is computed: on what was read, before anything else touches
+// it.
+void SourceSender::check(Slot& slot) {
+    slot.head.offset_bytes = slot.extent.offset_bytes;
+    slot.head.block_bytes = block_bytes_;
+    slot.head.count = static_cast<std::uint16_t>(slot.count);
+    slot.frame.payload.clear();
+    for (std::size_t i = 0; i < slot.count; ++i) {
+        const std::uint64_t offset = slot.extent.offset_bytes + i * block_bytes_;
+        const std::uint64_t length = block_length(slot, i);
+        std::byte* block = slot.buffer->data() + i * block_bytes_;
+        const CheckedBlock checked = check_block(check_, hasher_, {block, length}, offset);
+        StoredBlock& stored = slot.head.blocks[i];
+        stored = {
+            .kind = checked.zero ? wire::kStoredZero : static_cast<std::uint8_t>(BlockKind::kRaw),
+            .stored_bytes = checked.zero ? 0 : static_cast<std::uint32_t>(length),
+            .crc = checked.crc};
+        if (!checked.zero) add_piece(slot.frame.payload, block, length);
+        slot.hashes[i] = checked.hash;
+    }
+}
+
+bool SourceSender::send_if_zero(Slot& slot) {
+    if (!slot.frame.payload.empty()) return false;
+    const Extent extent = slot.extent;
+    release(slot);
+    send_zeros(extent);
+    pump();
+    return true;
+}
+
+void SourceSender::send_zeros(Extent extent) {
+    counters_.zero_bytes += extent.length_bytes;
+    counters_.done_bytes += extent.length_bytes;
+    if (skip_zeros_) return;
+    digest_.add(RecordKind::kZeros, extent.offset_bytes, extent.length_bytes);
+    lanes_.front()->send_message(ZeroMessage{extent.offset_bytes, extent.length_bytes});
+}
+
+void SourceSender::start_encode(Slot& slot) {
+    if (!packed_) packed_ = std::make_unique<BufferPool>(kPackedBuffers, pool_.buffer_bytes());
+    slot.packed = packed_->take();
+    if (slot.packed == nullptr) {
+        waiting_for_packed_.push_back(&slot);
+        return;
+    }
+    slot.kind = codec_for(compression_.codec, slot.level);
+    ++active_;
+    workers_.submit(slot.work);
+}
+
+// Worker thread: touches nothing but the slot and what does not change during a run.
+void SourceSender::encode(Slot& slot) {
+    thread_local Codec codec;
+    const Duration began = compression_.worker_cpu_time();
+    slot.codec_in = slot.codec_out = 0;
+    slot.frame.payload.clear();
+    std::byte* into = slot.packed->data();
+    for (std::size_t i = 0; i < slot.count; ++i) {
+        StoredBlock& stored = slot.head.blocks[i];
+        if (stored.kind == wire::kStoredZero) continue;
+        const std::uint64_t length = block_length(slot, i);
+        std::byte* block = slot.buffer->data() + i * block_bytes_;
+        const auto packed = codec.compress(slot.kind, slot.level, {block, length}, {into, length});
+        slot.codec_in += length;
+        slot.codec_out += packed.value_or(length);
+        if (!packed) {
+            add_piece(slot.frame.payload, block, length);
+            continue;
+        }
+        stored.kind = static_cast<std::uint8_t>(slot.kind);
+        stored.stored_bytes = static_cast<std::uint32_t>(*packed);
+        add_piece(slot.frame.payload, into, *packed);
+        into += *packed;
+    }
+    slot.codec_cpu = compression_.worker_cpu_time() - began;
+}
+
+void SourceSender::on_encoded(Slot& slot) {
+    if (stopped_) return;
+    window_.compressed_in += slot.codec_in;
+    window_.compressed_out += slot.codec_out;
+    window_.codec_cpu += slot.codec_cpu;
+    window_.level = slot.level;
+    send(slot);
+}
+
+void SourceSender::send(Slot& slot) {
+    for (std::size_t i = 0; i < slot.count; ++i) {
+        const std::uint64_t offset = slot.extent.offset_bytes + i * block_bytes_;
+        digest_.add(RecordKind::kBlock, offset, block_length(slot, i), slot.hashes[i]);
+        switch (slot.head.blocks[i].kind) {
+            case static_cast<std::uint8_t>(BlockKind::kRaw):
+                ++counters_.raw_blocks;
+                break;
+            case static_cast<std::uint8_t>(BlockKind::kDeflate):
+                ++counters_.deflate_blocks;
+                break;
+            case static_cast<std::uint8_t>(BlockKind::kZstd):
+                ++counters_.zstd_blocks;
+                break;
+            default:
+                break;
+        }
+    }
+    slot.head.encode(slot.head_bytes);
+    slot.frame.type = wire::FrameType::kData;
+    slot.frame.head = ByteSpan(slot.head_bytes).first(slot.head.encoded_bytes());
+    const auto least = std::min_element(
+        lanes_.begin(), lanes_.end(),
+        [](const Channel* a, const Channel* b) { return a->queued_bytes() < b->queued_bytes(); });
+    (*least)->send(slot.frame);
+}
+
+void SourceSender::on_sent(Slot& slot) {
+    counters_.done_bytes += slot.extent.length_bytes;
+    window_.raw_bytes += slot.extent.length_bytes;
+    release(slot);
+    pump();
+}
+
+void SourceSender::finish_if_done() {
+    if (stopped_ || all_sent_ || held_back_ || !plan_->exhausted() || free_.size() != slots_.size())
+        return;
+    all_sent_ = true;
+    owner_.on_all_sent(digest_.value());
+}
+
+void SourceSender::adapt() {
+    if (compression_.level || !plan_ || all_sent_) return;
+    std::uint64_t wire = 0;
+    Duration busy{};
+    for (const Channel* lane : lanes_) {
+        wire += lane->sent_bytes();
+        busy = std::max(busy, lane->busy_time());
+    }
+    const Instant now = engine_.now();
+    window_.length = now - window_began_;
+    window_.wire_bytes = wire - window_wire_began_;
+    window_.link_busy = busy - window_busy_began_;
+    control_.step(window_);
+    window_ = {.level = control_.level()};
+    window_began_ = now;
+    window_wire_began_ = wire;
+    window_busy_began_ = busy;
+}
+
+}  // namespace towline

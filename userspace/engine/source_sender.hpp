@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cbt/range_hasher.hpp"
+#include "io/buffer_pool.hpp"
+#include "io/work_queue.hpp"
+#include "transport/channel.hpp"
+#include "transport/codec.hpp"
+#include "transport/level_control.hpp"
+#include "userspace/engine/process_use.hpp"
+#include "userspace/engine/run_digest.hpp"
+#include "userspace/engine/transfer_plan.hpp"
+
+namespace towline {
+
+struct CompressionChoice {
+    CodecChoice codec = CodecChoice::kAuto;
+    std::optional<int> level;  // nothing: auto
+    unsigned workers = 1;
+    // CPU of the calling worker, by which auto judges a level.
+    std::function<Duration()> worker_cpu_time = thread_cpu_time;
+};
+
+// From the plan to the connections: read, check, compress where wanted, frame, send. What is sent
+// raw goes from the read buffer to the socket as it is. The buffers are the bound on blocks in
+// flight: with none free, nothing is read. Owned by one loop thread; compression runs on the work
+// queue.
+class SourceSender {
+  public:
+    class Owner {
+      public:
+        virtual ~Owner() = default;
+        virtual void on_all_sent(const RunDigest&) = 0;
+        virtual void on_read_failed(Error) = 0;
+    };
+    struct Counters {
+        std::uint64_t read_bytes = 0;
+        std::uint64_t done_bytes = 0;  // of the plan: sent, zeros included
+        std::uint64_t raw_blocks = 0;
+        std::uint64_t deflate_blocks = 0;
+        std::uint64_t zstd_blocks = 0;
+        std::uint64_t zero_bytes = 0;
+    };
+
+    SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool, VolumeView volume,
+                 const BlockCheck& check, const BlockHasher& hasher, RunDigester& digester,
+                 CompressionChoice compression, Owner& owner);
+    ~SourceSender();
+
+    // `lanes` outlive the sender's activity. Zero ranges are left out when the target reads as
+    // zeros anyway.
+    void start(TransferPlan plan, std::vector<Channel*> lanes, bool skip_zeros,
+               std::uint32_t block_bytes);
+    // Zero ranges go over the first lane while it is not too full; called when frames left it.
+    void on_sent_some() { pump(); }
+    // Once a tick: what the last window measured decides the level of the next.
+    void adapt();
+
+    void stop() { stopped_ = true; }
+    bool idle() const { return active_ == 0; }
+    const Counters& counters() const { return counters_; }
+    int level() const;
+
+  private:
+    struct Slot;
+    static constexpr std::size_t kPackedBuffers = 16;
+    static constexpr std::size_t kQueuedBytesMax = 1 << 20;
+
+    void pump();
+    bool start_step(const TransferPlan::Step& step);
+    Slot* take_slot();
+    void release(Slot& slot);
+    void read(Slot& slot);
+    void on_read(Slot& slot, std::int64_t result);
+    void check(Slot& slot);
+    bool send_if_zero(Slot& slot);
+    void send_zeros(Extent extent);
+    void start_encode(Slot& slot);
+    void encode(Slot& slot);
+    void on_encoded(Slot& slot);
+    void send(Slot& slot);
+    void on_sent(Slot& slot);
+    void finish_if_done();
+    std::uint64_t block_length(const Slot& slot, std::size_t index) const;
+
+    IoEngine& engine_;
+    WorkQueue& workers_;
+    BufferPool& pool_;
+    VolumeView volume_;
+    const BlockCheck& check_;
+    const BlockHasher& hasher_;
+    RunDigester& digest_;
+    CompressionChoice compression_;
+    Owner& owner_;
+
+    std::optional<TransferPlan> plan_;
+    std::optional<TransferPlan::Step> held_back_;  // planned, not yet started
+    std::vector<Channel*> lanes_;
+    bool skip_zeros_ = false;
+    std::uint32_t block_bytes_ = 0;
+
+    std::unique_ptr<BufferPool> packed_;  // for compressed blocks; made with the first
+    std::vector<std::unique_ptr<Slot>> slots_;
+    std::vector<Slot*> free_;
+    std::deque<Slot*> waiting_for_packed_;
+    std::size_t active_ = 0;
+    bool pumping_ = false;
+    bool stopped_ = false;
+    bool all_sent_ = false;
+    Counters counters_;
+
+    LevelControl control_;
+    LevelControl::Window window_;
+    Instant window_began_{};
+    std::uint64_t window_wire_began_ = 0;
+    Duration window_busy_began_{};
+};
+
+}  // namespace towline

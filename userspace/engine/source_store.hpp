@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+
+#include "cbt/change_map.hpp"
+#include "userspace/engine/run_decision.hpp"
+
+namespace towline {
+
+// What a source durably remembers of each of its targets. Every call blocks until it is on stable
+// storage. Real: files below the state folder. In the simulator: memory.
+class SourceStore {
+  public:
+    virtual ~SourceStore() = default;
+
+    virtual Result<std::optional<TargetMemory>> load(const Uuid& target) = 0;
+    virtual Status save(const TargetMemory& memory) = 0;
+
+    // The changes of all runs that were begun and are not known to be sealed. Nothing: there are
+    // none.
+    virtual Result<std::optional<ChangeMap>> pending(const Uuid& target) = 0;
+    virtual Status save_pending(const Uuid& target, const ChangeMap& changes) = 0;
+    virtual Status drop_pending(const Uuid& target) = 0;
+};
+
+}  // namespace towline

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Puts a run together: the source volume and its memory, the connection (or the target's thread),
+// the engine and the pipeline. No decision about the data is made here.
+
+#include "userspace/engine/sync.hpp"
+
+#include <sys/stat.h>
+#include <thread>
+
+#include "io/worker_pool.hpp"
+#include "transport/socket.hpp"
+#include "userspace/engine/file_source_store.hpp"
+#include "userspace/engine/file_target_store.hpp"
+#include "userspace/engine/process_use.hpp"
+#include "userspace/engine/source_pipeline.hpp"
+#include "userspace/engine/target_server.hpp"
+
+namespace towline {
+
+namespace {
+
+constexpr Duration kConnectTime = 15s;
+
+std::int64_t modified_ns_of(const Volume& volume) {
+    if (volume.kind() != VolumeKind::kImageFile) return 0;
+    return std::int64_t{volume.status().st_mtim.tv_sec} * 1'000'000'000 +
+           volume.status().st_mtim.tv_nsec;
+}
+
+Result<std::vector<Extent>> data_extents(const Volume& volume) {
+    std::vector<Extent> extents;
+    for (const DataRange& range : TRY(volume.data_ranges())) {
+        extents.push_back({range.offset_bytes, range.length_bytes});
+    }
+    return extents;
+}
+
+// The absolute name of a local target, whether it is there or not: records are kept under it.
+Result<std::string> local_name(const std::string& target) {
+    std::error_code error;
+    const auto path = std::filesystem::weakly_canonical(target, error);
+    if (error) return fail_errno(error.value(), "cannot resolve the target " + target);
+    return path.string();
+}
+
+// The other side of a run within this host: a target session on a thread, over a socket pair.
+class LocalTarget {
+  public:
+    LocalTarget(const SyncOptions& options)
+        : place_(local_place(options.source)),
+          store_(options.state_folder / "targets", *place_),
+          session_(options.engine, {.silence_max = options.silence_max}) {}
+    ~LocalTarget() {
+        if (thread_.joinable()) thread_.join();
+    }
+
+    Result<Fd> connect() {
+        auto [ours, theirs] = TRY(connected_pair());
+        if (!thread_.joinable()) {
+            thread_ = std::thread([this, socket = std::move(theirs)]() mutable {
+                // Why it failed is told to the source over the connection.
+                static_cast<void>(session_.run(std::move(socket), store_));
+            });
+        } else {
+            session_.join(std::move(theirs));
+        }
+        return std::move(ours);
+    }
+
+  private:
+    std::unique_ptr<TargetPlace> place_;
+    FileTargetStore store_;
+    TargetSession session_;
+    std::thread thread_;
+};
+
+// Declared in the order in which it must be taken down, last first.
+struct Run {
+    std::unique_ptr<IoEngine> engine;
+    std::vector<Fd> sockets;
+    std::optional<LocalTarget> local;
+};
+
+Result<SourceRequest> make_request(const SyncOptions& options, const Volume& volume,
+                                   const Uuid& source) {
+    SourceRequest request;
+    request.run = {.kind = options.kind,
+                   .resume = options.resume,
+                   .overwrite = options.overwrite,
+                   .source = source,
+                   .volume_bytes = volume.size_bytes(),
+                   .modified_ns = modified_ns_of(volume)};
+    request.block_bytes = options.block_bytes;
+    request.verify = options.verify;
+    request.dry_run = options.dry_run;
+    if (options.kind == RunRequest::Kind::kExtents) {
+        request.extents = normalized(TRY(parse_extents(options.extents_text, volume.size_bytes())));
+    }
+    return request;
+}
+
+}  // namespace
+
+Result<RunReport> run_sync(const SyncOptions& options) {
+    const Instant began = monotonic_now();
+    const Duration cpu_began = process_cpu_time();
+    const Volume source = TRY(Volume::open(options.source, Access::kRead));
+    if (source.size_bytes() == 0) {
+        return fail(Code::kRefused, "the source " + source.name() +
+                                        " is empty (0 bytes); there is nothing to replicate");
+    }
+    const auto remote = TRY(RemoteTarget::parse(options.target));
+    const std::string target_name = remote ? remote->name : TRY(local_name(options.target));
+    const VolumeIdentity identity = TRY(source.identity());
+    auto store = TRY(FileSourceStore::open(options.state_folder, identity, options.dry_run));
+    Fd lock;
+    if (!options.dry_run) lock = TRY(store.lock(remote ? options.target : target_name));
+    SourcePipeline::Config config;
+    config.request = TRY(make_request(options, source, store.source()));
+    config.data = TRY(data_extents(source));
+
+    Run run;
+    run.engine = TRY(make_engine(options.engine));
+    if (!remote) run.local.emplace(options);
+    const auto connect = [&]() -> Result<Handle> {
+        run.sockets.push_back(remote ? TRY(connect_to(remote->address, kConnectTime))
+                                     : TRY(run.local->connect()));
+        return run.engine->attach(run.sockets.back().get());
+    };
+    const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
+    WorkerPool workers(*run.engine, workers_max);
+    config.target_name = target_name;
+    config.volume = {.handle = TRY(run.engine->attach(source.fd())),
+                     .size_bytes = source.size_bytes(),
+                     .alignment_bytes = source.alignment_bytes()};
+    config.compression = {.codec = options.codec, .level = options.level, .workers = workers_max};
+    config.rate_bytes_per_second = options.rate_bytes_per_second;
+    config.silence_max = options.silence_max;
+    config.further_lanes = options.connections - 1;
+    config.connect = connect;
+    config.cancelled = options.cancelled;
+    config.on_progress = options.on_progress;
+
+    SourcePipeline pipeline(*run.engine, workers, store, std::move(config));
+    pipeline.start(TRY(connect()));
+    while (!pipeline.finished())
+        TRY_STATUS(run.engine->run_once());
+    if (pipeline.error()) return std::unexpected(*pipeline.error());
+    RunReport report = pipeline.report();
+    report.engine_source = run.engine->name();
+    report.engine_notes = run.engine->notes();
+    report.elapsed = monotonic_now() - began;
+    report.cpu_source = process_cpu_time() - cpu_began;
+    // Within one process the target's share is told apart by its thread.
+    if (!remote) report.cpu_source -= std::min(report.cpu_source, report.cpu_target);
+    report.rss_max_source_bytes = process_rss_max_bytes();
+    return report;
+}
+
+}  // namespace towline

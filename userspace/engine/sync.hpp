@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "io/engine.hpp"
+#include "userspace/engine/run_report.hpp"
+#include "userspace/engine/source_sender.hpp"
+
+namespace towline {
+
+// One run, as `towline sync` has it.
+struct SyncOptions {
+    std::filesystem::path source;
+    std::string target;  // a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME
+    std::filesystem::path state_folder = "/var/lib/towline";
+    RunRequest::Kind kind = RunRequest::Kind::kAuto;
+    std::string extents_text;  // kExtents: the list itself
+    bool resume = false;
+    bool overwrite = false;
+    bool verify = false;
+    bool dry_run = false;
+    std::uint32_t block_bytes = 64 * 1024;
+    CodecChoice codec = CodecChoice::kAuto;
+    std::optional<int> level;  // nothing: auto
+    std::uint64_t rate_bytes_per_second = 0;
+    unsigned connections = 1;
+    EngineKind engine = EngineKind::kAuto;
+    Duration silence_max = 30s;
+    std::function<bool()> cancelled = [] { return false; };
+    std::function<void(const RunProgress&)> on_progress = [](const RunProgress&) {};
+};
+
+// Blocks until the run has ended. A target on this host is served by a second thread of this
+// process.
+Result<RunReport> run_sync(const SyncOptions& options);
+
+}  // namespace towline

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+// The target's decisions. Phases follow the conversation (docs/format-wire.md): hello, open, look,
+// begin, prepare, compare, transfer, reread, seal. The checkpoint (flush, then journal, then
+// acknowledge) runs beside the transfer as a small machine of its own.
+
+#include "userspace/engine/target_core.hpp"
+
+#include <algorithm>
+
+#include "transport/wire_format.hpp"
+
+namespace towline {
+
+namespace act = target_action;
+namespace ev = target_event;
+
+void TargetCore::step(const TargetEvent& event, Instant now, Actions& actions) {
+    now_ = now;
+    if (finished()) return;
+    std::visit([&](const auto& each) { on(each, actions); }, event);
+}
+
+void TargetCore::fail_with(Error error, Actions& actions) {
+    phase_ = Phase::kFailed;
+    actions.push_back(act::Fail{std::move(error)});
+}
+
+void TargetCore::unexpected(Actions& actions) {
+    fail_with({Code::kProtocol, 0, "the source sent a message that does not belong here"}, actions);
+}
+
+void TargetCore::on(const ev::Received& event, Actions& actions) {
+    std::visit([&](const auto& message) { on_message(message, actions); }, event.message);
+}
+
+void TargetCore::on_message(const HelloMessage& hello, Actions& actions) {
+    if (phase_ != Phase::kHello) return unexpected(actions);
+    const auto version = agree_version(HelloMessage{}, hello);
+    if (!version) return fail_with(version.error(), actions);
+    phase_ = Phase::kOpen;
+    pinged_at_ = now_;
+    actions.push_back(act::Send{HelloMessage{}});
+}
+
+void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
+    if (phase_ != Phase::kOpen) return unexpected(actions);
+    open_ = open;
+    phase_ = Phase::kLook;
+    actions.push_back(act::Look{.name = open.name, .source = open.source});
+}
+
+void TargetCore::on(const ev::Looked& event, Actions& actions) {
+    if (phase_ != Phase::kLook) return;
+    facts_ = event.facts;
+    join_token_ = event.join_token;
+    phase_ = Phase::kBegin;
+    actions.push_back(act::Send{opened()});
+}
+
+OpenedMessage TargetCore::opened() const {
+    const TargetRecord& record = facts_.record;
+    return {.exists = facts_.exists,
+            .is_device = facts_.is_device,
+            .empty = facts_.empty,
+            .has_data = facts_.has_data,
+            .changed = facts_.changed,
+            .target = record.target,
+            .size_bytes = facts_.size_bytes,
+            .state = record.state,
+            .base = record.base,
+            .run = record.run,
+            .run_mode = record.run_mode,
+            .plan_digest = record.plan_digest,
+            .run_base = record.run_base,
+            .owner = record.owner,
+            .join_token = join_token_,
+            .engine = engine_name_};
+}
+
+void TargetCore::on_message(const BeginMessage& begin, Actions& actions) {
+    if (phase_ != Phase::kBegin) return unexpected(actions);
+    const Status checked = check_begin(begin);
+    if (!checked) return fail_with(checked.error(), actions);
+    begin_ = begin;
+    phase_ = Phase::kPrepare;
+    actions.push_back(act::Prepare{.volume_bytes = open_.source_bytes, .dry_run = begin.dry_run});
+}
+
+Status TargetCore::check_begin(const BeginMessage& begin) const {
+    const bool block_fits = begin.block_bytes >= wire::kBlockBytesMin &&
+                            begin.block_bytes <= wire::kBlockBytesMax &&
+                            (begin.block_bytes & (begin.block_bytes - 1)) == 0;
+    if (!block_fits)
+        return fail(Code::kProtocol, "the source asked for a block size that cannot be");
+    if (open_.source_bytes == 0) return fail(Code::kRefused, "the source is empty (0 bytes)");
+    if (begin.next_base.source != open_.source || begin.run.is_nil()) {
+        return fail(Code::kProtocol, "the source began a run in another's name");
+    }
+    if (facts_.is_device && facts_.size_bytes < open_.source_bytes) {
+        return fail(Code::kRefused, "the target is smaller than the source (" +
+                                        std::to_string(facts_.size_bytes) + " < " +
+                                        std::to_string(open_.source_bytes) +
+                                        " bytes); use a device of at least the source's size");
+    }
+    TRY_STATUS(check_overwrite(begin));
+    return check_base(begin);
+}
+
+// The source checks all this too; the target believes no source.
+Status TargetCore::check_overwrite(const BeginMessage& begin) const {
+    if (begin.overwrite) return {};
+    const TargetRecord& record = facts_.record;
+    if (record.state != TargetState::kUnclaimed && record.owner != open_.source) {
+        return fail(Code::kRefused,
+                    "the target is the replica of another source; choose another target, or say "
+                    "--overwrite");
+    }
+    if (record.state == TargetState::kUnclaimed && facts_.has_data &&
+        begin.mode != RunMode::kScan) {
+        return fail(Code::kRefused,
+                    "the target holds data that did not come from this source; choose another "
+                    "target, or say "
+                    "--overwrite to replace it");
+    }
+    return {};
+}
+
+Status TargetCore::check_base(const BeginMessage& begin) const {
+    const TargetRecord& record = facts_.record;
+    if (begin.expected_state != record.state || begin.expected_base != record.base) {
+        return fail(Code::kRefused,
+                    "the target moved on while the run was prepared; start the run again");
+    }
+    if (begin.resume &&
+        (!record.unfinished() || record.run != begin.run ||
+         record.plan_digest != begin.plan_digest || record.volume_bytes != open_.source_bytes)) {
+        return fail(Code::kRefused,
+                    "the run that is to be resumed is not the target's unfinished one");
+    }
+    if (begin.mode == RunMode::kExtents) {
+        const bool based =
+            record.state == TargetState::kSealed || record.state == TargetState::kApplying;
+        if (!based || record.owner != open_.source || record.volume_bytes != open_.source_bytes) {
+            return fail(Code::kRefused,
+                        "the target holds no base for a list of changes; run once with --scan");
+        }
+    }
+    return {};
+}
+
+void TargetCore::on(const ev::Prepared& event, Actions& actions) {
+    if (phase_ != Phase::kPrepare) return;
+    arrived_map_ = ChangeMap(open_.source_bytes, begin_.block_bytes);
+    checkpoint_at_ = now_;
+    actions.push_back(act::Begin{begin_});
+    actions.push_back(act::Send{BegunMessage{.zeroed = event.zeroed}});
+    phase_ = Phase::kCompare;
+    if (begin_.mode == RunMode::kScan) {
+        actions.push_back(act::CompareAll{});
+    } else if (begin_.resume) {
+        actions.push_back(act::CompareAcknowledged{});
+    } else {
+        phase_ = Phase::kTransfer;
+    }
+}
+
+void TargetCore::on(const ev::CompareSent&, Actions&) {
+    if (phase_ == Phase::kCompare) phase_ = Phase::kTransfer;
+}
+
+Status TargetCore::admit(Extent extent) {
+    if (phase_ != Phase::kTransfer || end_digest_.has_value()) {
+        // Further connections may be behind the first: after End blocks still come, but only what
+        // it counted.
+        const bool late = phase_ == Phase::kTransfer && own_digest_.records < end_digest_->records;
+        if (!late) return fail(Code::kProtocol, "the source sent blocks when none were due");
+    }
+    if (begin_.dry_run) return fail(Code::kProtocol, "the source sent blocks in a dry run");
+    if (extent.length_bytes == 0 || extent.offset_bytes >= open_.source_bytes ||
+        extent.length_bytes > open_.source_bytes - extent.offset_bytes ||
+        extent.offset_bytes % begin_.block_bytes != 0) {
+        return fail(Code::kProtocol, "the source sent blocks that are not of the volume");
+    }
+    const bool whole =
+        extent.length_bytes % begin_.block_bytes == 0 || extent.end_bytes() == open_.source_bytes;
+    if (!whole) return fail(Code::kProtocol, "the source sent a part of a block");
+    const BlockRun run{
+        .first = extent.offset_bytes / begin_.block_bytes,
+        .count = (extent.length_bytes + begin_.block_bytes - 1) / begin_.block_bytes};
+    if (arrived_map_.any_set(run)) return fail(Code::kProtocol, "the source sent a block twice");
+    arrived_map_.mark_blocks(run);
+    return {};
+}
+
+TargetRecord TargetCore::record_under_way() const {
+    const TargetRecord& old = facts_.record;
+    const bool based = (old.state == TargetState::kSealed || old.state == TargetState::kApplying) &&
+                       old.owner == open_.source;
+    return {.state = based ? TargetState::kApplying : TargetState::kBuilding,
+            .target = old.target,
+            .base = based ? old.base : Base{},
+            .owner = open_.source,
+            .run = begin_.run,
+            .run_mode = begin_.mode,
+            .plan_digest = begin_.plan_digest,
+            .run_base = begin_.next_base,
+            .volume_bytes = open_.source_bytes};
+}
+
+TargetRecord TargetCore::record_sealed() const {
+    return {.state = TargetState::kSealed,
+            .target = facts_.record.target,
+            .base = begin_.next_base,
+            .owner = open_.source,
+            .run = begin_.run,
+            .volume_bytes = open_.source_bytes};
+}
+
+void TargetCore::mark_once(Actions& actions) {
+    if (marked_) return;
+    marked_ = true;
+    actions.push_back(act::Mark{.record = record_under_way(), .keep_journal = begin_.resume});
+}
+
+void TargetCore::on(const ev::Arrived& event, Actions& actions) {
+    mark_once(actions);
+    under_way_ += event.extent.length_bytes;
+}
+
+void TargetCore::on(const ev::Stored& event, Actions& actions) {
+    under_way_ -= event.extent.length_bytes;
+    stored_bytes_ += event.extent.length_bytes;
+    stored_unflushed_bytes_ += event.extent.length_bytes;
+    if (!stored_.empty() && stored_.back().end_bytes() == event.extent.offset_bytes) {
+        stored_.back().length_bytes += event.extent.length_bytes;
+    } else {
+        stored_.push_back(event.extent);
+    }
+    try_checkpoint(actions);
+    try_finish(actions);
+}
+
+void TargetCore::try_checkpoint(Actions& actions) {
+    if (checkpoint_ != Checkpoint::kNone || stored_.empty() || end_digest_) return;
+    const bool due = stored_unflushed_bytes_ >= limits_.checkpoint_bytes ||
+                     now_ - checkpoint_at_ >= limits_.checkpoint_interval;
+    if (!due) return;
+    checkpoint_ = Checkpoint::kFlushing;
+    checkpoint_at_ = now_;
+    stored_unflushed_bytes_ = 0;
+    flushing_.swap(stored_);
+    stored_.clear();
+    actions.push_back(act::Flush{});
+}
+
+void TargetCore::on(const ev::Flushed&, Actions& actions) {
+    if (checkpoint_ != Checkpoint::kFlushing) return;
+    checkpoint_at_ = now_;
+    if (end_digest_) {
+        // The seal follows: the journal would be dropped with it.
+        flushing_.clear();
+        checkpoint_ = Checkpoint::kNone;
+        return try_finish(actions);
+    }
+    checkpoint_ = Checkpoint::kJournaling;
+    actions.push_back(act::Journal{flushing_});
+}
+
+void TargetCore::on(const ev::Journaled&, Actions& actions) {
+    if (checkpoint_ != Checkpoint::kJournaling) return;
+    checkpoint_ = Checkpoint::kNone;
+    durable_bytes_ += total_bytes(flushing_);
+    flushing_.clear();
+    actions.push_back(act::Send{AckMessage{.durable_bytes = durable_bytes_}});
+    try_finish(actions);
+}
+
+void TargetCore::on_message(const EndMessage& end, Actions& actions) {
+    if (phase_ != Phase::kTransfer || end_digest_) return unexpected(actions);
+    end_digest_ = end.digest;
+    try_finish(actions);
+}
+
+void TargetCore::try_finish(Actions& actions) {
+    if (phase_ != Phase::kTransfer || !end_digest_) return;
+    if (own_digest_.records > end_digest_->records) {
+        return fail_with({Code::kProtocol, 0, "more arrived than the source says it sent"},
+                         actions);
+    }
+    if (own_digest_.records < end_digest_->records || under_way_ > 0) return;
+    if (own_digest_ != *end_digest_) {
+        return fail_with(
+            {Code::kCorrupt, 0, "what arrived is not what the source read (run digests differ)"},
+            actions);
+    }
+    if (checkpoint_ != Checkpoint::kNone) return;
+    if (!stored_.empty()) {
+        checkpoint_ = Checkpoint::kFlushing;
+        stored_.clear();
+        actions.push_back(act::Flush{});
+        return;
+    }
+    phase_ = begin_.verify ? Phase::kReread : Phase::kSeal;
+    if (begin_.verify) {
+        actions.push_back(act::Reread{});
+    } else {
+        actions.push_back(act::Seal{.record = record_sealed(), .reread = false});
+    }
+}
+
+void TargetCore::on(const ev::Reread& event, Actions& actions) {
+    if (phase_ != Phase::kReread) return;
+    if (!event.equal) {
+        return fail_with(
+            {Code::kCorrupt, 0, "the target reads back something else than was written to it"},
+            actions);
+    }
+    phase_ = Phase::kSeal;
+    actions.push_back(act::Seal{.record = record_sealed(), .reread = true});
+}
+
+void TargetCore::on(const ev::Sealed&, Actions&) {
+    phase_ = Phase::kSealed;
+}
+
+void TargetCore::on(const ev::Tick&, Actions& actions) {
+    try_checkpoint(actions);
+    if (phase_ == Phase::kHello || now_ - pinged_at_ < limits_.ping_interval) return;
+    pinged_at_ = now_;
+    actions.push_back(act::Send{PingMessage{}});
+}
+
+void TargetCore::on_message(const ErrorMessage& error, Actions&) {
+    // The source gave up: whatever is unfinished stays marked as such.
+    static_cast<void>(error);
+    phase_ = Phase::kFailed;
+}
+
+void TargetCore::on(const ev::Failed& event, Actions& actions) {
+    fail_with(event.error, actions);
+}
+
+}  // namespace towline

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "cbt/change_map.hpp"
+#include "io/clock.hpp"
+#include "userspace/engine/target_store.hpp"
+
+namespace towline {
+
+// What happens to a target's session.
+namespace target_event {
+struct Received {
+    Message message;
+};
+struct Looked {
+    TargetFacts facts;
+    Uuid join_token;
+};
+struct Prepared {
+    bool zeroed = false;
+};
+struct CompareSent {};  // all digests of the comparison are on their way
+struct Arrived {        // blocks or zeros that passed their checks; their records are in the digest
+    Extent extent;
+};
+struct Stored {  // written, not yet flushed
+    Extent extent;
+};
+struct Flushed {};
+struct Journaled {};
+struct Reread {  // every block of the run was read back
+    bool equal = false;
+};
+struct Sealed {};
+struct Tick {};
+struct Failed {
+    Error error;
+};
+}  // namespace target_event
+
+using TargetEvent =
+    std::variant<target_event::Received, target_event::Looked, target_event::Prepared,
+                 target_event::CompareSent, target_event::Arrived, target_event::Stored,
+                 target_event::Flushed, target_event::Journaled, target_event::Reread,
+                 target_event::Sealed, target_event::Tick, target_event::Failed>;
+
+// What the pipeline is to do about it.
+namespace target_action {
+struct Send {
+    Message message;
+};
+struct Look {
+    std::string name;
+    Uuid source;
+};
+struct Prepare {
+    std::uint64_t volume_bytes = 0;
+    bool dry_run = false;
+};
+struct Begin {  // the run's geometry and secret are known; blocks may come after this
+    BeginMessage begin;
+};
+struct CompareAll {};           // hash the whole volume for the source
+struct CompareAcknowledged {};  // tell the acknowledged set, hash it for the source
+struct Mark {
+    TargetRecord record;
+    bool keep_journal = false;
+};
+struct Flush {};
+struct Journal {
+    std::vector<Extent> extents;
+};
+struct Reread {};
+struct Seal {
+    TargetRecord record;
+    bool reread = false;
+};
+struct Fail {  // tell the peer, then close
+    Error error;
+};
+}  // namespace target_action
+
+using TargetAction = std::variant<target_action::Send, target_action::Look, target_action::Prepare,
+                                  target_action::Begin, target_action::CompareAll,
+                                  target_action::CompareAcknowledged, target_action::Mark,
+                                  target_action::Flush, target_action::Journal,
+                                  target_action::Reread, target_action::Seal, target_action::Fail>;
+
+// All that a target decides in a session, without I/O and without a clock: `step(event, now)`
+// appends what is to be done, in order. Invariants:
+//  - nothing is written before the record says that a run is under way (Mark);
+//  - what is acknowledged was flushed after it was stored, and is in the journal;
+//  - a run is sealed only when everything that the source counted has arrived, was stored and
+//  flushed, and
+//    the digests agree.
+class TargetCore {
+  public:
+    struct Limits {
+        std::uint64_t checkpoint_bytes = 256ULL << 20;
+        Duration checkpoint_interval = 1s;
+        Duration ping_interval = 5s;
+    };
+
+    explicit TargetCore(std::string engine_name) : TargetCore(std::move(engine_name), Limits{}) {}
+    TargetCore(std::string engine_name, Limits limits)
+        : engine_name_(std::move(engine_name)), limits_(limits) {}
+
+    void step(const TargetEvent& event, Instant now, std::vector<TargetAction>& actions);
+
+    // What the pipeline has collected so far; told before every step.
+    void set_own_digest(const RunDigest& digest) { own_digest_ = digest; }
+
+    // Checks a range before its blocks are looked at: inside the volume, and not sent before in
+    // this run.
+    Status admit(Extent extent);
+    // True from Begin until the end was said and everything has arrived.
+    bool transferring() const { return phase_ == Phase::kTransfer; }
+    bool finished() const { return phase_ == Phase::kSealed || phase_ == Phase::kFailed; }
+    bool sealed() const { return phase_ == Phase::kSealed; }
+    const BeginMessage& begin() const { return begin_; }
+    std::uint64_t volume_bytes() const { return open_.source_bytes; }
+    // What marks the run's frames.
+    std::uint64_t run_number() const { return run_number_of(begin_.run); }
+    const ChangeMap& arrived_map() const { return arrived_map_; }
+    const Uuid& join_token() const { return join_token_; }
+    std::uint64_t stored_bytes() const { return stored_bytes_; }
+
+  private:
+    enum class Phase {
+        kHello,
+        kOpen,
+        kLook,
+        kBegin,
+        kPrepare,
+        kCompare,
+        kTransfer,
+        kReread,
+        kSeal,
+        kSealed,
+        kFailed
+    };
+    enum class Checkpoint { kNone, kFlushing, kJournaling };
+    using Actions = std::vector<TargetAction>;
+
+    void on(const target_event::Received& event, Actions& actions);
+    void on(const target_event::Looked& event, Actions& actions);
+    void on(const target_event::Prepared& event, Actions& actions);
+    void on(const target_event::CompareSent& event, Actions& actions);
+    void on(const target_event::Arrived& event, Actions& actions);
+    void on(const target_event::Stored& event, Actions& actions);
+    void on(const target_event::Flushed& event, Actions& actions);
+    void on(const target_event::Journaled& event, Actions& actions);
+    void on(const target_event::Reread& event, Actions& actions);
+    void on(const target_event::Sealed& event, Actions& actions);
+    void on(const target_event::Tick& event, Actions& actions);
+    void on(const target_event::Failed& event, Actions& actions);
+
+    void on_message(const HelloMessage& hello, Actions& actions);
+    void on_message(const OpenMessage& open, Actions& actions);
+    void on_message(const BeginMessage& begin, Actions& actions);
+    void on_message(const EndMessage& end, Actions& actions);
+    void on_message(const ErrorMessage& error, Actions& actions);
+    void on_message(const PingMessage&, Actions&) {}
+    template <typename Other>
+    void on_message(const Other&, Actions& actions) {
+        unexpected(actions);
+    }
+
+    Status check_begin(const BeginMessage& begin) const;
+    Status check_overwrite(const BeginMessage& begin) const;
+    Status check_base(const BeginMessage& begin) const;
+    OpenedMessage opened() const;
+    TargetRecord record_under_way() const;
+    TargetRecord record_sealed() const;
+    void mark_once(Actions& actions);
+    void try_checkpoint(Actions& actions);
+    void try_finish(Actions& actions);
+    void unexpected(Actions& actions);
+    void fail_with(Error error, Actions& actions);
+
+    std::string engine_name_;
+    Limits limits_;
+    Phase phase_ = Phase::kHello;
+    Instant now_{};
+    OpenMessage open_;
+    TargetFacts facts_;
+    BeginMessage begin_;
+    Uuid join_token_;
+
+    ChangeMap arrived_map_;  // what came in this run, against duplicates
+    bool marked_ = false;
+    std::uint64_t under_way_ = 0;  // arrived, not yet stored
+    std::uint64_t stored_bytes_ = 0;
+    std::uint64_t durable_bytes_ = 0;
+    std::vector<Extent> stored_;    // since the last flush began
+    std::vector<Extent> flushing_;  // what the flush under way will make durable
+    std::uint64_t stored_unflushed_bytes_ = 0;
+    Checkpoint checkpoint_ = Checkpoint::kNone;
+    Instant checkpoint_at_{};
+    std::optional<RunDigest> end_digest_;
+    RunDigest own_digest_;
+    Instant pinged_at_{};
+};
+
+}  // namespace towline

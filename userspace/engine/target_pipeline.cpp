@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns what happens on connections and disk into events for the core, and its actions into
+// operations. The order that must hold is the core's; here it only matters that actions are
+// performed in their order, and that an event which arises while actions are performed waits until
+// they are.
+
+#include "userspace/engine/target_pipeline.hpp"
+
+#include <algorithm>
+
+#include "io/check.hpp"
+
+namespace towline {
+
+namespace act = target_action;
+namespace ev = target_event;
+
+namespace {
+
+constexpr Duration kTickInterval = 250ms;
+// How long a peer may take to hear why it is refused.
+constexpr Duration kLastWordTime = 3s;
+constexpr std::size_t kQueuedBytesMax = 1 << 20;
+constexpr std::size_t kZerosWaitingMax = 1024;
+constexpr std::size_t kLanesMax = 16;
+
+}  // namespace
+
+// One connection, and the buffer that its present frame is received into.
+struct TargetPipeline::Lane {
+    Lane(IoEngine& engine, Handle socket, Channel::Owner& owner) : channel(engine, socket, owner) {}
+    Channel channel;
+    Buffer* buffer = nullptr;
+    bool waiting = false;  // for a buffer
+    bool joined = false;   // a further connection that showed the token
+};
+
+// A pass of hashing over the volume: for the source to compare, or to attest what was written.
+struct TargetPipeline::Compare {
+    ChangeMap wanted;
+    std::vector<Extent> data;
+    std::optional<BufferPool> pool;
+    std::optional<RunDigester> content;
+    std::unique_ptr<RangeHasher> hasher;
+};
+
+TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore& store,
+                               Config config)
+    : engine_(engine),
+      workers_(workers),
+      store_(store),
+      config_(std::move(config)),
+      core_(std::string(engine.name()), config_.limits) {
+    flush_.on_done([this](std::int64_t result) { on_flushed(result); });
+    tick_.on_done([this](std::int64_t) { on_tick(); });
+    journal_.run = [this](unsigned) { journal_status_ = store_.journal(journaled_); };
+    journal_.done.on_done([this](std::int64_t) {
+        if (stopped_) return;
+        journal_status_ ? step(ev::Journaled{}) : step(ev::Failed{journal_status_.error()});
+    });
+}
+
+TargetPipeline::~TargetPipeline() {
+    CHECK(finished() || lanes_.empty());
+    for (const auto& lane : lanes_) {
+        if (lane->buffer != nullptr) writer_->pool().give(lane->buffer);
+    }
+}
+
+void TargetPipeline::start(Handle first) {
+    add_lane(first);
+    on_tick();
+}
+
+void TargetPipeline::join(Handle further) {
+    if (stopped_ || lanes_.size() >= kLanesMax) return engine_.shut_down(further);
+    add_lane(further);
+}
+
+void TargetPipeline::add_lane(Handle socket) {
+    Channel::Owner& owner = *this;
+    lanes_.push_back(std::make_unique<Lane>(engine_, socket, owner));
+    lanes_.back()->channel.start();
+}
+
+TargetPipeline::Lane& TargetPipeline::lane_of(Channel& channel) {
+    const auto lane = std::find_if(lanes_.begin(), lanes_.end(),
+                                   [&](const auto& each) { return &each->channel == &channel; });
+    CHECK(lane != lanes_.end());
+    return **lane;
+}
+
+Channel& TargetPipeline::talk() {
+    return lanes_.front()->channel;
+}
+
+void TargetPipeline::cancel(Error error) {
+    if (!stopped_) step(ev::Failed{std::move(error)});
+}
+
+bool TargetPipeline::finished() const {
+    if (!stopped_ || flush_.busy() || tick_.busy() || journal_.done.busy()) return false;
+    if (writer_ && !writer_->idle()) return false;
+    if (compare_ && compare_->hasher && !compare_->hasher->idle()) return false;
+    return std::all_of(lanes_.begin(), lanes_.end(),
+                       [](const auto& lane) { return lane->channel.idle(); });
+}
+
+// --- events
+// --------------------------------------------------------------------------------------------
+
+void TargetPipeline::step(const TargetEvent& event) {
+    if (stopped_) return;
+    if (stepping_) {
+        events_.push_back(event);
+        return;
+    }
+    stepping_ = true;
+    events_.push_back(event);
+    for (std::size_t at = 0; at < events_.size() && !stopped_; ++at) {
+        if (writer_) core_.set_own_digest(writer_->digest());
+        const TargetEvent now = std::move(events_[at]);
+        actions_.clear();
+        core_.step(now, engine_.now(), actions_);
+        // Actions may raise events, never actions: the list stays as it is.
+        for (TargetAction& action : actions_)
+            perform(action);
+    }
+    events_.clear();
+    stepping_ = false;
+}
+
+void TargetPipeline::on_message(Channel& channel, Message message) {
+    if (stopped_) return;
+    if (&channel != &talk()) return on_joining(lane_of(channel), message);
+    if (const auto* zero = std::get_if<ZeroMessage>(&message)) {
+        const Extent extent{zero->offset_bytes, zero->length_bytes};
+        const Status admitted = core_.admit(extent);
+        if (!admitted) return step(ev::Failed{admitted.error()});
+        writer_->zero(extent);
+        if (writer_->zeros_waiting() > kZerosWaitingMax) channel.hold(true);
+        return;
+    }
+    const bool gave_up = std::holds_alternative<ErrorMessage>(message);
+    if (gave_up) {
+        const auto& why = std::get<ErrorMessage>(message);
+        return stop(
+            Error{why.code, static_cast<int>(why.system_errno), "the source gave up: " + why.text});
+    }
+    step(ev::Received{std::move(message)});
+}
+
+// A further connection says hello with the session's token, then carries nothing but blocks.
+void TargetPipeline::on_joining(Lane& lane, const Message& message) {
+    const auto* hello = std::get_if<HelloMessage>(&message);
+    if (hello == nullptr || lane.joined || hello->join_token != config_.join_token) {
+        return step(ev::Failed{
+            {Code::kProtocol, 0, "the source sent a message over a connection for blocks"}});
+    }
+    lane.joined = true;
+    lane.channel.send_message(JoinedMessage{});
+}
+
+MutableByteSpan TargetPipeline::payload_room(Channel& channel, const FrameHeader& header) {
+    Lane& lane = lane_of(channel);
+    if (!core_.transferring() || !writer_ ||
+        header.payload_bytes > writer_->pool().buffer_bytes()) {
+        step(ev::Failed{{Code::kProtocol, 0, "the source sent blocks when none were due"}});
+        return {};
+    }
+    lane.buffer = writer_->take_room();
+    lane.waiting = lane.buffer == nullptr;
+    return lane.waiting ? MutableByteSpan{} : lane.buffer->bytes();
+}
+
+void TargetPipeline::on_data(Channel& channel, ByteSpan head, ByteSpan payload) {
+    Buffer* buffer = std::exchange(lane_of(channel).buffer, nullptr);
+    Status checked =
+        stopped_ || !writer_
+            ? fail(Code::kProtocol, "the source sent blocks when none were due")
+            : DataHead::decode(head, static_cast<std::uint32_t>(payload.size()), head_);
+    Extent extent;
+    if (checked && head_.block_bytes != core_.begin().block_bytes) {
+        checked = fail(Code::kProtocol, "the source sent blocks of another size than agreed");
+    }
+    if (checked) {
+        extent = {head_.offset_bytes, std::uint64_t{head_.count} * head_.block_bytes};
+        const std::uint64_t volume_bytes = core_.volume_bytes();
+        // The last block ends where the volume does.
+        if (extent.offset_bytes < volume_bytes) {
+            extent.length_bytes = std::min(extent.length_bytes, volume_bytes - extent.offset_bytes);
+        }
+        checked = core_.admit(extent);
+    }
+    if (!checked) {
+        if (buffer != nullptr) writer_->give_back(buffer);
+        return step(ev::Failed{checked.error()});
+    }
+    writer_->write(head_, extent, buffer);
+}
+
+bool TargetPipeline::on_arrived(Extent extent) {
+    // The mark must be durable when this returns, not some time later.
+    CHECK(!stepping_);
+    step(ev::Arrived{extent});
+    return !stopped_;
+}
+
+void TargetPipeline::on_stored(Extent extent) {
+    if (stopped_) return;
+    step(ev::Stored{extent});
+    if (!stopped_ && writer_->zeros_waiting() <= kZerosWaitingMax / 2 && talk().is_held())
+        talk().hold(false);
+}
+
+void TargetPipeline::on_write_failed(Error error) {
+    step(ev::Failed{std::move(error)});
+}
+
+void TargetPipeline::on_room() {
+    for (const auto& lane : lanes_) {
+        if (!lane->waiting || stopped_) continue;
+        lane->waiting = false;
+        lane->channel.resume();
+        return;
+    }
+}
+
+void TargetPipeline::on_closed(Channel&, Error error) {
+    if (saying_why_) return stop(error_);
+    step(ev::Failed{std::move(error)});
+}
+
+void TargetPipeline::on_flushed(std::int64_t result) {
+    if (stopped_) return;
+    if (result < 0) {
+        return step(ev::Failed{system_error(static_cast<int>(-result), "cannot flush the target")});
+    }
+    step(ev::Flushed{});
+}
+
+void TargetPipeline::on_tick() {
+    if (stopped_) return;
+    if (saying_why_) {
+        if (talk().drained() || engine_.now() >= close_at_) return stop(error_);
+    } else {
+        step(ev::Tick{});
+        if (!stopped_ && !saying_why_ && talk().silence() > config_.silence_max) {
+            step(ev::Failed{{Code::kTimeout, 0, "the source stayed silent for too long"}});
+        }
+    }
+    if (!stopped_) engine_.wait_until(engine_.now() + kTickInterval, tick_);
+}
+
+// --- actions
+// -------------------------------------------------------------------------------------------
+
+void TargetPipeline::perform(TargetAction& action) {
+    if (stopped_) return;
+    std::visit([this](auto& each) { perform(each); }, action);
+}
+
+void TargetPipeline::perform(act::Send& action) {
+    const bool begun = std::holds_alternative<BegunMessage>(action.message);
+    talk().send_message(action.message);
+    if (!begun) return;
+    for (const auto& lane : lanes_)
+        lane->channel.set_run(core_.run_number());
+}
+
+void TargetPipeline::perform(act::Look& action) {
+    auto facts = store_.look(action.name, action.source);
+    if (!facts) return step(ev::Failed{facts.error()});
+    step(ev::Looked{.facts = std::move(*facts), .join_token = config_.join_token});
+}
+
+void TargetPipeline::perform(act::Prepare& action) {
+    auto volume = store_.prepare(engine_, action.volume_bytes, action.dry_run);
+    if (!volume) return step(ev::Failed{volume.error()});
+    volume_ = *volume;
+    step(ev::Prepared{.zeroed = volume_.zeroed});
+}
+
+void TargetPipeline::perform(act::Begin& action) {
+    const BeginMessage& begin = action.begin;
+    check_.emplace(begin.next_base.source);
+    hasher_.emplace(begin.hash_seed);
+    const TargetWriter::Geometry geometry{
+        .volume_bytes = core_.volume_bytes(),
+        .block_bytes = begin.block_bytes,
+        .buffer_bytes = std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
+        .buffer_count = config_.buffer_count * config_.buffer_bytes /
+                        std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes)};
+    TargetWriter::Owner& owner = *this;
+    writer_ = std::make_unique<TargetWriter>(engine_, workers_, volume_, geometry, *check_,
+                                             *hasher_, owner);
+    engine_.register_buffers(writer_->pool());
+}
+
+void TargetPipeline::perform(act::CompareAll&) {
+    ChangeMap all(core_.volume_bytes(), core_.begin().block_bytes);
+    // A dry run finds the volume as it is: what it lacks is not hashed, and differs.
+    all.mark_blocks(
+        {.first = 0,
+         .count = std::min(all.block_count(),
+                           volume_.view.size_bytes / all.block_bytes() +
+                               (volume_.view.size_bytes == core_.volume_bytes() ? 1 : 0))});
+    start_compare(std::move(all));
+}
+
+void TargetPipeline::perform(act::CompareAcknowledged&) {
+    auto extents = store_.acknowledged();
+    if (!extents) return step(ev::Failed{extents.error()});
+    ChangeMap acknowledged(core_.volume_bytes(), core_.begin().block_bytes);
+    for (const Extent& extent : *extents) {
+        if (extent.end_bytes() <= acknowledged.volume_bytes()) acknowledged.mark(extent);
+    }
+    send_acknowledged(*extents);
+    start_compare(std::move(acknowledged));
+}
+
+void TargetPipeline::send_acknowledged(const std::vector<Extent>& extents) {
+    RangesMessage message;
+    for (const Extent& extent : extents) {
+        message.ranges.push_back({extent.offset_bytes, extent.length_bytes});
+        if (message.ranges.size() < wire::kRangesPerFrameMax) continue;
+        talk().send_message(message);
+        message.ranges.clear();
+    }
+    message.last = true;
+    talk().send_message(message);
+}
+
+void TargetPipeline::start_compare(ChangeMap wanted) {
+    auto data = store_.data_ranges();
+    if (!data) return step(ev::Failed{data.error()});
+    compare_ = std::make_unique<Compare>();
+    compare_->wanted = std::move(wanted);
+    compare_->data = std::move(*data);
+    compare_->hasher = std::make_unique<RangeHasher>(
+        engine_, writer_->pool(), volume_.view, *hasher_, compare_->wanted, compare_->data,
+        [this](const RangeHasher::Piece& piece) { send_digests(piece); },
+        [this](Status status) { on_compared(std::move(status)); });
+    compare_->hasher->start();
+}
+
+void TargetPipeline::send_digests(const RangeHasher::Piece& piece) {
+    if (stopped_) return;
+    const Extent extent = compare_->wanted.extent_of(piece.run);
+    DigestsMessage message{.first_block = piece.run.first};
+    if (piece.hashes.empty()) message.zero_count = piece.run.count;
+    message.hashes.assign(piece.hashes.begin(), piece.hashes.end());
+    add_compared(writer_->digester(), message, extent);
+    talk().send_message(message);
+    if (talk().queued_bytes() > kQueuedBytesMax) compare_->hasher->hold(true);
+}
+
+void TargetPipeline::on_sent_some(Channel& channel) {
+    const bool resumable =
+        compare_ && compare_->hasher && channel.queued_bytes() < kQueuedBytesMax / 2;
+    if (resumable && !stopped_) compare_->hasher->hold(false);
+}
+
+void TargetPipeline::on_compared(Status status) {
+    if (stopped_) return;
+    if (!status) return step(ev::Failed{status.error()});
+    talk().send_message(DigestsMessage{.last = true});
+    step(ev::CompareSent{});
+}
+
+void TargetPipeline::perform(act::Mark& action) {
+    const Status marked = store_.mark(action.record, action.keep_journal);
+    if (!marked) step(ev::Failed{marked.error()});
+}
+
+void TargetPipeline::perform(act::Flush&) {
+    engine_.flush(volume_.view.handle, flush_);
+}
+
+void TargetPipeline::perform(act::Journal& action) {
+    journaled_ = std::move(action.extents);
+    workers_.submit(journal_);
+}
+
+void TargetPipeline::perform(act::Reread&) {
+    auto data = store_.data_ranges();
+    if (!data) return step(ev::Failed{data.error()});
+    compare_ = std::make_unique<Compare>();
+    compare_->data = std::move(*data);
+    compare_->content.emplace(*hasher_);
+    const ChangeMap& wanted = core_.arrived_map();
+    compare_->hasher = std::make_unique<RangeHasher>(
+        engine_, writer_->pool(), volume_.view, *hasher_, wanted, compare_->data,
+        [this](const RangeHasher::Piece& piece) {
+            for (std::size_t i = 0; i < piece.hashes.size(); ++i) {
+                if (piece.hashes[i].is_zero_block()) continue;
+                const Extent block =
+                    core_.arrived_map().extent_of({.first = piece.run.first + i, .count = 1});
+                compare_->content->add(RecordKind::kContent, block.offset_bytes, block.length_bytes,
+                                       piece.hashes[i]);
+            }
+        },
+        [this](Status status) { on_reread(std::move(status)); });
+    compare_->hasher->start();
+}
+
+void TargetPipeline::on_reread(Status status) {
+    if (stopped_) return;
+    if (!status) return step(ev::Failed{status.error()});
+    step(ev::Reread{.equal = compare_->content->value() == writer_->content()});
+}
+
+void TargetPipeline::perform(act::Seal& action) {
+    const Status sealed = store_.seal(action.record);
+    if (!sealed) return step(ev::Failed{sealed.error()});
+    const auto cpu = std::chrono::duration_cast<std::chrono::microseconds>(config_.cpu_time());
+    talk().send_message(SealedMessage{.digest = writer_->digest(),
+                                      .reread = action.reread,
+                                      .base = action.record.base,
+                                      .cpu_microseconds = static_cast<std::uint64_t>(cpu.count()),
+                                      .rss_max_bytes = config_.rss_max_bytes(),
+                                      .written_bytes = core_.stored_bytes()});
+    step(ev::Sealed{});
+    // The source closes when it has heard; a vanished one is not waited for.
+    saying_why_ = true;
+    close_at_ = engine_.now() + kLastWordTime;
+}
+
+void TargetPipeline::perform(act::Fail& action) {
+    error_ = action.error;
+    if (writer_) writer_->stop();
+    if (action.error.code == Code::kDisconnected) return stop(error_);
+    talk().send_message(
+        ErrorMessage{.code = action.error.code,
+                     .system_errno = static_cast<std::uint32_t>(action.error.system_errno),
+                     .text = action.error.context});
+    saying_why_ = true;
+    close_at_ = engine_.now() + kLastWordTime;
+}
+
+void TargetPipeline::stop(std::optional<Error> error) {
+    if (stopped_) return;
+    error_ = std::move(error);
+    stopped_ = true;
+    if (writer_) writer_->stop();
+    if (compare_ && compare_->hasher) compare_->hasher->stop();
+    for (const auto& lane : lanes_)
+        lane->channel.close();
+    if (tick_.busy()) engine_.cancel_wait(tick_);
+}
+
+}  // namespace towline

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "transport/channel.hpp"
+#include "userspace/engine/target_core.hpp"
+#include "userspace/engine/target_writer.hpp"
+
+namespace towline {
+
+// The doing side of TargetCore: one session with a source, over an engine, from hello to sealed or
+// failed. Everything here runs on the engine's loop thread, but for decompression and journal
+// writes (work queue).
+class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
+  public:
+    struct Config {
+        TargetCore::Limits limits;
+        std::size_t buffer_count = 64;
+        std::size_t buffer_bytes = 512 * 1024;
+        Duration silence_max = 30s;  // of a peer that should speak or listen
+        Uuid join_token = Uuid::random();
+        // CPU that this session used so far, for the source's report.
+        std::function<Duration()> cpu_time = [] { return Duration{}; };
+        std::function<std::uint64_t()> rss_max_bytes = [] { return 0; };
+    };
+
+    TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore& store, Config config);
+    ~TargetPipeline() override;
+
+    // `first` carries the conversation; blocks may come over every connection.
+    void start(Handle first);
+    void join(Handle further);
+    // Ends the session: no write is begun after this. Used when a newer session of the source takes
+    // over.
+    void cancel(Error error);
+
+    // All operations have ended: the pipeline can be destroyed.
+    bool finished() const;
+    bool sealed() const { return core_.sealed(); }
+    // Why it failed; nothing while it runs or when it was sealed.
+    const std::optional<Error>& error() const { return error_; }
+    std::uint64_t stored_bytes() const { return core_.stored_bytes(); }
+
+  private:
+    struct Lane;
+    struct Compare;
+    class Reread;
+
+    MutableByteSpan payload_room(Channel&, const FrameHeader&) override;
+    void on_data(Channel&, ByteSpan head, ByteSpan payload) override;
+    void on_message(Channel&, Message) override;
+    void on_closed(Channel&, Error) override;
+    void on_sent_some(Channel&) override;
+    bool on_arrived(Extent) override;
+    void on_stored(Extent) override;
+    void on_write_failed(Error) override;
+    void on_room() override;
+
+    void step(const TargetEvent& event);
+    void perform(TargetAction& action);
+    void perform(target_action::Send& action);
+    void perform(target_action::Look& action);
+    void perform(target_action::Prepare& action);
+    void perform(target_action::Begin& action);
+    void perform(target_action::CompareAll& action);
+    void perform(target_action::CompareAcknowledged& action);
+    void perform(target_action::Mark& action);
+    void perform(target_action::Flush& action);
+    void perform(target_action::Journal& action);
+    void perform(target_action::Reread& action);
+    void perform(target_action::Seal& action);
+    void perform(target_action::Fail& action);
+
+    void add_lane(Handle socket);
+    Lane& lane_of(Channel& channel);
+    void on_joining(Lane& lane, const Message& message);
+    Channel& talk();
+    void send_acknowledged(const std::vector<Extent>& extents);
+    void start_compare(ChangeMap wanted);
+    void send_digests(const RangeHasher::Piece& piece);
+    void on_compared(Status status);
+    void on_reread(Status status);
+    void on_flushed(std::int64_t result);
+    void on_tick();
+    void stop(std::optional<Error> error);
+
+    IoEngine& engine_;
+    WorkQueue& workers_;
+    TargetStore& store_;
+    Config config_;
+    TargetCore core_;
+    std::optional<Error> error_;
+    bool stopped_ = false;
+    bool saying_why_ = false;  // an error message is on its way; then the connection closes
+    Instant close_at_{};
+
+    std::vector<std::unique_ptr<Lane>> lanes_;
+    TargetVolume volume_;
+    std::optional<BlockCheck> check_;
+    std::optional<BlockHasher> hasher_;
+    std::unique_ptr<TargetWriter> writer_;
+    std::unique_ptr<Compare> compare_;
+    DataHead head_;  // of the frame at hand
+
+    std::vector<Extent> journaled_;  // what the journal work writes
+    Status journal_status_;
+    Work journal_;
+    Completion flush_;
+    Completion tick_;
+    std::vector<TargetAction> actions_;
+    bool stepping_ = false;
+    std::vector<TargetEvent> events_;  // that arose while stepping
+};
+
+}  // namespace towline

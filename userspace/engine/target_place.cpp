@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two kinds of place. A peer's names are resolved by RootFolder alone; a local user's are
+// paths.
+
+#include "userspace/engine/target_place.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "userspace/engine/target_safety.hpp"
+
+namespace towline {
+
+namespace {
+
+class RootPlace final : public TargetPlace {
+  public:
+    explicit RootPlace(RootFolder root) : root_(std::move(root)) {}
+    Result<bool> exists(const std::string& name) const override { return root_.exists(name); }
+    Result<Volume> open(const std::string& name, Access access) const override {
+        return root_.open_volume(name, access);
+    }
+    Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const override {
+        return root_.create(name, size_bytes);
+    }
+    // A peer's source may be anywhere; what this host itself uses is refused as "in use".
+    Status refuse_same(const Volume&) const override { return {}; }
+
+  private:
+    RootFolder root_;
+};
+
+class LocalPlace final : public TargetPlace {
+  public:
+    explicit LocalPlace(std::filesystem::path source) : source_(std::move(source)) {}
+
+    Result<bool> exists(const std::string& name) const override {
+        struct stat status {};
+        if (::stat(name.c_str(), &status) == 0) return true;
+        if (errno == ENOENT) return false;
+        return fail_errno("cannot look at " + name);
+    }
+    Result<Volume> open(const std::string& name, Access access) const override {
+        return Volume::open(name, access);
+    }
+    Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const override {
+        Fd fd(::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+        if (!fd) return fail_errno("cannot create the target " + name);
+        if (::ftruncate(fd.get(), static_cast<off_t>(size_bytes)) < 0) {
+            return fail_errno("cannot make " + name + " " + std::to_string(size_bytes) +
+                              " bytes long");
+        }
+        const auto folder = std::filesystem::path(name).parent_path();
+        const Fd parent(
+            ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (!parent || ::fsync(fd.get()) < 0 || ::fsync(parent.get()) < 0) {
+            return fail_errno("cannot make the new target " + name + " durable");
+        }
+        return Volume::open(name, Access::kReadWrite);
+    }
+    Status refuse_same(const Volume& target) const override {
+        const Volume source = TRY(Volume::open(source_, Access::kRead));
+        return refuse_if_same(source, target);
+    }
+
+  private:
+    std::filesystem::path source_;
+};
+
+}  // namespace
+
+std::unique_ptr<TargetPlace> place_beneath(RootFolder root) {
+    return std::make_unique<RootPlace>(std::move(root));
+}
+
+std::unique_ptr<TargetPlace> local_place(std::filesystem::path source) {
+    return std::make_unique<LocalPlace>(std::move(source));
+}
+
+}  // namespace towline

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "io/volume.hpp"
+#include "userspace/engine/root_folder.hpp"
+
+namespace towline {
+
+// Where a target's name leads: beneath a daemon's root for a peer, to any path for a local user.
+class TargetPlace {
+  public:
+    virtual ~TargetPlace() = default;
+    virtual Result<bool> exists(const std::string& name) const = 0;
+    virtual Result<Volume> open(const std::string& name, Access access) const = 0;
+    virtual Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const = 0;
+    // Refuses a target that shares bytes with the source, where the source is known to be on this
+    // host.
+    virtual Status refuse_same(const Volume& target) const = 0;
+};
+
+std::unique_ptr<TargetPlace> place_beneath(RootFolder root);
+// `source`: the path of the volume that is replicated.
+std::unique_ptr<TargetPlace> local_place(std::filesystem::path source);
+
+}  // namespace towline

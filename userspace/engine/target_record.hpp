@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "io/result.hpp"
+#include "transport/messages.hpp"
+
+namespace towline {
+
+// What a target durably knows of one replica: whose it is, which moment it holds, and what is half
+// done. The store adds what ties it to the very volume (identity, size, times) and voids it when
+// that differs.
+struct TargetRecord {
+    TargetState state = TargetState::kUnclaimed;
+    Uuid target;         // drawn with the first record
+    Base base;           // kSealed, kApplying: the moment held (kApplying: partly overwritten)
+    Uuid owner;          // the source whose replica this is, also while kBuilding
+    Uuid run;            // the last sealed run, or the unfinished one
+    RunMode run_mode{};  // kBuilding, kApplying: how the unfinished run works
+    std::uint64_t plan_digest = 0;
+    Base run_base;  // what the unfinished run becomes when it is sealed
+    std::uint64_t volume_bytes = 0;
+
+    bool unfinished() const {
+        return state == TargetState::kBuilding || state == TargetState::kApplying;
+    }
+    bool operator==(const TargetRecord&) const = default;
+};
+
+nlohmann::json to_json(const Base& base);
+Result<Base> base_from_json(const nlohmann::json& json);
+nlohmann::json to_json(const TargetRecord& record);
+Result<TargetRecord> record_from_json(const nlohmann::json& json);
+
+}  // namespace towline

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Accepting and telling apart. A connection's hello is only peeked at, with a time limit and on its
+// own thread, so that a silent peer holds up nobody; then either a session is made of it or it is
+// handed to one.
+
+#include "userspace/engine/target_server.hpp"
+
+#include <array>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "transport/frame.hpp"
+#include "userspace/engine/file_target_store.hpp"
+
+namespace towline {
+
+struct TargetServer::Session {
+    Session(EngineKind kind, const TargetPipeline::Config& config) : session(kind, config) {}
+    TargetSession session;
+    std::thread thread;
+    // Under the server's mutex:
+    std::string name;  // claimed
+    Uuid source;
+    bool claimed = false;
+    bool running = false;  // it is a session, not (yet) a connection on its way to one
+    bool ended = false;
+};
+
+namespace {
+
+constexpr int kHelloSeconds = 10;
+constexpr Duration kFenceTime = 30s;
+
+// The hello that a connection begins with, left in the socket for whoever takes it.
+Result<HelloMessage> peek_hello(int fd) {
+    timeval limit{.tv_sec = kHelloSeconds, .tv_usec = 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    std::array<std::byte, wire::kHeaderBytes + wire::kHelloHeadBytes> raw;
+    const ssize_t got = ::recv(fd, raw.data(), raw.size(), MSG_PEEK | MSG_WAITALL);
+    limit.tv_sec = 0;
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    if (got != static_cast<ssize_t>(raw.size())) return fail(Code::kTimeout, "no hello came");
+    const FrameHeader header = TRY(FrameHeader::decode(raw));
+    if (header.type != wire::FrameType::kHello || header.head_bytes != wire::kHelloHeadBytes) {
+        return fail(Code::kProtocol, "the connection did not begin with a hello");
+    }
+    const Message message =
+        TRY(decode_message(header.type, ByteSpan(raw).subspan(wire::kHeaderBytes)));
+    return std::get<HelloMessage>(message);
+}
+
+}  // namespace
+
+TargetServer::TargetServer(const TargetPlace& place, Config config)
+    : place_(place), config_(std::move(config)) {}
+
+TargetServer::~TargetServer() {
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& each : sessions_)
+            each->session.cancel({Code::kCancelled, 0, "the target is shutting down"});
+    }
+    for (const auto& each : sessions_)
+        each->thread.join();
+}
+
+void TargetServer::reap() {
+    std::list<std::unique_ptr<Session>> done;
+    const std::lock_guard lock(mutex_);
+    for (auto each = sessions_.begin(); each != sessions_.end();) {
+        const auto next = std::next(each);
+        if ((*each)->ended) done.splice(done.end(), sessions_, each);
+        each = next;
+    }
+    for (const auto& each : done)
+        each->thread.join();
+}
+
+Status TargetServer::serve(Listener& listener) {
+    for (;;) {
+        auto socket = listener.accept();
+        if (!socket && socket.error().code == Code::kCancelled) return {};
+        if (!socket) return std::unexpected(socket.error());
+        reap();
+        const std::lock_guard lock(mutex_);
+        // More peers than that: the newest is turned away; it may come again.
+        if (sessions_.size() >= config_.sessions_max) continue;
+        sessions_.push_back(std::make_unique<Session>(config_.engine, config_.pipeline));
+        Session* session = sessions_.back().get();
+        session->thread = std::thread([this, session, taken = std::move(*socket)]() mutable {
+            serve_connection(*session, std::move(taken));
+        });
+    }
+}
+
+void TargetServer::serve_connection(Session& session, Fd socket) {
+    const auto hello = peek_hello(socket.get());
+    if (hello && (hello->join_token.is_nil() || !hand_over(hello->join_token, socket))) {
+        if (hello->join_token.is_nil()) run_session(session, std::move(socket));
+    }
+    const std::lock_guard lock(mutex_);
+    session.ended = true;
+    ended_.notify_all();
+}
+
+bool TargetServer::hand_over(const Uuid& token, Fd& socket) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& each : sessions_) {
+        if (!each->running || each->ended || each->session.join_token() != token) continue;
+        each->session.join(std::move(socket));
+        return true;
+    }
+    return false;
+}
+
+void TargetServer::run_session(Session& session, Fd socket) {
+    {
+        const std::lock_guard lock(mutex_);
+        session.running = true;
+    }
+    FileTargetStore store(
+        config_.state_folder, place_,
+        [&](const std::string& name, const Uuid& source) { return claim(session, name, source); });
+    const Status done = session.session.run(std::move(socket), store);
+    const std::string who = session.name.empty() ? "a session" : session.name;
+    config_.log(done ? who + ": sealed" : who + ": " + done.error().text());
+}
+
+// One session a target. The source holds a lock of its own while it runs, so an earlier session of
+// the same source is dead at its other end, however alive the link may look: it is ended, and
+// waited for, before anything else is touched.
+Status TargetServer::claim(Session& session, const std::string& name, const Uuid& source) {
+    std::unique_lock lock(mutex_);
+    const auto rival = [&]() -> Session* {
+        for (const auto& each : sessions_) {
+            if (each.get() != &session && each->claimed && !each->ended && each->name == name)
+                return each.get();
+        }
+        return nullptr;
+    };
+    if (Session* other = rival(); other != nullptr) {
+        if (other->source != source) {
+            return fail(Code::kBusy, "the target " + name +
+                                         " is being written by another source; try again later");
+        }
+        other->session.cancel(
+            {Code::kCancelled, 0, "a newer session of the same source took over"});
+        if (!ended_.wait_for(lock, kFenceTime, [&] { return rival() == nullptr; })) {
+            return fail(Code::kBusy,
+                        "an earlier session of this source does not end; try again later");
+        }
+    }
+    session.name = name;
+    session.source = source;
+    session.claimed = true;
+    return {};
+}
+
+}  // namespace towline

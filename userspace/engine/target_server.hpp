@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "transport/socket.hpp"
+#include "userspace/engine/target_place.hpp"
+#include "userspace/engine/target_session.hpp"
+
+namespace towline {
+
+// What `towline serve` is: sources connect, each session runs on a thread of its own, connections
+// that join find theirs by token, and a new session of a source ends the old one of the same source
+// and target.
+class TargetServer {
+  public:
+    struct Config {
+        std::filesystem::path state_folder;
+        EngineKind engine = EngineKind::kAuto;
+        TargetPipeline::Config pipeline;
+        std::size_t sessions_max = 64;
+        std::function<void(const std::string&)> log = [](const std::string&) {};
+    };
+
+    TargetServer(const TargetPlace& place, Config config);
+    // Ends all sessions and waits for them.
+    ~TargetServer();
+
+    // Accepts until the listener is shut down.
+    Status serve(Listener& listener);
+
+  private:
+    struct Session;
+
+    void serve_connection(Session& session, Fd socket);
+    void run_session(Session& session, Fd socket);
+    bool hand_over(const Uuid& token, Fd& socket);
+    Status claim(Session& session, const std::string& name, const Uuid& source);
+    void reap();
+
+    const TargetPlace& place_;
+    Config config_;
+    std::mutex mutex_;
+    std::condition_variable ended_;
+    std::list<std::unique_ptr<Session>> sessions_;  // under mutex_
+};
+
+}  // namespace towline

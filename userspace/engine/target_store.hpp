@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "cbt/range_hasher.hpp"
+#include "userspace/engine/target_record.hpp"
+
+namespace towline {
+
+// What a target finds under a name before anything is changed.
+struct TargetFacts {
+    bool exists = false;
+    bool is_device = false;
+    bool empty = false;
+    bool has_data = false;
+    bool changed = false;  // the record was void: the volume was replaced or written to since
+    std::uint64_t size_bytes = 0;
+    TargetRecord record;
+};
+
+// The volume, open for writing and of the right size.
+struct TargetVolume {
+    VolumeView view;
+    ZeroMode zero_mode = ZeroMode::kKeep;
+    bool zeroed = false;  // reads as zeros all over, for certain
+    // The volume's end is the source's end (an image file), so a padded tail is cut off when the
+    // run is sealed.
+    bool exact_size = false;
+};
+
+// What is durable at the target besides the blocks: records, the journal of acknowledged ranges.
+// Every call blocks until what it promises is on stable storage. Real: files beside the images. In
+// the simulator: memory that loses what was not synced.
+class TargetStore {
+  public:
+    virtual ~TargetStore() = default;
+
+    // Takes the name for this session of the source. An earlier session of the same source is ended
+    // first (its host or link died, else it would still hold its own lock); another source's is
+    // kBusy.
+    virtual Result<TargetFacts> look(const std::string& name, const Uuid& source) = 0;
+    // Creates what is missing, opens for writing, refuses what must not be written to, resizes an
+    // image file.
+    // A dry run opens what is there for reading and changes nothing.
+    virtual Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
+                                         bool dry_run) = 0;
+    virtual Result<std::vector<Extent>> data_ranges() = 0;
+
+    // Before the first write of a run. A run that does not go on with the recorded one empties the
+    // journal.
+    virtual Status mark(const TargetRecord& record, bool keep_journal) = 0;
+    virtual Status journal(std::span<const Extent> acknowledged) = 0;
+    virtual Result<std::vector<Extent>> acknowledged() = 0;
+    // After the last flush: one atomic step to the new moment.
+    virtual Status seal(const TargetRecord& record) = 0;
+};
+
+}  // namespace towline
