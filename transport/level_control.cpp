@@ -177,8 +177,7 @@ void LevelControl::change_to(int level) {
         trial_wire_bytes_ = trial_raw_bytes_ = trial_seconds_ = 0;
     } else if (level == kLevelNone) {
         // Given up before it was proved, and not for the data: the cores or the target are slow.
-        const bool failed =
-            on_trial_ && supposed_from_ <= 0 && model_.ratio(level_) > kWorthStarting;
+        const bool failed = on_trial_ && model_.ratio(level_) > kWorthStarting;
         if (failed) trial_patience_.lose(now_);
         on_trial_ = false;
         probe_at_ = now_ + kProbeWindows;

@@ -171,6 +171,17 @@ TEST(LevelControl, DoesNotCompressForASlowTarget) {
     EXPECT_GE(outcome.windows[0], 850) << outcome.text();
 }
 
+TEST(LevelControl, ASlowTargetDoesNotSpoilItForASlowLink) {
+    const double slow = megabits(80);
+    const double part = 6e9;
+    const LevelSimulation simulation(
+        {.target_disk = 100e6}, [=](double sent) { return sent < part ? kUnlimited : slow; },
+        [](double) { return Data::kOrdinary; });
+    const Outcome outcome = simulation.automatic(part + 1e9);
+    const double then = LevelSimulation({}, slow, Data::kOrdinary).best_fixed(1e9).seconds;
+    EXPECT_LE(outcome.seconds, part / 100e6 + then * 1.1) << outcome.text();
+}
+
 // Both ends on two cores: what holds the sends back is the receiver, and the workers would take its
 // cores.
 TEST(LevelControl, StaysRawOnALoopbackThatHoldsSendsBack) {
