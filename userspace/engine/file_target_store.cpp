@@ -119,6 +119,7 @@ Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t vo
     volume_bytes_ = volume_bytes;
     bool created = false;
     if (!volume_) {
+        if (dry_run) return fail(Code::kProtocol, "the source compares what is not there");
         volume_ = TRY(place_.create(name_, volume_bytes));
         TRY_STATUS(place_.refuse_same(*volume_));
         created = true;
@@ -128,8 +129,8 @@ Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t vo
     }
     const bool image = volume_->kind() == VolumeKind::kImageFile;
     const bool empty = created || TRY(volume_->known_empty());
-    if (image && !dry_run && volume_->size_bytes() != volume_bytes)
-        TRY_STATUS(volume_->resize(volume_bytes));
+    // An image keeps its size until the run writes or is sealed: a scan may yet find that the image
+    // is no older copy, and refuse.
     if (!image && volume_->size_bytes() < volume_bytes) {
         return fail(Code::kRefused,
                     "the target is smaller than the source; use a device of at least its size");
@@ -161,7 +162,10 @@ Status FileTargetStore::save(const TargetRecord& record) {
 Status FileTargetStore::mark(const TargetRecord& record, bool keep_journal) {
     journal_.emplace(TRY(AcknowledgedJournal::open(file(".acknowledged"))));
     if (!keep_journal) TRY_STATUS(journal_->clear());
-    return save(record);
+    TRY_STATUS(save(record));
+    if (volume_->kind() != VolumeKind::kImageFile || volume_->size_bytes() == volume_bytes_)
+        return {};
+    return volume_->resize(volume_bytes_);
 }
 
 Status FileTargetStore::journal(std::span<const Extent> acknowledged) {

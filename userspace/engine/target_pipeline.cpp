@@ -299,7 +299,7 @@ void TargetPipeline::perform(act::Begin& action) {
 
 void TargetPipeline::perform(act::CompareAll&) {
     ChangeMap all(core_.volume_bytes(), core_.begin().block_bytes);
-    // A dry run finds the volume as it is: what it lacks is not hashed, and differs.
+    // An image still has its own size here: what it lacks is not hashed, and differs.
     all.mark_blocks(
         {.first = 0,
          .count = std::min(all.block_count(),
