@@ -61,7 +61,6 @@ Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& s
     TargetFacts facts;
     // The name is judged before anything is made for it.
     facts.exists = TRY(place_.exists(name));
-    TRY_STATUS(make_folder(state_folder_));
     if (claim_) TRY_STATUS(claim_(name, source));
     lock_ = TRY(lock_file(file(".lock"), "the target " + name));
     if (facts.exists) TRY_STATUS(inspect(facts));

@@ -21,6 +21,7 @@ class FileTargetStore final : public TargetStore {
     // Called before the lock is taken; ends an earlier session of the same source or says kBusy.
     using Claim = std::function<Status(const std::string& name, const Uuid& source)>;
 
+    // The folder is there already.
     FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {});
 
     Result<TargetFacts> look(const std::string& name, const Uuid& source) override;
