@@ -61,7 +61,8 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
     phase_ = Phase::kOpen;
     actions.push_back(act::Send{OpenMessage{.name = request_.target_name,
                                             .source = request_.source,
-                                            .source_bytes = request_.volume_bytes}});
+                                            .source_bytes = request_.volume_bytes,
+                                            .dry_run = request_.dry_run}});
 }
 
 void SourceCore::on_message(const OpenedMessage& opened, Actions& actions) {

@@ -46,7 +46,7 @@ void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     open_ = open;
     phase_ = Phase::kLook;
-    actions.push_back(act::Look{.name = open.name, .source = open.source});
+    actions.push_back(act::Look{.name = open.name, .source = open.source, .dry_run = open.dry_run});
 }
 
 void TargetCore::on(const ev::Looked& event, Actions& actions) {

@@ -269,7 +269,7 @@ void TargetPipeline::perform(act::Send& action) {
 }
 
 void TargetPipeline::perform(act::Look& action) {
-    auto facts = store_.look(action.name, action.source);
+    auto facts = store_.look(action.name, action.source, action.dry_run);
     if (!facts) return step(ev::Failed{facts.error()});
     step(ev::Looked{.facts = std::move(*facts), .join_token = config_.join_token});
 }
