@@ -118,7 +118,14 @@ void SourcePipeline::on_data(Channel&, ByteSpan, ByteSpan) {
 
 void SourcePipeline::on_message(Channel& channel, Message message) {
     if (stopped_) return;
-    if (&channel == &talk()) return step(ev::Received{std::move(message)});
+    if (&channel == &talk()) {
+        // The target's next frame is the run's already (the acknowledged set of a resumed one).
+        if (std::holds_alternative<BegunMessage>(message)) {
+            for (const auto& lane : lanes_)
+                lane->channel.set_run(run_number_of(run_.begin.run));
+        }
+        return step(ev::Received{std::move(message)});
+    }
     on_joined(lane_of(channel), message);
 }
 
@@ -246,8 +253,6 @@ void SourcePipeline::perform(act::Acknowledged& action) {
 }
 
 void SourcePipeline::perform(act::StartCompare&) {
-    for (const auto& lane : lanes_)
-        lane->channel.set_run(run_number_of(run_.begin.run));
     differing_ = ChangeMap(wanted_.volume_bytes(), wanted_.block_bytes());
     compare_.emplace(differing_);
     ours_ = std::make_unique<RangeHasher>(
@@ -327,8 +332,6 @@ Status SourcePipeline::settle_plan() {
 }
 
 void SourcePipeline::perform(act::StartTransfer& action) {
-    for (const auto& lane : lanes_)
-        lane->channel.set_run(run_number_of(run_.begin.run));
     SourceSender::Owner& owner = *this;
     sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
                                              *hasher_, *digester_, config_.compression, owner);
