@@ -203,7 +203,8 @@ bool TargetPipeline::on_arrived(Extent extent) {
     // The mark must be durable when this returns, not some time later.
     CHECK(!stepping_);
     step(ev::Arrived{extent});
-    return !stopped_;
+    // Not when the mark failed: the record would go on vouching for what was overwritten.
+    return !stopped_ && !core_.finished();
 }
 
 void TargetPipeline::on_stored(Extent extent) {
