@@ -243,7 +243,9 @@ void TargetPipeline::on_flushed(std::int64_t result) {
 void TargetPipeline::on_tick() {
     if (stopped_) return;
     if (saying_why_) {
-        if (talk().drained() || engine_.now() >= close_at_) return stop(error_);
+        // Not as soon as the last word is sent: what still comes in would be answered with a reset,
+        // and the source could meet that before the word. It closes when it has heard.
+        if (engine_.now() >= close_at_) return stop(error_);
     } else {
         step(ev::Tick{});
         if (!stopped_ && !saying_why_ && talk().silence() > config_.silence_max) {
