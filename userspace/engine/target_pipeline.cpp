@@ -150,8 +150,10 @@ void TargetPipeline::on_message(Channel& channel, Message message) {
     step(ev::Received{std::move(message)});
 }
 
-// A further connection says hello with the session's token, then carries nothing but blocks.
+// A further connection says hello with the session's token, then carries blocks, and pings
+// that show that it still does.
 void TargetPipeline::on_joining(Lane& lane, const Message& message) {
+    if (lane.joined && std::holds_alternative<PingMessage>(message)) return;
     const auto* hello = std::get_if<HelloMessage>(&message);
     if (hello == nullptr || lane.joined || hello->join_token != config_.join_token) {
         return step(ev::Failed{
@@ -248,7 +250,10 @@ void TargetPipeline::on_tick() {
         if (engine_.now() >= close_at_) return stop(error_);
     } else {
         step(ev::Tick{});
-        if (!stopped_ && !saying_why_ && talk().silence() > config_.silence_max) {
+        const bool silent = std::ranges::any_of(lanes_, [&](const auto& lane) {
+            return lane->channel.silence() > config_.silence_max;
+        });
+        if (!stopped_ && !saying_why_ && silent) {
             step(ev::Failed{{Code::kTimeout, 0, "the source stayed silent for too long"}});
         }
     }
