@@ -87,7 +87,8 @@ bool Scenario::bring_over() {
 bool Scenario::one_run(const RunPlan& plan, bool must_succeed) {
     record_before_ = bench_.target_shelf.record;
     target_before_ = bench_.target.contents();
-    entries_before_ = plan.resume ? bench_.target_shelf.journal.size() : 0;
+    entries_before_ = static_cast<std::size_t>(
+        std::ranges::count_if(bench_.target_shelf.journal, [](const auto& e) { return e.whole; }));
     acknowledged_before_ = total_bytes(bench_.target_shelf.acknowledged());
     const RunResult result = bench_.run(plan);
     history_ += describe(plan, result);
