@@ -156,6 +156,7 @@ void Scenario::draw_link_fault(RunPlan& plan) {
             return;
         default:
             stream.corrupt_at.push_back(at);
+            std::ranges::sort(stream.corrupt_at);
     }
 }
 
