@@ -88,13 +88,15 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
     run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
     ChangeMap pending = TRY(pending_changes(store, run.memory, request));
+    // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
+    // again when that fails too.
+    for (const Extent& extent : request.extents)
+        run.plan.mark(extent);
     switch (run.decision.mode) {
         case RunMode::kFull:
             run.plan.mark_all();
             break;
         case RunMode::kExtents:
-            for (const Extent& extent : request.extents)
-                run.plan.mark(extent);
             run.changed_bytes = total_bytes(request.extents);
             break;
         case RunMode::kScan:
