@@ -173,6 +173,7 @@ void Channel::on_sent(std::int64_t result) {
 void Channel::finish_batch() {
     // on_sent may queue new frames on this channel; they must not start a send of their own in
     // mid-loop.
+    finishing_ = true;
     while (!batch_.empty()) {
         OutFrame& frame = batch_.front();
         batch_.pop_front();
