@@ -47,7 +47,7 @@ Channel::~Channel() {
 
 void Channel::send(OutFrame& frame) {
     if (closed_) return;
-    frame.run_ = run_;
+    frame.run_ = sending_run_;
     frame.bytes_ = wire::kHeaderBytes + frame.head.size();
     for (const iovec& part : frame.payload)
         frame.bytes_ += part.iov_len;
@@ -274,7 +274,7 @@ bool Channel::take_header() {
         fail_with({Code::kProtocol, 0, "the peer's frames are out of sequence"});
         return false;
     }
-    if (header->run != run_ && header->type != wire::FrameType::kError) {
+    if (header->run != receiving_run_ && header->type != wire::FrameType::kError) {
         fail_with({Code::kProtocol, 0, "the peer sent a frame of another run"});
         return false;
     }

@@ -118,6 +118,11 @@ void SourcePipeline::on_data(Channel&, ByteSpan, ByteSpan) {
 
 void SourcePipeline::on_message(Channel& channel, Message message) {
     if (stopped_) return;
+    // What the target says after Begun belongs to the run.
+    if (std::holds_alternative<BegunMessage>(message)) {
+        for (const auto& lane : lanes_)
+            lane->channel.set_run(run_number_of(run_.begin.run));
+    }
     if (&channel == &talk()) return step(ev::Received{std::move(message)});
     on_joined(lane_of(channel), message);
 }
@@ -201,6 +206,8 @@ void SourcePipeline::perform(SourceAction& action) {
 
 void SourcePipeline::perform(act::Send& action) {
     talk().send_message(action.message);
+    if (const auto* begin = std::get_if<BeginMessage>(&action.message))
+        talk().set_sending_run(run_number_of(begin->run));
 }
 
 void SourcePipeline::perform(act::Join& action) {
@@ -246,8 +253,6 @@ void SourcePipeline::perform(act::Acknowledged& action) {
 }
 
 void SourcePipeline::perform(act::StartCompare&) {
-    for (const auto& lane : lanes_)
-        lane->channel.set_run(run_number_of(run_.begin.run));
     differing_ = ChangeMap(wanted_.volume_bytes(), wanted_.block_bytes());
     compare_.emplace(differing_);
     ours_ = std::make_unique<RangeHasher>(
@@ -327,8 +332,6 @@ Status SourcePipeline::settle_plan() {
 }
 
 void SourcePipeline::perform(act::StartTransfer& action) {
-    for (const auto& lane : lanes_)
-        lane->channel.set_run(run_number_of(run_.begin.run));
     SourceSender::Owner& owner = *this;
     sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
                                              *hasher_, *digester_, config_.compression, owner);
