@@ -247,7 +247,10 @@ void TargetPipeline::on_flushed(std::int64_t result) {
 void TargetPipeline::on_tick() {
     if (stopped_) return;
     if (saying_why_) {
-        if (talk().drained() || engine_.now() >= close_at_) return stop(error_);
+        // After Sealed the source closes: were we first, a ping of its on the way would break the
+        // connection before it has heard.
+        const bool said = talk().drained() && !core_.sealed();
+        if (said || engine_.now() >= close_at_) return stop(error_);
     } else {
         step(ev::Tick{});
         if (!stopped_ && !saying_why_ && talk().silence() > config_.silence_max) {
