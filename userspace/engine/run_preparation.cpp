@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "cbt/change_map_format.hpp"
+
 namespace towline {
 
 namespace {
@@ -78,6 +80,10 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
 
 Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store,
                                 const OpenedMessage& opened) {
+    if (!change_map_format::geometry_allowed(request.run.volume_bytes, request.block_bytes)) {
+        return fail(Code::kRefused,
+                    "the source has more blocks than a run can have; take larger ones (--block)");
+    }
     std::optional<TargetMemory> memory = TRY(remembered(store, opened.target));
     if (memory && commit_if_sealed(*memory, opened) && !request.dry_run) {
         TRY_STATUS(store.save(*memory));

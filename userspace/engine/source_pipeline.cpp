@@ -216,6 +216,8 @@ void SourcePipeline::perform(act::Send& action) {
         return;
     }
     talk().send_message(action.message);
+    if (const auto* begin = std::get_if<BeginMessage>(&action.message))
+        talk().set_sending_run(run_number_of(begin->run));
 }
 
 void SourcePipeline::perform(act::Join& action) {

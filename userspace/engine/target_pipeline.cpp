@@ -185,6 +185,11 @@ void TargetPipeline::on_data(Channel& channel, ByteSpan head, ByteSpan payload) 
     if (checked && head_.block_bytes != core_.begin().block_bytes) {
         checked = fail(Code::kProtocol, "the source sent blocks of another size than agreed");
     }
+    // Decompressed they must fit one of our buffers, however small they came.
+    if (checked &&
+        std::uint64_t{head_.count} * head_.block_bytes > writer_->pool().buffer_bytes()) {
+        checked = fail(Code::kProtocol, "the source sent more blocks in a frame than fit");
+    }
     if (checked) {
         extent = {head_.offset_bytes, std::uint64_t{head_.count} * head_.block_bytes};
         const std::uint64_t volume_bytes = core_.volume_bytes();
