@@ -204,6 +204,7 @@ class TargetCore {
     Instant checkpoint_at_{};
     std::optional<RunDigest> end_digest_;
     RunDigest own_digest_;
+    bool flushed_at_end_ = false;
     Instant pinged_at_{};
 };
 

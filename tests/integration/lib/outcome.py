@@ -20,4 +20,4 @@ class Outcome:
         return self.report["error"]["message"]
 
     def __str__(self):
-        return f"{' '.join(self.words)}\nstdout: {self.out[-1500:]}\nstderr: {self.err[-1500:]}"
+        return f"exit {self.exit}: {' '.join(self.words)}\nstdout: {self.out[-1500:]}\nstderr: {self.err[-1500:]}"
