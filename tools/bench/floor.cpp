@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 #include "floor_ring.hpp"
@@ -23,7 +24,7 @@ constexpr const char* kUsage =
 
 [[noreturn]] void usage() {
     std::fputs(kUsage, stderr);
-    std::exit(2);
+    _exit(2);
 }
 
 std::uint64_t number(const char* text, std::uint64_t least, std::uint64_t most) {

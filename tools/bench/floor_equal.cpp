@@ -17,7 +17,7 @@ namespace {
 
 using towline::Fd;
 
-constexpr std::uint64_t kPieceBytes = 512 * 1024;
+constexpr std::uint64_t kPieceBytes = 512UL * 1024;
 
 // A piece of both files on its way into two neighbouring slots.
 struct Pair {

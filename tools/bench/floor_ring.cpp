@@ -7,16 +7,16 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <sys/mman.h>
+#include <system_error>
+#include <unistd.h>
 
 namespace floor_bench {
 namespace {
 
 constexpr int kFixedFile = 0;
 constexpr int kFixedSecond = 1;
-constexpr std::size_t kHugePageBytes = 2 * 1024 * 1024;
+constexpr std::size_t kHugePageBytes = 2UL * 1024 * 1024;
 
 // After the prep call, which clears both fields.
 void finish(io_uring_sqe* sqe, Op op, std::uint32_t slot) {
@@ -27,9 +27,9 @@ void finish(io_uring_sqe* sqe, Op op, std::uint32_t slot) {
 }  // namespace
 
 void die(const std::string& what, int error) {
-    const char* why = error != 0 ? std::strerror(error) : "";
-    std::fprintf(stderr, "floor: %s%s%s\n", what.c_str(), error != 0 ? ": " : "", why);
-    std::exit(1);
+    const std::string why = error != 0 ? ": " + std::system_category().message(error) : "";
+    std::fprintf(stderr, "floor: %s%s\n", what.c_str(), why.c_str());
+    _exit(1);
 }
 
 int must(int value, const std::string& what) {

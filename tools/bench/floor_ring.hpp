@@ -95,7 +95,7 @@ class Ring {
 };
 
 struct FloorOptions {
-    std::uint64_t merge_bytes = 512 * 1024;
+    std::uint64_t merge_bytes = 512UL * 1024;
     unsigned depth = 32;
 };
 
