@@ -136,7 +136,11 @@ void RangeHasher::on_read(Slot& slot, std::int64_t result) {
     }
     slot.have_bytes += static_cast<std::size_t>(result);
     read_bytes_ += static_cast<std::uint64_t>(result);
-    if (slot.have_bytes < slot.extent.length_bytes) return start_read(slot);
+    if (slot.have_bytes < slot.extent.length_bytes) {
+        // Direct reads go on from a sector's begin.
+        slot.have_bytes = align_down<std::size_t>(slot.have_bytes, volume_.alignment_bytes);
+        return start_read(slot);
+    }
     slot.ready = true;
     pump();
 }

@@ -47,7 +47,7 @@ Channel::~Channel() {
 
 void Channel::send(OutFrame& frame) {
     if (closed_) return;
-    frame.run_ = run_;
+    frame.run_ = sending_run_;
     frame.bytes_ = wire::kHeaderBytes + frame.head.size();
     for (const iovec& part : frame.payload)
         frame.bytes_ += part.iov_len;
@@ -275,7 +275,10 @@ bool Channel::take_header() {
         fail_with({Code::kProtocol, 0, "the peer's frames are out of sequence"});
         return false;
     }
-    if (header->run != run_ && header->type != wire::FrameType::kError) {
+    // An error or a ping may have been under way while the run began.
+    const bool of_any_run =
+        header->type == wire::FrameType::kError || header->type == wire::FrameType::kPing;
+    if (header->run != receiving_run_ && !of_any_run) {
         fail_with({Code::kProtocol, 0, "the peer sent a frame of another run"});
         return false;
     }

@@ -66,8 +66,10 @@ class Channel {
     bool idle() const { return !sending_.busy() && !receiving_.busy() && !waiting_.busy(); }
 
     // Frames that are sent from here on belong to the run; received ones of another are a protocol
-    // error.
-    void set_run(std::uint64_t run) { run_ = run; }
+    // error. A source's frames belong to it from the one after Begin on, a target's from the one
+    // after Begun on: what crosses on the way between the two must not be taken for another run's.
+    void set_run(std::uint64_t run) { sending_run_ = receiving_run_ = run; }
+    void set_sending_run(std::uint64_t run) { sending_run_ = run; }
     void set_limiter(RateLimiter* limiter) { limiter_ = limiter; }
 
     std::uint64_t sent_bytes() const { return sent_bytes_; }
@@ -107,7 +109,8 @@ class Channel {
     Handle socket_;
     Owner& owner_;
     RateLimiter* limiter_ = nullptr;
-    std::uint64_t run_ = 0;
+    std::uint64_t sending_run_ = 0;
+    std::uint64_t receiving_run_ = 0;
     bool closed_ = false;
 
     // Messages own their bytes; the frames are kept and used again.

@@ -140,6 +140,8 @@ Status DataHead::decode(ByteSpan head, std::uint32_t payload_bytes, DataHead& in
     }
     if (!reader.finished()) return bad_table("its length");
     if (into.payload_bytes() != payload_bytes) return bad_table("lengths that do not add up");
+    // The buffer of its payload is what bounds a frame's stay with us; zeros go as Zero messages.
+    if (payload_bytes == 0) return bad_table("no block with contents");
     return {};
 }
 

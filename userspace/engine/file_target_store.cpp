@@ -55,14 +55,14 @@ std::filesystem::path FileTargetStore::file(const char* ending) const {
     return state_folder_ / (key_ + ending);
 }
 
-Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& source) {
+Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& source,
+                                          bool dry_run) {
     name_ = name;
     key_ = key_of(name);
     TargetFacts facts;
     // The name is judged before anything is made for it.
     facts.exists = TRY(place_.exists(name));
-    TRY_STATUS(make_folder(state_folder_));
-    if (claim_) TRY_STATUS(claim_(name, source));
+    if (claim_) TRY_STATUS(claim_(name, source, dry_run));
     lock_ = TRY(lock_file(file(".lock"), "the target " + name));
     if (facts.exists) TRY_STATUS(inspect(facts));
     if (facts.record.target.is_nil()) facts.record.target = Uuid::random();

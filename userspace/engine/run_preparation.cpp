@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "cbt/change_map_format.hpp"
+
 namespace towline {
 
 namespace {
@@ -78,6 +80,10 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
 
 Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store,
                                 const OpenedMessage& opened) {
+    if (!change_map_format::geometry_allowed(request.run.volume_bytes, request.block_bytes)) {
+        return fail(Code::kRefused,
+                    "the source has more blocks than a run can have; take larger ones (--block)");
+    }
     std::optional<TargetMemory> memory = TRY(remembered(store, opened.target));
     if (memory && commit_if_sealed(*memory, opened) && !request.dry_run) {
         TRY_STATUS(store.save(*memory));
@@ -88,13 +94,15 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
     run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
     ChangeMap pending = TRY(pending_changes(store, run.memory, request));
+    // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
+    // again when that fails too.
+    for (const Extent& extent : request.extents)
+        run.plan.mark(extent);
     switch (run.decision.mode) {
         case RunMode::kFull:
             run.plan.mark_all();
             break;
         case RunMode::kExtents:
-            for (const Extent& extent : request.extents)
-                run.plan.mark(extent);
             run.changed_bytes = total_bytes(request.extents);
             break;
         case RunMode::kScan:

@@ -23,8 +23,9 @@ class ScanCompare {
     // The other side has no more: whatever of ours is left differs.
     void theirs_ended();
 
-    std::size_t ours_waiting() const { return ours_.hashes_waiting; }
-    std::size_t theirs_waiting() const { return theirs_.hashes_waiting; }
+    // In hashes; a piece counts as one of them, so that zeros told block by block are bounded too.
+    std::size_t ours_waiting() const { return ours_.waiting(); }
+    std::size_t theirs_waiting() const { return theirs_.waiting(); }
     bool drained() const { return ours_.pieces.empty() && theirs_.pieces.empty(); }
 
     std::uint64_t compared_blocks() const { return compared_; }
@@ -47,6 +48,7 @@ class ScanCompare {
         std::uint64_t next_block = 0;
         std::size_t hashes_waiting = 0;
         bool ended = false;
+        std::size_t waiting() const { return hashes_waiting + pieces.size(); }
     };
 
     bool add(Side& side, BlockRun run, std::span<const Hash128> hashes);

@@ -58,10 +58,18 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
     if (phase_ != Phase::kHello) return unexpected(actions);
     const auto version = agree_version(HelloMessage{}, hello);
     if (!version) return fail_with(version.error(), true, actions);
+    // Cut off it would be another target's.
+    if (request_.target_name.size() > wire::kNameBytesMax) {
+        return fail_with({Code::kInvalid, 0,
+                          "the target's name is longer than " +
+                              std::to_string(wire::kNameBytesMax) + " bytes"},
+                         true, actions);
+    }
     phase_ = Phase::kOpen;
     actions.push_back(act::Send{OpenMessage{.name = request_.target_name,
                                             .source = request_.source,
-                                            .source_bytes = request_.volume_bytes}});
+                                            .source_bytes = request_.volume_bytes,
+                                            .dry_run = request_.dry_run}});
 }
 
 void SourceCore::on_message(const OpenedMessage& opened, Actions& actions) {
@@ -144,7 +152,8 @@ void SourceCore::on(const ev::AllSent& event, Actions& actions) {
     actions.push_back(act::Send{EndMessage{event.digest}});
 }
 
-void SourceCore::on_message(const AckMessage& ack, Actions&) {
+void SourceCore::on_message(const AckMessage& ack, Actions& actions) {
+    if (phase_ != Phase::kTransfer && phase_ != Phase::kSealing) return unexpected(actions);
     durable_bytes_ = ack.durable_bytes;
 }
 
@@ -153,6 +162,12 @@ void SourceCore::on_message(const SealedMessage& sealed, Actions& actions) {
     if (sealed.digest != digest_ || sealed.base != begin_.next_base) {
         return fail_with({Code::kCorrupt, 0,
                           "the target attests something else than was sent; run again with --scan"},
+                         true, actions);
+    }
+    if (begin_.verify && !sealed.reread) {
+        return fail_with({Code::kProtocol, 0,
+                          "the target sealed without having read back what was written, although "
+                          "it was asked to"},
                          true, actions);
     }
     phase_ = Phase::kCommit;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <thread>
 
+#include "io/durable_file.hpp"
 #include "io/worker_pool.hpp"
 #include "transport/socket.hpp"
 #include "userspace/engine/file_source_store.hpp"
@@ -122,7 +123,10 @@ Result<RunReport> run_sync(const SyncOptions& options) {
 
     Run run;
     run.engine = TRY(make_engine(options.engine));
-    if (!remote) run.local.emplace(options);
+    if (!remote) {
+        TRY_STATUS(make_folder(options.state_folder / "targets"));
+        run.local.emplace(options);
+    }
     const auto connect = [&]() -> Result<Handle> {
         run.sockets.push_back(remote ? TRY(connect_to(remote->address, kConnectTime))
                                      : TRY(run.local->connect()));

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "cbt/change_map_format.hpp"
 #include "transport/wire_format.hpp"
 
 namespace towline {
@@ -46,7 +47,7 @@ void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     open_ = open;
     phase_ = Phase::kLook;
-    actions.push_back(act::Look{.name = open.name, .source = open.source});
+    actions.push_back(act::Look{.name = open.name, .source = open.source, .dry_run = open.dry_run});
 }
 
 void TargetCore::on(const ev::Looked& event, Actions& actions) {
@@ -93,6 +94,10 @@ Status TargetCore::check_begin(const BeginMessage& begin) const {
     if (!block_fits)
         return fail(Code::kProtocol, "the source asked for a block size that cannot be");
     if (open_.source_bytes == 0) return fail(Code::kRefused, "the source is empty (0 bytes)");
+    if (!change_map_format::geometry_allowed(open_.source_bytes, begin.block_bytes)) {
+        return fail(Code::kRefused,
+                    "the source has more blocks than a run can have; take larger ones (--block)");
+    }
     if (begin.next_base.source != open_.source || begin.run.is_nil()) {
         return fail(Code::kProtocol, "the source began a run in another's name");
     }
@@ -276,7 +281,8 @@ void TargetCore::on(const ev::Journaled&, Actions& actions) {
 }
 
 void TargetCore::on_message(const EndMessage& end, Actions& actions) {
-    if (phase_ != Phase::kTransfer || end_digest_) return unexpected(actions);
+    // A dry run has no end to be sealed.
+    if (phase_ != Phase::kTransfer || end_digest_ || begin_.dry_run) return unexpected(actions);
     end_digest_ = end.digest;
     try_finish(actions);
 }
@@ -294,7 +300,10 @@ void TargetCore::try_finish(Actions& actions) {
             actions);
     }
     if (checkpoint_ != Checkpoint::kNone) return;
-    if (!stored_.empty()) {
+    // Once at the end even when nothing came: what a comparison (or a look at the holes) found may be
+    // what an earlier run wrote and died before it flushed.
+    if (!stored_.empty() || !flushed_at_end_) {
+        flushed_at_end_ = true;
         checkpoint_ = Checkpoint::kFlushing;
         stored_.clear();
         actions.push_back(act::Flush{});

@@ -40,7 +40,8 @@ class TargetStore {
     // Takes the name for this session of the source. An earlier session of the same source is ended
     // first (its host or link died, else it would still hold its own lock); another source's is
     // kBusy.
-    virtual Result<TargetFacts> look(const std::string& name, const Uuid& source) = 0;
+    // A dry run takes the name from nobody: kBusy whoever has it.
+    virtual Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) = 0;
     // Creates what is missing, opens for writing, refuses what must not be written to.
     // A dry run opens what is there for reading and changes nothing.
     virtual Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// A target's pipeline and a source that is none of ours. Whatever it says: an error is told,
+// nothing is sealed that was not sent, nothing outside its buffers is touched.
+
+#include "tests/unit/conversation_fixture.hpp"
+#include "tests/unit/hostile_peer.hpp"
+
+namespace towline {
+namespace {
+
+using namespace testing;
+
+struct Victim {
+    Victim() : disk(world, {.size_bytes = Replication::disk_bytes()}) {
+        store.facts = {.exists = true,
+                       .is_device = true,
+                       .size_bytes = Replication::disk_bytes(),
+                       .record = {.target = uuid_of(7)}};
+        TargetPipeline::Config config;
+        config.buffer_bytes = 4 * kRunBlockBytes;
+        config.buffer_count = 4;
+        pipeline.emplace(engine, work, store, config);
+        pipeline->start(engine.attach_socket(connection, ConnectionSide::kSecond));
+    }
+    ~Victim() {
+        peer.close();
+        EXPECT_EQ(world.run([&] { return pipeline->finished(); }, kLongEnough), RunEnd::kDone);
+        peer_engine.kill(KillStyle::kClose);
+    }
+    BeginMessage begin() const {
+        return {.run = uuid_of(3),
+                .mode = RunMode::kFull,
+                .block_bytes = kRunBlockBytes,
+                .next_base = {.source = uuid_of(1), .sequence = 1, .point = uuid_of(4)}};
+    }
+    void open(std::uint64_t bytes = kRunVolumeBytes) {
+        peer.say(HelloMessage{});
+        peer.say(OpenMessage{.name = "disk0", .source = uuid_of(1), .source_bytes = bytes});
+    }
+    void settle() {
+        world.run([&] { return pipeline->finished() || peer.last<ErrorMessage>() != nullptr; }, 3s);
+    }
+    void expect_refused(Code code) {
+        settle();
+        const auto* error = peer.last<ErrorMessage>();
+        ASSERT_NE(error, nullptr);
+        EXPECT_EQ(error->code, code) << error->text;
+        EXPECT_FALSE(pipeline->sealed());
+    }
+
+    SimulatedWorld world{1};
+    SimulatedDisk disk;
+    SimulatedConnection& connection = world.add_connection({});
+    SimulatedEngine engine{world, "target"};
+    SimulatedEngine peer_engine{world, "hostile"};
+    SimulatedWorkQueue work{world, engine, 1};
+    MemoryTargetStore store{engine, disk};
+    std::optional<TargetPipeline> pipeline;
+    RawPeer peer{peer_engine, peer_engine.attach_socket(connection, ConnectionSide::kFirst)};
+    std::uint64_t run = run_number_of(uuid_of(3));
+};
+
+// A few bytes that decompress to more than a buffer of the target holds.
+TEST(HostileSource, FramesThatOutgrowABufferAreRefused) {
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    std::vector<std::byte> plain(kRunBlockBytes, std::byte{'x'});
+    std::vector<std::byte> packed(kRunBlockBytes);
+    Codec codec;
+    const std::size_t size = codec.compress(BlockKind::kZstd, 3, plain, packed).value();
+    DataHead table;
+    table.block_bytes = kRunBlockBytes;
+    table.count = 60;  // 240 KiB into 16
+    std::vector<std::byte> payload;
+    const BlockCheck check(uuid_of(1));
+    for (std::size_t i = 0; i < table.count; ++i) {
+        table.blocks[i] = {.kind = 2,
+                           .stored_bytes = static_cast<std::uint32_t>(size),
+                           .crc = check.of(plain, i * kRunBlockBytes)};
+        payload.insert(payload.end(), packed.begin(),
+                       packed.begin() + static_cast<std::ptrdiff_t>(size));
+    }
+    victim.peer.data(table, payload, victim.run);
+    victim.expect_refused(Code::kProtocol);
+}
+
+TEST(HostileSource, VolumesOfAnySizeAreNoBug) {
+    for (const std::uint64_t bytes :
+         {std::uint64_t{0}, std::uint64_t{1} << 46, (std::uint64_t{1} << 60) + 1, UINT64_MAX}) {
+        Victim victim;
+        victim.store.facts.size_bytes = UINT64_MAX;
+        victim.open(bytes);
+        victim.peer.say(victim.begin());
+        victim.expect_refused(Code::kRefused);
+    }
+}
+
+TEST(HostileSource, DryRunsAreNeverSealed) {
+    Victim victim;
+    victim.open();
+    BeginMessage begin = victim.begin();
+    begin.dry_run = true;
+    victim.peer.say(begin);
+    victim.peer.say(EndMessage{}, victim.run);
+    victim.expect_refused(Code::kProtocol);
+    EXPECT_EQ(std::count(victim.store.calls.begin(), victim.store.calls.end(), "seal"), 0);
+}
+
+TEST(HostileSource, ZerosAsBlocksTakeNoMemory) {
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    DataHead table;
+    table.block_bytes = kRunBlockBytes;
+    table.count = 1;
+    table.blocks[0] = {.kind = wire::kStoredZero, .stored_bytes = 0, .crc = 0};
+    victim.peer.data(table, {}, victim.run);
+    victim.expect_refused(Code::kProtocol);
+}
+
+// Blocks before Begin, of a run of before, twice, past the end, between blocks.
+TEST(HostileSource, BlocksThatDoNotBelongAreRefused) {
+    const std::vector<std::byte> block(kRunBlockBytes, std::byte{'x'});
+    const BlockCheck check(uuid_of(1));
+    const auto send = [&](Victim& victim, std::uint64_t offset, std::uint64_t run) {
+        DataHead table;
+        table.offset_bytes = offset;
+        table.block_bytes = kRunBlockBytes;
+        table.count = 1;
+        table.blocks[0] = {
+            .kind = 0, .stored_bytes = kRunBlockBytes, .crc = check.of(block, offset)};
+        victim.peer.data(table, block, run);
+    };
+    {
+        Victim victim;
+        victim.open();
+        send(victim, 0, 0);
+        victim.expect_refused(Code::kProtocol);
+    }
+    for (const std::uint64_t offset : {64 * std::uint64_t{kRunBlockBytes},  // too long for the tail
+                                       65 * std::uint64_t{kRunBlockBytes}, std::uint64_t{1} << 62,
+                                       UINT64_MAX - kRunBlockBytes + 1}) {
+        Victim victim;
+        victim.open();
+        victim.peer.say(victim.begin());
+        send(victim, offset, victim.run);
+        victim.expect_refused(Code::kProtocol);
+        EXPECT_EQ(victim.disk.unsynced_count(), 0U);
+    }
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    send(victim, 0, victim.run);
+    send(victim, 0, victim.run);
+    victim.expect_refused(Code::kProtocol);
+}
+
+TEST(HostileSource, MisdirectedBlocksAreDamage) {
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    const std::vector<std::byte> block(kRunBlockBytes, std::byte{'x'});
+    DataHead table;
+    table.offset_bytes = kRunBlockBytes;
+    table.block_bytes = kRunBlockBytes;
+    table.count = 1;
+    table.blocks[0] = {
+        .kind = 0, .stored_bytes = kRunBlockBytes, .crc = BlockCheck(uuid_of(1)).of(block, 0)};
+    victim.peer.data(table, block, victim.run);
+    victim.expect_refused(Code::kCorrupt);
+    EXPECT_EQ(victim.disk.contents(), std::vector<std::byte>(Replication::disk_bytes()));
+}
+
+TEST(HostileSource, DigestsThatDifferAreNotSealed) {
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    victim.peer.say(ZeroMessage{.offset_bytes = 0, .length_bytes = kRunVolumeBytes}, victim.run);
+    victim.peer.say(EndMessage{.digest = {1, 2, 1}}, victim.run);
+    victim.expect_refused(Code::kCorrupt);
+    EXPECT_EQ(victim.store.facts.record.state, TargetState::kBuilding);
+}
+
+}  // namespace
+}  // namespace towline
