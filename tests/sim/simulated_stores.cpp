@@ -78,7 +78,7 @@ bool SimulatedTargetStore::reads_as_zeros() const {
     return data_ranges_of(disk_.contents()).empty();
 }
 
-Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&) {
+Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&, bool) {
     TargetFacts facts{.exists = shelf_.exists,
                       .is_device = !shelf_.exact_size,
                       .empty = shelf_.exact_size && reads_as_zeros(),

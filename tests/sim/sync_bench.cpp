@@ -123,7 +123,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
                           .level = plan.level,
                           .workers = 2,
                           // Chosen levels must not depend on how fast this machine is.
-                          .worker_cpu_time = [this] { return Duration(codec_time_ += 100'000); }};
+                          .worker_time = [this] { return Duration(codec_time_ += 100'000); }};
     config.rate_bytes_per_second = plan.rate_bytes_per_second;
     config.buffer_count = plan.buffer_count;
     config.buffer_bytes = plan.buffer_bytes;
