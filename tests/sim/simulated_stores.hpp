@@ -88,6 +88,7 @@ class SimulatedTargetStore final : public TargetStore {
 
   private:
     bool reads_as_zeros() const;
+    void fit_size();
 
     TargetShelf& shelf_;
     SimulatedDisk& disk_;
