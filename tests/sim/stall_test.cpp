@@ -65,7 +65,7 @@ TEST(Stall, OfAnswers) {
 }
 
 TEST(Stall, OfAFurtherConnection) {
-    EXPECT_GE(stall_everywhere({.links = 3, .link = 2}, 409, kShape.source_bytes / 4), 10U);
+    EXPECT_GE(stall_everywhere({.links = 3, .link = 2}, 307, kShape.source_bytes / 4), 10U);
 }
 
 TEST(Stall, OfAFurtherConnectionsAnswers) {
