@@ -25,6 +25,9 @@ RunPlan stalled_plan(const Stall& stall, std::uint64_t at) {
     plan.buffer_bytes = 16 << 10;
     plan.checkpoint_bytes = 32 << 10;
     plan.links.resize(stall.links);
+    // Little room on each, so that the blocks are spread over all of them.
+    for (ConnectionPlan& each : plan.links)
+        each.first_to_second.buffer_bytes = 8 << 10;
     ConnectionPlan& link = plan.links[stall.link];
     (stall.forward ? link.first_to_second : link.second_to_first).stall_at = at;
     return plan;
@@ -65,7 +68,7 @@ TEST(Stall, OfAnswers) {
 }
 
 TEST(Stall, OfAFurtherConnection) {
-    EXPECT_GE(stall_everywhere({.links = 3, .link = 2}, 307, kShape.source_bytes / 4), 10U);
+    EXPECT_GE(stall_everywhere({.links = 3, .link = 2}, 1009, kShape.source_bytes / 4), 30U);
 }
 
 TEST(Stall, OfAFurtherConnectionsAnswers) {
