@@ -84,7 +84,8 @@ TEST(Channel, FramesOfAllSizesArriveWholeAndInOrder) {
         plan.first_to_second.buffer_bytes = 1000 + seed * 5000;
         Ends ends(seed, plan);
         std::deque<Parcel> parcels;
-        for (const std::size_t size : {1, 39, 40, 41, 4096, 65536, 70001, 1048576, 2, 524288})
+        for (const std::size_t size : std::initializer_list<std::size_t>{1, 39, 40, 41, 4096, 65536,
+                                                                         70001, 1048576, 2, 524288})
             parcels.emplace_back(size);
         for (Parcel& parcel : parcels) {
             ends.first.send(parcel.frame);
@@ -184,7 +185,7 @@ struct Exposed {
 };
 
 TEST(Channel, FramesOutOfSequenceCloseIt) {
-    for (const std::uint64_t sequence : {0, 2, 100}) {
+    for (const std::uint64_t sequence : std::initializer_list<std::uint64_t>{0, 2, 100}) {
         Exposed exposed;
         exposed.channel.start();
         exposed.say(exposed.ack(0, 0));
