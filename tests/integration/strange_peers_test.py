@@ -100,7 +100,7 @@ def test_wrong_messages_are_answered_by_an_error(lab):
         "end before begin": lambda: twice(opened(server), wire.END, bytes(24)),
         "zeros before begin": lambda: twice(opened(server), wire.ZERO, bytes(16)),
         "out of sequence": lambda: twice(opened(server), wire.PING, sequence=17),
-        "of another run": lambda: twice(opened(server), wire.PING, run=5),
+        "of another run": lambda: twice(opened(server), wire.END, bytes(24), run=5),
         "short": lambda: twice(opened(server), wire.BEGIN, b"x"),
         "long": lambda: twice(opened(server), wire.BEGIN, wire.begin(SOURCE, RUN) + b"x"),
         "block size": lambda: begun(server, block_bytes=65537),
