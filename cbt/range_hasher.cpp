@@ -118,7 +118,8 @@ bool RangeHasher::start_next() {
 
 void RangeHasher::start_read(Slot& slot) {
     ++reading_;
-    const std::uint64_t length = align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
+    const std::uint64_t length =
+        align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
     engine_.read(volume_.handle,
                  slot.buffer->bytes().subspan(slot.have_bytes, length - slot.have_bytes),
                  slot.extent.offset_bytes + slot.have_bytes, slot.completion);
@@ -136,7 +137,11 @@ void RangeHasher::on_read(Slot& slot, std::int64_t result) {
     }
     slot.have_bytes += static_cast<std::size_t>(result);
     read_bytes_ += static_cast<std::uint64_t>(result);
-    if (slot.have_bytes < slot.extent.length_bytes) return start_read(slot);
+    if (slot.have_bytes < slot.extent.length_bytes) {
+        // Direct reads go on from a sector's begin.
+        slot.have_bytes = align_down<std::size_t>(slot.have_bytes, volume_.alignment_bytes);
+        return start_read(slot);
+    }
     slot.ready = true;
     pump();
 }

@@ -7,18 +7,30 @@
 #include <new>
 #include <sys/mman.h>
 
+#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
 
+namespace {
+
+constexpr std::size_t kHugePageBytes = 2 * 1024 * 1024;
+
+}  // namespace
+
 BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes)
-    : buffer_bytes_(buffer_bytes), buffers_(count) {
+    : mapping_(nullptr), mapping_bytes_(0), buffer_bytes_(buffer_bytes), buffers_(count) {
     CHECK(count > 0 && buffer_bytes > 0 && buffer_bytes % kAlignmentBytes == 0);
     const std::size_t arena_bytes = count * buffer_bytes;
-    void* memory =
-        ::mmap(nullptr, arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    arena_ = {static_cast<std::byte*>(memory), arena_bytes};
+    mapping_bytes_ = arena_bytes + kHugePageBytes;
+    mapping_ =
+        ::mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapping_ == MAP_FAILED) throw std::bad_alloc();
+    const auto begin = align_up(reinterpret_cast<std::uintptr_t>(mapping_), kHugePageBytes);
+    arena_ = {reinterpret_cast<std::byte*>(begin), arena_bytes};
+    // Registering pins every page: with huge ones that is a handful instead of thousands. A wish
+    // only.
+    static_cast<void>(::madvise(arena_.data(), arena_bytes, MADV_HUGEPAGE));
     for (std::size_t i = count; i-- > 0;) {
         buffers_[i].bytes_ = arena_.subspan(i * buffer_bytes, buffer_bytes);
         free_.push_front(buffers_[i]);
@@ -29,7 +41,7 @@ BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes)
 BufferPool::~BufferPool() {
     CHECK(free_count_ == buffers_.size());
     free_.clear();
-    ::munmap(arena_.data(), arena_.size());
+    ::munmap(mapping_, mapping_bytes_);
 }
 
 Buffer* BufferPool::take() {

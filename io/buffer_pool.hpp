@@ -46,6 +46,8 @@ class BufferPool {
     MutableByteSpan arena() const { return arena_; }
 
   private:
+    void* mapping_;
+    std::size_t mapping_bytes_;
     MutableByteSpan arena_;
     std::size_t buffer_bytes_;
     std::vector<Buffer> buffers_;

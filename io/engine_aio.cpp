@@ -56,8 +56,7 @@ class AioEngine final : public KernelEngine {
     void allocate(Handle file, int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes,
                   Completion& completion) override;
     void send(Handle socket, const msghdr* message, Completion& completion) override;
-    void receive(Handle socket, msghdr* message, ReceiveMode mode,
-                 Completion& completion) override;
+    void receive(Handle socket, msghdr* message, ReceiveMode mode, Completion& completion) override;
 
   private:
     // The operations that wait for a socket; at most one each way, as two would be torn apart.

@@ -45,8 +45,7 @@ class UringEngine final : public KernelEngine {
     void allocate(Handle file, int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes,
                   Completion& completion) override;
     void send(Handle socket, const msghdr* message, Completion& completion) override;
-    void receive(Handle socket, msghdr* message, ReceiveMode mode,
-                 Completion& completion) override;
+    void receive(Handle socket, msghdr* message, ReceiveMode mode, Completion& completion) override;
 
   private:
     Status submit_and_gather(Duration wait_max) override;

@@ -291,6 +291,22 @@ void SimulatedDisk::fill(std::uint64_t offset_bytes, ByteSpan from) {
     durable_size_bytes_ = std::max(durable_size_bytes_, offset_bytes + from.size());
 }
 
+void SimulatedDisk::resize(std::uint64_t size_bytes) {
+    CHECK(under_way_count_ == 0);
+    if (const std::uint64_t old = std::max(visible_size_bytes_, durable_size_bytes_);
+        size_bytes < old) {
+        visible_.zero(size_bytes, old - size_bytes);
+        durable_.zero(size_bytes, old - size_bytes);
+        for (Unsynced& write : unsynced_) {
+            const std::uint64_t begin = std::min(write.offset_bytes, size_bytes);
+            write.length_bytes = std::min(write.length_bytes, size_bytes - begin);
+            if (!write.bytes.empty()) write.bytes.resize(write.length_bytes);
+        }
+        unsynced_.remove_if([](const Unsynced& write) { return write.length_bytes == 0; });
+    }
+    visible_size_bytes_ = durable_size_bytes_ = size_bytes;
+}
+
 std::vector<std::byte> SimulatedDisk::contents(std::uint64_t offset_bytes,
                                                std::uint64_t length_bytes) const {
     std::vector<std::byte> bytes(length_bytes);

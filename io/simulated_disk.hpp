@@ -101,6 +101,9 @@ class SimulatedDisk {
     // As if it had always been there, durable; what it overlaps must not be unsynced. Also how a
     // test rots a byte.
     void fill(std::uint64_t offset_bytes, ByteSpan from);
+    // As ftruncate and fsync of an image file: durable at once, and what is cut off never comes
+    // back. Nothing may be under way.
+    void resize(std::uint64_t size_bytes);
     std::vector<std::byte> contents(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
     std::vector<std::byte> contents() const { return contents(0, visible_size_bytes_); }
     // What kLoseAll would leave.

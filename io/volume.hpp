@@ -24,15 +24,14 @@ struct DataRange {
 // What tells a volume from another one that later carries the same name. Compared as a whole by
 // source and target state; serialised as text there.
 struct VolumeIdentity {
-    std::string kind;        // "device" or "file"
-    std::string locator;     // stable name: file: "DEVMAJ:MIN/INODE/BIRTHTIME-NS" ("fsid-HEX" in
-                             // place of an anonymous device number); device: by serial/wwid,
-                             // partition uuid, or backing file
-    std::string filesystem;  // filesystem uuid on it by blkid, or empty
+    std::string kind;     // "device" or "file"
+    std::string locator;  // stable name: file: "DEVMAJ:MIN/INODE/BIRTHTIME-NS" ("fsid-HEX" in
+                          // place of an anonymous device number); device: by serial/wwid,
+                          // partition uuid, or backing file
     std::string
         generation;  // diskseq for a device whose number is reused (loop, nbd, ram), or empty
-    // Same volume? Size and filesystem may change in its life; locator and kind and generation may
-    // not.
+    // An empty locator tells nothing, and is never the same. Size and filesystem may change in a
+    // volume's life.
     bool same_volume(const VolumeIdentity& other) const;
     bool operator==(const VolumeIdentity&) const = default;
 };
@@ -74,6 +73,9 @@ class Volume {
     // Image files only.
     Status resize(std::uint64_t size_bytes);
     Result<VolumeIdentity> identity() const;
+    // Of the one filesystem, or of the LVM, RAID or LUKS member on it; empty when there is none, or
+    // the signs of several. Reads both ends of the volume.
+    Result<std::string> filesystem_uuid() const;
 
     // Bytes of the volume outside the data path (tails, superblock guards): plain pread/pwrite
     // through an aligned bounce buffer, so that any offset and length work; a write that is not

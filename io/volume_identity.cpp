@@ -179,11 +179,11 @@ Result<Fd> copy_of_ends(const Volume& volume) {
     return copy;
 }
 
-// The uuid of the one filesystem, or of the LVM, RAID or LUKS member; empty when there is none, or
-// the signs of several.
-Result<std::string> filesystem_uuid(const Volume& volume) {
-    if (volume.size_bytes() == 0) return std::string();
-    const Fd copy = TRY(copy_of_ends(volume));
+}  // namespace
+
+Result<std::string> Volume::filesystem_uuid() const {
+    if (size_bytes_ == 0) return std::string();
+    const Fd copy = TRY(copy_of_ends(*this));
     const Probe probe(blkid_new_probe());
     if (!probe || blkid_probe_set_device(probe.get(), copy.get(), 0, 0) != 0) return std::string();
     blkid_probe_enable_superblocks(probe.get(), 1);
@@ -193,8 +193,6 @@ Result<std::string> filesystem_uuid(const Volume& volume) {
     if (blkid_probe_lookup_value(probe.get(), "UUID", &uuid, nullptr) != 0) return std::string();
     return std::string(uuid);
 }
-
-}  // namespace
 
 bool VolumeIdentity::same_volume(const VolumeIdentity& other) const {
     return !locator.empty() && kind == other.kind && locator == other.locator &&
@@ -209,7 +207,6 @@ Result<VolumeIdentity> Volume::identity() const {
         identity.kind = "file";
         identity.locator = TRY(file_locator(fd_.get(), name_));
     }
-    identity.filesystem = TRY(filesystem_uuid(*this));
     return identity;
 }
 

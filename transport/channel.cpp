@@ -171,8 +171,9 @@ void Channel::on_sent(std::int64_t result) {
 }
 
 void Channel::finish_batch() {
-    // on_sent may queue new frames on this channel; they must not start a send of their own in
-    // mid-loop.
+    // on_sent may queue new frames on this channel. Their send starts when the old batch is done
+    // with: gathered now, they would be taken for sent, and their buffers read into while they
+    // wait.
     finishing_ = true;
     while (!batch_.empty()) {
         OutFrame& frame = batch_.front();
@@ -274,7 +275,10 @@ bool Channel::take_header() {
         fail_with({Code::kProtocol, 0, "the peer's frames are out of sequence"});
         return false;
     }
-    if (header->run != receiving_run_ && header->type != wire::FrameType::kError) {
+    // An error or a ping may have been under way while the run began.
+    const bool of_any_run =
+        header->type == wire::FrameType::kError || header->type == wire::FrameType::kPing;
+    if (header->run != receiving_run_ && !of_any_run) {
         fail_with({Code::kProtocol, 0, "the peer sent a frame of another run"});
         return false;
     }

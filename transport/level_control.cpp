@@ -15,6 +15,10 @@ namespace {
 constexpr double kWorthStarting = 1.2;
 constexpr double kWorthKeeping = 1.08;
 
+// To promise less than this may be wrong, and a short run has no time to find that out.
+constexpr double kClearlyWorth = 1.8;
+constexpr std::uint64_t kShortRunWindows = 15;
+
 constexpr double kAsGood = 0.98;        // rates this near count as equal
 constexpr double kRoomForDenser = 0.9;  // a denser level must be this much within its capacity
 constexpr double kSaturated = 0.8;      // workers busy for this part of a window are the limit
@@ -22,6 +26,10 @@ constexpr double kLinkChanged = 1.5;
 
 constexpr std::uint64_t kSettleWindows = 3;  // between two changes of the level
 constexpr std::uint64_t kProbeWindows = 20;
+constexpr std::uint64_t kRawAgainWindows = 6;
+
+// More than sockets and queues hold on the way; from then on, this long.
+constexpr double kTurnoverBytes = 16e6;
 constexpr double kTrialSeconds = 0.4;
 
 double changed_by(double before, double after) {
@@ -58,12 +66,7 @@ int LevelControl::step(const Window& window) {
                  static_cast<double>(window.compressed_out), seconds(window.codec_cpu));
     judge_supply(window);
     suppose_faster_link();
-    if (futile(window)) {
-        trial_patience_.lose(now_);
-        change_to(kLevelNone);
-    } else {
-        change_to(decide());
-    }
+    change_to(futile(window) ? kLevelNone : decide());
     return level_;
 }
 
@@ -94,19 +97,27 @@ void LevelControl::suppose_faster_link() {
 }
 
 // The sends were held back, but not by the link: compressing has made the run no faster. Judged
-// only over windows in which the link took what is compressed, not what was queued before.
+// only when the buffers on the way have turned over, since what is compressed fills them with more
+// of the volume than raw blocks did, and that looks like speed.
 bool LevelControl::futile(const Window& window) {
     if (!on_trial_ || level_ == kLevelNone) return false;
-    const auto raw = static_cast<double>(window.raw_bytes);
-    const auto wire = static_cast<double>(window.wire_bytes);
-    if (raw < 0.8 * model_.ratio(level_) * wire || !link_.held()) return false;
-    trial_bytes_ += raw;
+    trial_wire_bytes_ += static_cast<double>(window.wire_bytes);
+    const bool waits = link_.held() || cpu_bound_;  // and not for the source
+    if (trial_wire_bytes_ < kTurnoverBytes || !waits) return false;
+    trial_raw_bytes_ += static_cast<double>(window.raw_bytes);
     trial_seconds_ += seconds(window.length);
     if (trial_seconds_ < kTrialSeconds) return false;
-    on_trial_ = false;
-    const bool faster = trial_bytes_ / trial_seconds_ > kWorthKeeping * raw_rate_before_;
-    if (faster) trial_patience_.reset();
-    return !faster;
+    on_trial_ = trial_raw_bytes_ / trial_seconds_ <= kWorthKeeping * raw_rate_before_;
+    if (!on_trial_) trial_patience_.reset();
+    return on_trial_;
+}
+
+// On a link of another speed compressing is another question. Asked when the link is judged by raw
+// blocks again, as it was before the trial.
+void LevelControl::forgive_trial() {
+    if (!link_.judged() || now_ - changed_at_ < kRawAgainWindows) return;
+    const bool changed = changed_by(raw_rate_before_, link_.bytes_per_second()) > kLinkChanged;
+    if (changed) trial_patience_.reset();
 }
 
 double LevelControl::rate(const CodecModel& model, int level) const {
@@ -144,7 +155,10 @@ int LevelControl::decide() {
 
     const int best = wanted(model_);
     if (level_ == kLevelNone) {
-        if (!trial_patience_.over(now_)) return kLevelNone;
+        forgive_trial();
+        const bool clear = rate(model_, best) >= kClearlyWorth * rate(model_, kLevelNone);
+        const bool too_early = now_ < kShortRunWindows && !clear;
+        if (!trial_patience_.over(now_) || too_early) return kLevelNone;
         const bool probe = best == kLevelNone && link_.held() && now_ >= probe_at_ &&
                            wanted(model_.with_ordinary_data()) != kLevelNone;
         if (probe) probe_at_ = now_ + kProbeWindows;
@@ -160,8 +174,11 @@ void LevelControl::change_to(int level) {
         on_trial_ = true;
         raw_rate_before_ =
             supply_ > 0 ? std::min(supply_, link_.bytes_per_second()) : link_.bytes_per_second();
-        trial_bytes_ = trial_seconds_ = 0;
+        trial_wire_bytes_ = trial_raw_bytes_ = trial_seconds_ = 0;
     } else if (level == kLevelNone) {
+        // Given up before it was proved, and not for the data: the cores or the target are slow.
+        const bool failed = on_trial_ && model_.ratio(level_) > kWorthStarting;
+        if (failed) trial_patience_.lose(now_);
         on_trial_ = false;
         probe_at_ = now_ + kProbeWindows;
     } else if (level < level_ && cpu_bound_ && supposed_from_ <= 0) {

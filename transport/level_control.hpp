@@ -58,6 +58,7 @@ class LevelControl {
     void judge_supply(const Window& window);
     void suppose_faster_link();
     bool futile(const Window& window);
+    void forgive_trial();
     double rate(const CodecModel& model, int level) const;
     int densest_of_fastest(const CodecModel& model) const;
     int wanted(const CodecModel& model) const;
@@ -76,7 +77,8 @@ class LevelControl {
 
     // Compressing is on trial from the moment it starts: what the run did before, and did since.
     double raw_rate_before_ = 0;
-    double trial_bytes_ = 0;
+    double trial_wire_bytes_ = 0;
+    double trial_raw_bytes_ = 0;
     double trial_seconds_ = 0;
     bool on_trial_ = false;
     Patience trial_patience_{50, 800};

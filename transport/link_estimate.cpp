@@ -27,7 +27,6 @@ constexpr double kJump = 1.3;
 void LinkEstimate::add(double wire_bytes, double window_seconds, double busy_seconds) {
     if (window_seconds <= 0) return;
     judged_ = false;
-    raise_to_sustained(wire_bytes / window_seconds);
     if (busy_seconds < kHeldPart * window_seconds) {
         held_windows_ = 0;
         return;
@@ -50,13 +49,6 @@ void LinkEstimate::add_held(double wire_bytes, double window_seconds) {
     const bool jumped =
         rate > bytes_per_second_ * kJump || rate * kJump < bytes_per_second_ || !known();
     bytes_per_second_ = jumped ? rate : bytes_per_second_ + (rate - bytes_per_second_) / 2;
-}
-
-// Not held back, the link carries at least what it took in each of three windows in a row.
-void LinkEstimate::raise_to_sustained(double rate) {
-    recent_rates_[recent_at_++ % recent_rates_.size()] = rate;
-    if (!known() || recent_at_ < recent_rates_.size()) return;
-    bytes_per_second_ = std::max(bytes_per_second_, *std::ranges::min_element(recent_rates_));
 }
 
 }  // namespace towline

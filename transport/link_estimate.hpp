@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-#include <cstdint>
-
 namespace towline {
 
 // Bytes a second that the link takes, judged only while it holds sends back.
@@ -24,15 +21,12 @@ class LinkEstimate {
 
   private:
     void add_held(double wire_bytes, double window_seconds);
-    void raise_to_sustained(double rate);
 
     double bytes_per_second_ = 0;
     bool judged_ = false;
     unsigned held_windows_ = 0;
     double held_bytes_ = 0;
     double held_seconds_ = 0;
-    std::array<double, 3> recent_rates_{};
-    std::size_t recent_at_ = 0;
 };
 
 }  // namespace towline

@@ -118,6 +118,7 @@ void walk(auto& to, Of<OpenMessage> auto& m) {
     to.text(m.name, wire::kNameBytesMax);
     to.field(m.source);
     to.field(m.source_bytes);
+    to.field(m.dry_run);
 }
 
 void walk(auto& to, Of<OpenedMessage> auto& m) {

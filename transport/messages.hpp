@@ -63,6 +63,7 @@ struct OpenMessage {
     std::string name;
     Uuid source;
     std::uint64_t source_bytes = 0;
+    bool dry_run = false;  // takes the target from nobody
     bool operator==(const OpenMessage&) const = default;
 };
 

@@ -113,7 +113,7 @@ void attack_source(std::uint8_t how, Script script) {
     config.volume = {.handle = scene.engine.attach_disk(scene.disk), .size_bytes = kDiskBytes};
     config.data = {{0, 20 * kBlockBytes}};
     config.compression.level = (how & 64) != 0 ? 1 : 0;
-    config.compression.worker_cpu_time = [] { return Duration{}; };
+    config.compression.worker_time = [] { return Duration{}; };
     config.buffer_bytes = 4 * kBlockBytes;
     config.buffer_count = 4;
     SourcePipeline pipeline(scene.engine, scene.work, store, std::move(config));

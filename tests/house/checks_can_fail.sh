@@ -58,6 +58,7 @@ refuses includes io/a.cpp "echo '#include \"cbt/a.hpp\"' >>io/a.cpp"
 refuses includes cbt/a.cpp "echo '#include \"transport/a.hpp\"' >>cbt/a.cpp"
 refuses includes transport/a.cpp "echo '#include <cbt/a.hpp>' >>transport/a.cpp"
 refuses includes transport/a.cpp "echo '#include \"a.hpp\"' >>transport/a.cpp"
+refuses includes tools/a.cpp "printf '// SPDX\\n#include \"b.hpp\"\\n' >tools/a.cpp"
 refuses includes cbt/a.cpp "echo '#  include \"io/../tools/a.hpp\"' >>cbt/a.cpp"
 refuses includes io/a.hpp "echo '#include \"kmod/core.h\"' >>io/a.hpp"
 refuses licence cbt/a.cpp 'echo "int x;" >cbt/a.cpp'

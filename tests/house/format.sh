@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/lib/check.sh"
 
-mapfile -t files < <(list_files '*.cpp' '*.hpp')
+mapfile -t files < <(list_files '*.cpp' '*.hpp' '*.inc')
 [[ ${#files[@]} -gt 0 ]] || end_check 0
 cd "$CHECK_ROOT"
 # shellcheck disable=SC2016  # the inner shell is to expand it

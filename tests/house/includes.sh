@@ -22,6 +22,11 @@ own_includes() {
         sed -E 's/^([^:]+:[0-9]+:).*["<]([^">]+)[">]$/\1\2/'
 }
 
+# A program or a test may have a header of its own beside it.
+is_neighbour() {
+    [[ $1 =~ ^(tools|tests)/ && $2 != */* && -f ${1%/*}/$2 ]]
+}
+
 is_allowed() {
     local folder=$1 included=$2 prefix
     for prefix in $(allowed_from "$folder"); do
@@ -31,12 +36,11 @@ is_allowed() {
 }
 
 mapfile -t files < <(list_files 'io/*' 'cbt/*' 'transport/*' 'userspace/*' 'tools/*' 'tests/*' |
-    grep -E '\.(cpp|hpp|h|c)$')
+    grep -E '\.(cpp|hpp|inc|h|c)$')
 [[ ${#files[@]} -gt 0 ]] || end_check 0
 cd "$CHECK_ROOT"
 while IFS=: read -r file line included; do
-    # An include in quotes begins at the top of the tree, a neighbour's too.
-    is_allowed "${file%%/*}" "$included" ||
+    is_neighbour "$file" "$included" || is_allowed "${file%%/*}" "$included" ||
         finding "$file:$line: ${file%%/*} may not include \"$included\" (only: $(allowed_from "${file%%/*}"))"
 done < <(own_includes "${files[@]}")
 end_check "${#files[@]}"

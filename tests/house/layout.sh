@@ -37,7 +37,7 @@ check_shell_functions() {
 }
 
 check_top
-mapfile -t files < <({ list_files '*.cpp' '*.hpp' '*.c' '*.h' '*.py' && list_scripts; } | sort -u)
+mapfile -t files < <({ list_files '*.cpp' '*.hpp' '*.inc' '*.c' '*.h' '*.py' && list_scripts; } | sort -u)
 for file in "${files[@]}"; do check_length "$file"; done
 while IFS= read -r file; do check_shell_functions "$file"; done < <(list_scripts)
 if [[ ! -f $CHECK_ROOT/README.md ]]; then

@@ -16,7 +16,7 @@ licence_of() {
 
 mapfile -t files < <(
     {
-        list_files '*.cpp' '*.hpp' '*.c' '*.h' '*.py' '*.cmake' '*CMakeLists.txt' 'kmod/*Makefile' \
+        list_files '*.cpp' '*.hpp' '*.inc' '*.c' '*.h' '*.py' '*.cmake' '*CMakeLists.txt' 'kmod/*Makefile' \
             'kmod/*Kbuild' '*.yaml' '*.service' '*.socket'
         list_scripts
     } | sort -u)

@@ -336,6 +336,35 @@ TEST(SavedChangeMap, AnyBodyIsRefusedOrIsOneThatItHolds) {
     }
 }
 
+// The saved form of 200 blocks with this body, whose header tells the truth of it.
+std::vector<std::byte> with_runs(std::initializer_list<unsigned> varints, std::uint64_t run_count,
+                                 std::uint64_t marked_blocks) {
+    auto saved = ChangeMap(200 * 4096, 4096).save();
+    saved.resize(format::kHeaderBytes);
+    for (const unsigned byte : varints)
+        saved.push_back(std::byte(byte));
+    saved.resize(saved.size() + format::kTrailerBytes);
+    store_le(saved.data() + 32, run_count);
+    store_le(saved.data() + 40, marked_blocks);
+    reseal(saved);
+    return saved;
+}
+
+TEST(SavedChangeMap, RunsHaveOneForm) {
+    EXPECT_TRUE(ChangeMap::load(with_runs({0, 2, 1, 3}, 2, 5)));
+    EXPECT_TRUE(ChangeMap::load(with_runs({0x80, 1, 72}, 1, 72)));
+    EXPECT_EQ(load_code(with_runs({0, 2, 0, 3}, 2, 5)), Code::kCorrupt) << "joined";
+    EXPECT_EQ(load_code(with_runs({0, 0}, 1, 0)), Code::kCorrupt) << "empty";
+    EXPECT_EQ(load_code(with_runs({0, 2, 9}, 1, 2)), Code::kCorrupt) << "something behind";
+    EXPECT_EQ(load_code(with_runs({0x80, 0, 2}, 1, 2)), Code::kCorrupt) << "long varint";
+    EXPECT_EQ(load_code(with_runs({0x80, 1, 73}, 1, 73)), Code::kCorrupt) << "past the end";
+    EXPECT_EQ(load_code(with_runs({0, 1, 0x80}, 2, 1)), Code::kCorrupt) << "cut off";
+    EXPECT_EQ(load_code(with_runs({0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2}, 1,
+                                  UINT64_MAX)),
+              Code::kCorrupt)
+        << "66 bits";
+}
+
 TEST(SavedChangeMap, ANewerFormSaysThatItIsNewer) {
     const auto saved = with_field(maps_of_both_forms().front(), 8, format::kVersion + 1);
     const auto loaded = ChangeMap::load(saved);

@@ -259,6 +259,9 @@ TEST(HostileBlock, ZstdFramesOfOtherShapesAreRefused) {
     before.insert(before.end(), frame.begin(), frame.end());
     expect_corrupt(codec, BlockKind::kZstd, before, block.size());
     expect_corrupt(codec, BlockKind::kZstd, skippable, 0);
+    auto behind = frame;
+    behind.insert(behind.end(), skippable.begin(), skippable.end());
+    expect_corrupt(codec, BlockKind::kZstd, behind, block.size());
     auto twice = frame;
     twice.insert(twice.end(), frame.begin(), frame.end());
     expect_corrupt(codec, BlockKind::kZstd, twice, block.size());

@@ -171,6 +171,32 @@ TEST(LevelControl, DoesNotCompressForASlowTarget) {
     EXPECT_GE(outcome.windows[0], 850) << outcome.text();
 }
 
+TEST(LevelControl, ASlowTargetDoesNotSpoilItForASlowLink) {
+    const double slow = megabits(80);
+    const double part = 6e9;
+    const LevelSimulation simulation(
+        {.target_disk = 100e6}, [=](double sent) { return sent < part ? kUnlimited : slow; },
+        [](double) { return Data::kOrdinary; });
+    const Outcome outcome = simulation.automatic(part + 1e9);
+    const double then = LevelSimulation({}, slow, Data::kOrdinary).best_fixed(1e9).seconds;
+    EXPECT_LE(outcome.seconds, part / 100e6 + then * 1.1) << outcome.text();
+}
+
+// Both ends on two cores: what holds the sends back is the receiver, and the workers would take its
+// cores.
+TEST(LevelControl, StaysRawOnALoopbackThatHoldsSendsBack) {
+    for (const double received : {0.6e9, 0.8e9, 1.0e9, 1.5e9}) {
+        SCOPED_TRACE("B/s received " + std::to_string(received));
+        const LevelSimulation simulation({.target_here = true, .target_disk = received}, kUnlimited,
+                                         Data::kOrdinary);
+        const Outcome outcome = simulation.automatic(4e9);
+        EXPECT_LE(outcome.seconds, simulation.fixed(0, 4e9).seconds * 1.1) << outcome.text();
+        EXPECT_LE(outcome.changes, 8) << outcome.text();
+        // An incremental run is over before a mistake could be made good.
+        EXPECT_EQ(simulation.automatic(received * 0.8).changes, 0);
+    }
+}
+
 TEST(LevelControl, LeavesASlowSourceAlone) {
     const LevelSimulation simulation({.source = 50e6}, megabits(1000), Data::kOrdinary);
     const Outcome outcome = simulation.automatic(2e9);

@@ -89,7 +89,7 @@ double LevelSimulation::encode(double raw, double ratio, double seconds_per_byte
 }
 
 double LevelSimulation::room_in_socket() const {
-    return std::max(0.0, machine_.socket_buffers - socket_.wire) + link_of_(sent_) * kTick;
+    return std::max(0.0, machine_.socket_buffers - socket_.wire);
 }
 
 void LevelSimulation::fill_socket() {
@@ -114,6 +114,7 @@ void LevelSimulation::carry() {
 }
 
 void LevelSimulation::tick(double total_bytes, int level) {
+    carry();
     const Codes codes = codes_of(data_of_(sent_), level);
     const double room = std::max(0.0, kQueueBytes - queue_.wire) * codes.ratio;
     const double taken = std::min({machine_.source * kTick, total_bytes - read_, room});
@@ -129,7 +130,6 @@ void LevelSimulation::tick(double total_bytes, int level) {
     queue_.raw += done;
     queue_.wire += done / codes.ratio;
     fill_socket();
-    carry();
 }
 
 double LevelSimulation::noisy(double value) {

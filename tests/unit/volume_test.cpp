@@ -207,7 +207,7 @@ TEST(Volume, IdentityNamesTheFilesystem) {
     const std::string path = make_file(folder / "image", 16 * kMiB + 511);
     if (!testing::run("mkfs.ext4 -q -U 0c8f3ce5-2f7f-4b5e-9d9c-0d3f6c1f0a11 " + path))
         GTEST_SKIP() << "needs mkfs.ext4";
-    EXPECT_EQ(must_open(path, Access::kRead).identity()->filesystem,
+    EXPECT_EQ(*must_open(path, Access::kRead).filesystem_uuid(),
               "0c8f3ce5-2f7f-4b5e-9d9c-0d3f6c1f0a11");
 }
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 #include "floor_ring.hpp"
@@ -18,11 +19,12 @@ constexpr const char* kUsage =
     "usage: floor [--merge BYTES] [--depth N] serve PORT TARGET\n"
     "       floor [--merge BYTES] [--depth N] send LIST SOURCE PORT\n"
     "       floor [--merge BYTES] [--depth N] send --full SOURCE PORT\n"
-    "       floor [--depth N] read FILE\n";
+    "       floor [--depth N] read FILE\n"
+    "       floor [--depth N] equal FILE FILE\n";
 
 [[noreturn]] void usage() {
     std::fputs(kUsage, stderr);
-    std::exit(2);
+    _exit(2);
 }
 
 std::uint64_t number(const char* text, std::uint64_t least, std::uint64_t most) {
@@ -62,6 +64,8 @@ int main(int argc, char** argv) {
         const std::string list = words[1] == "--full" ? "" : words[1];
         return floor_bench::run_sender(list, words[2], port_of(words[3]), options);
     }
+    if (words.size() == 3 && words[0] == "equal")
+        return floor_bench::run_equal(words[1], words[2], options);
     if (words.size() == 2 && words[0] == "read") return floor_bench::run_reader(words[1], options);
     usage();
 }

@@ -7,16 +7,16 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <sys/mman.h>
+#include <system_error>
+#include <unistd.h>
 
 namespace floor_bench {
 namespace {
 
 constexpr int kFixedFile = 0;
-constexpr int kFixedSocket = 1;
-constexpr std::size_t kHugePageBytes = 2 * 1024 * 1024;
+constexpr int kFixedSecond = 1;
+constexpr std::size_t kHugePageBytes = 2UL * 1024 * 1024;
 
 // After the prep call, which clears both fields.
 void finish(io_uring_sqe* sqe, Op op, std::uint32_t slot) {
@@ -27,9 +27,9 @@ void finish(io_uring_sqe* sqe, Op op, std::uint32_t slot) {
 }  // namespace
 
 void die(const std::string& what, int error) {
-    const char* why = error != 0 ? std::strerror(error) : "";
-    std::fprintf(stderr, "floor: %s%s%s\n", what.c_str(), error != 0 ? ": " : "", why);
-    std::exit(1);
+    const std::string why = error != 0 ? ": " + std::system_category().message(error) : "";
+    std::fprintf(stderr, "floor: %s%s\n", what.c_str(), why.c_str());
+    _exit(1);
 }
 
 int must(int value, const std::string& what) {
@@ -73,9 +73,9 @@ void Ring::register_region(std::size_t bytes) {
         std::fprintf(stderr, "floor: the buffers could not be registered (ulimit -l)\n");
 }
 
-void Ring::use_socket(int socket) {
-    const int updated = io_uring_register_files_update(&ring_, kFixedSocket, &socket, 1);
-    if (updated < 0) die("registering the socket", -updated);
+void Ring::use_second(int file) {
+    const int updated = io_uring_register_files_update(&ring_, kFixedSecond, &file, 1);
+    if (updated < 0) die("registering the second file", -updated);
 }
 
 std::uint32_t Ring::take() {
@@ -91,12 +91,20 @@ io_uring_sqe* Ring::next_sqe() {
 }
 
 void Ring::read_file(std::uint32_t slot, Run run) {
+    read_fixed(kFixedFile, slot, run);
+}
+
+void Ring::read_second(std::uint32_t slot, Run run) {
+    read_fixed(kFixedSecond, slot, run);
+}
+
+void Ring::read_fixed(int file, std::uint32_t slot, Run run) {
     io_uring_sqe* sqe = next_sqe();
     const auto length = static_cast<unsigned>(run.length_bytes);
     if (buffers_registered_)
-        io_uring_prep_read_fixed(sqe, kFixedFile, at(slot), length, run.offset_bytes, 0);
+        io_uring_prep_read_fixed(sqe, file, at(slot), length, run.offset_bytes, 0);
     else
-        io_uring_prep_read(sqe, kFixedFile, at(slot), length, run.offset_bytes);
+        io_uring_prep_read(sqe, file, at(slot), length, run.offset_bytes);
     finish(sqe, Op::kFile, slot);
 }
 
@@ -112,13 +120,13 @@ void Ring::write_file(std::uint32_t slot, Run run) {
 
 void Ring::send_all(const msghdr* message) {
     io_uring_sqe* sqe = next_sqe();
-    io_uring_prep_sendmsg(sqe, kFixedSocket, message, MSG_WAITALL | MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(sqe, kFixedSecond, message, MSG_WAITALL | MSG_NOSIGNAL);
     finish(sqe, Op::kSocket, 0);
 }
 
 void Ring::receive_all(msghdr* message) {
     io_uring_sqe* sqe = next_sqe();
-    io_uring_prep_recvmsg(sqe, kFixedSocket, message, MSG_WAITALL);
+    io_uring_prep_recvmsg(sqe, kFixedSecond, message, MSG_WAITALL);
     finish(sqe, Op::kSocket, 0);
 }
 

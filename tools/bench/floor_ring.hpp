@@ -52,10 +52,12 @@ class Ring {
     void give_back(std::uint32_t slot) { free_.push_back(slot); }
     std::byte* at(std::uint32_t slot) const { return region_ + slot * slot_bytes_; }
 
-    // The socket comes later than the rest, so that a server can prepare before it is called.
-    void use_socket(int socket);
+    // The second file is the socket, or one to compare with. It comes later than the rest, so that
+    // a server can prepare before it is called.
+    void use_second(int file);
 
     void read_file(std::uint32_t slot, Run run);
+    void read_second(std::uint32_t slot, Run run);
     void write_file(std::uint32_t slot, Run run);
     void send_all(const msghdr* message);
     void receive_all(msghdr* message);
@@ -79,6 +81,7 @@ class Ring {
 
   private:
     io_uring_sqe* next_sqe();
+    void read_fixed(int file, std::uint32_t slot, Run run);
     void submit_and_wait();
     void start_ring(unsigned entries);
     void register_region(std::size_t bytes);
@@ -92,12 +95,14 @@ class Ring {
 };
 
 struct FloorOptions {
-    std::uint64_t merge_bytes = 512 * 1024;
+    std::uint64_t merge_bytes = 512UL * 1024;
     unsigned depth = 32;
 };
 
 // A change list, "OFFSET LENGTH" a line, as runs: sorted, neighbours joined and cut at merge_bytes.
 std::vector<Run> runs_of_list(const std::string& list_path, std::uint64_t merge_bytes);
+// In the same form; overlaps are joined too.
+std::vector<Run> joined(std::vector<Run> extents, std::uint64_t merge_bytes);
 // Where the file has data, by SEEK_DATA and SEEK_HOLE, in the same form.
 std::vector<Run> runs_of_data(int file, std::uint64_t merge_bytes);
 
@@ -105,5 +110,7 @@ int run_sender(const std::string& list_path, const std::string& source_path, std
                const FloorOptions& options);
 int run_server(std::uint16_t port, const std::string& target_path, const FloorOptions& options);
 int run_reader(const std::string& path, const FloorOptions& options);
+int run_equal(const std::string& first_path, const std::string& second_path,
+              const FloorOptions& options);
 
 }  // namespace floor_bench

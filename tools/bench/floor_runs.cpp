@@ -39,14 +39,14 @@ std::vector<Run> read_list(const std::string& list_path) {
 
 }  // namespace
 
-std::vector<Run> runs_of_list(const std::string& list_path, std::uint64_t merge_bytes) {
-    std::vector<Run> extents = read_list(list_path);
+std::vector<Run> joined(std::vector<Run> extents, std::uint64_t merge_bytes) {
     std::ranges::sort(extents, {}, &Run::offset_bytes);
     std::vector<Run> runs;
     Run open;
     for (const Run& extent : extents) {
-        if (extent.offset_bytes == open.offset_bytes + open.length_bytes) {
-            open.length_bytes += extent.length_bytes;
+        const std::uint64_t end = extent.offset_bytes + extent.length_bytes;
+        if (extent.offset_bytes <= open.offset_bytes + open.length_bytes) {
+            open.length_bytes = std::max(open.length_bytes, end - open.offset_bytes);
             continue;
         }
         append_cut(runs, open, merge_bytes);
@@ -54,6 +54,10 @@ std::vector<Run> runs_of_list(const std::string& list_path, std::uint64_t merge_
     }
     append_cut(runs, open, merge_bytes);
     return runs;
+}
+
+std::vector<Run> runs_of_list(const std::string& list_path, std::uint64_t merge_bytes) {
+    return joined(read_list(list_path), merge_bytes);
 }
 
 std::vector<Run> runs_of_data(int file, std::uint64_t merge_bytes) {

@@ -22,8 +22,8 @@ namespace {
 using towline::Fd;
 
 // Enough to keep both ends busy, little enough that the data is still in the cache.
-constexpr std::uint64_t kBatchBytesMax = 1024 * 1024;
-constexpr std::uint64_t kReaderRunBytes = 1024 * 1024;
+constexpr std::uint64_t kBatchBytesMax = 1024UL * 1024;
+constexpr std::uint64_t kReaderRunBytes = 1024UL * 1024;
 
 Fd connect_to(std::uint16_t port) {
     Fd socket(must(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "making a socket"));
@@ -41,10 +41,10 @@ class Sender {
   public:
     Sender(std::vector<Run> runs, int file, int socket, const FloorOptions& options)
         : runs_(std::move(runs)),
-          slot_run_(options.depth * 2),
+          slot_run_(std::size_t{options.depth} * 2),
           depth_(options.depth),
           ring_(slot_count(runs_.size(), options), longest(runs_), file) {
-        ring_.use_socket(socket);
+        ring_.use_second(socket);
     }
 
     void run() {
@@ -60,7 +60,7 @@ class Sender {
   private:
     // No more memory than these runs can use: to clear and pin it is a good part of a short run.
     static unsigned slot_count(std::size_t run_count, const FloorOptions& options) {
-        const std::size_t wanted = std::min<std::size_t>(options.depth * 2, run_count);
+        const std::size_t wanted = std::min(std::size_t{options.depth} * 2, run_count);
         return static_cast<unsigned>(std::max<std::size_t>(wanted, 1));
     }
     static std::size_t longest(const std::vector<Run>& runs) {

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <numeric>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,7 +41,7 @@ class Receiver {
           ring_(slot_count(options), options.merge_bytes, file) {}
 
     void run(int socket) {
-        ring_.use_socket(socket);
+        ring_.use_second(socket);
         receive_header();
         while (state_ != State::kEnded || writing_ > 0) {
             if (state_ == State::kWaitForSlots && ring_.has_free(header_.count)) receive_data();

@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
         std::fputs("usage: launch RESULT_FD COMMAND [ARGUMENT...]\n", stderr);
         return 2;
     }
-    const int result_fd = std::atoi(argv[1]);
+    const int result_fd = static_cast<int>(std::strtol(argv[1], nullptr, 10));
     const auto begin = std::chrono::steady_clock::now();
     const pid_t child = vfork();
     if (child == 0) {

@@ -21,9 +21,9 @@
 namespace towline {
 namespace {
 
-constexpr std::size_t kBlockBytes = 64 * 1024;
+constexpr std::size_t kBlockBytes = 64UL * 1024;
 constexpr std::size_t kCachedBytes = kBlockBytes;
-constexpr std::size_t kColdBytes = 256 * 1024 * 1024;
+constexpr std::size_t kColdBytes = 256UL * 1024 * 1024;
 
 std::vector<std::byte> noise(std::size_t bytes) {
     std::vector<std::byte> data(bytes);
@@ -46,7 +46,7 @@ std::vector<std::byte> real_data() {
 template <typename Work>
 void over_blocks(benchmark::State& state, const std::vector<std::byte>& data, Work&& work) {
     std::size_t at = 0;
-    for (auto _ : state) {
+    while (state.KeepRunning()) {
         work(ByteSpan(data).subspan(at, kBlockBytes), at);
         at = at + kBlockBytes == data.size() ? 0 : at + kBlockBytes;
     }
@@ -111,7 +111,7 @@ void decompress(benchmark::State& state, CodecChoice choice) {
     Codec codec;
     const auto stored_bytes = codec.compress(kind, level, block, stored);
     if (!stored_bytes) return state.SkipWithError("the block did not become smaller");
-    for (auto _ : state)
+    while (state.KeepRunning())
         if (!codec.decompress(kind, ByteSpan(stored).first(*stored_bytes), block))
             return state.SkipWithError("the block did not come back");
     state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kBlockBytes));
@@ -143,7 +143,7 @@ void map_walk(benchmark::State& state, Marks marks) {
     const ChangeMap map = make_map(marks);
     constexpr std::uint64_t kRunBlocks = 16;
     std::int64_t runs = 0;
-    for (auto _ : state)
+    while (state.KeepRunning())
         for (auto run = map.next_run(0, kRunBlocks); run; ++runs)
             run = map.next_run(run->end(), kRunBlocks);
     state.SetItemsProcessed(runs);
@@ -155,7 +155,7 @@ BENCHMARK_CAPTURE(map_walk, sparse, Marks::kSparse)->Unit(benchmark::kMicrosecon
 void map_merge(benchmark::State& state, Marks marks) {
     const ChangeMap other = make_map(marks);
     ChangeMap map(kVolumeBytes, kBlockBytes);
-    for (auto _ : state) {
+    while (state.KeepRunning()) {
         map.merge(other);
         benchmark::ClobberMemory();
     }
@@ -166,7 +166,7 @@ BENCHMARK_CAPTURE(map_merge, sparse, Marks::kSparse)->Unit(benchmark::kMicroseco
 
 void map_digest(benchmark::State& state, Marks marks) {
     const ChangeMap map = make_map(marks);
-    for (auto _ : state)
+    while (state.KeepRunning())
         benchmark::DoNotOptimize(map.digest());
 }
 BENCHMARK_CAPTURE(map_digest, dense, Marks::kDense)->Unit(benchmark::kMicrosecond);

@@ -107,7 +107,7 @@ void add_serve_command(CLI::App& app, std::function<int()>& run) {
         ->capture_default_str();
     command
         ->add_option("--timeout", options->timeout_seconds, "seconds that a source may stay silent")
-        ->check(CLI::Range(1.0, 3600.0))
+        ->check(CLI::Range(2.0, 3600.0))
         ->capture_default_str();
     command->add_flag("--quiet", options->quiet, "do not report sessions");
     command->callback([options, &run] {

@@ -277,7 +277,7 @@ void add_options(CLI::App& command, SyncWords& words) {
         ->capture_default_str();
     command
         .add_option("--timeout", words.timeout_seconds, "seconds that the target may stay silent")
-        ->check(CLI::Range(1.0, 3600.0))
+        ->check(CLI::Range(2.0, 3600.0))
         ->capture_default_str();
 }
 

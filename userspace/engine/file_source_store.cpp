@@ -35,11 +35,13 @@ nlohmann::json memory_json(const TargetMemory& memory) {
             {"base", to_json(memory.base)},
             {"volume_bytes", memory.volume_bytes},
             {"modified_ns", memory.modified_ns},
+            {"filesystem", memory.filesystem},
             {"open_runs", runs},
             {"open_mode", static_cast<int>(memory.open_mode)},
             {"open_plan_digest", memory.open_plan_digest},
             {"open_base", to_json(memory.open_base)},
             {"open_modified_ns", memory.open_modified_ns},
+            {"open_filesystem", memory.open_filesystem},
             {"open_volume_bytes", memory.open_volume_bytes}};
 }
 
@@ -60,6 +62,7 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
         memory.base = TRY(base_from_json(json.at("base")));
         memory.volume_bytes = json.at("volume_bytes").get<std::uint64_t>();
         memory.modified_ns = json.at("modified_ns").get<std::int64_t>();
+        memory.filesystem = json.at("filesystem").get<std::string>();
         for (const auto& run : json.at("open_runs")) {
             memory.open_runs.push_back(TRY(uuid_of(run.get<std::string>())));
         }
@@ -67,6 +70,7 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
         memory.open_plan_digest = json.at("open_plan_digest").get<std::uint64_t>();
         memory.open_base = TRY(base_from_json(json.at("open_base")));
         memory.open_modified_ns = json.at("open_modified_ns").get<std::int64_t>();
+        memory.open_filesystem = json.at("open_filesystem").get<std::string>();
         memory.open_volume_bytes = json.at("open_volume_bytes").get<std::uint64_t>();
         return memory;
     } catch (const nlohmann::json::exception& problem) {

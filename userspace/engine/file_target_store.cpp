@@ -55,14 +55,14 @@ std::filesystem::path FileTargetStore::file(const char* ending) const {
     return state_folder_ / (key_ + ending);
 }
 
-Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& source) {
+Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& source,
+                                          bool dry_run) {
     name_ = name;
     key_ = key_of(name);
     TargetFacts facts;
     // The name is judged before anything is made for it.
     facts.exists = TRY(place_.exists(name));
-    TRY_STATUS(make_folder(state_folder_));
-    if (claim_) TRY_STATUS(claim_(name, source));
+    if (claim_) TRY_STATUS(claim_(name, source, dry_run));
     lock_ = TRY(lock_file(file(".lock"), "the target " + name));
     if (facts.exists) TRY_STATUS(inspect(facts));
     if (facts.record.target.is_nil()) facts.record.target = Uuid::random();
@@ -92,7 +92,7 @@ Status FileTargetStore::load_record(TargetFacts& facts) {
     const nlohmann::json& json = **document;
     auto record = record_from_json(json.value("record", nlohmann::json{}));
     if (!record || json.value("name", "") != name_ ||
-        !TRY(still_tied(json.value("tie", nlohmann::json{}), *record))) {
+        json.value("tie", nlohmann::json{}) != TRY(tie(*record))) {
         facts.changed = true;
         return {};
     }
@@ -100,30 +100,18 @@ Status FileTargetStore::load_record(TargetFacts& facts) {
     return {};
 }
 
-Result<nlohmann::json> FileTargetStore::tie() const {
+// An unfinished run changes the volume's size, time and first bytes itself: there the identity
+// alone ties.
+Result<nlohmann::json> FileTargetStore::tie(const TargetRecord& record) const {
     const VolumeIdentity identity = TRY(volume_->identity());
     nlohmann::json json{{"kind", identity.kind},
                         {"locator", identity.locator},
-                        {"generation", identity.generation},
-                        {"size_bytes", volume_->size_bytes()}};
+                        {"generation", identity.generation}};
+    if (record.unfinished()) return json;
+    json["size_bytes"] = volume_->size_bytes();
     if (volume_->kind() == VolumeKind::kImageFile) json["modified_ns"] = modified_ns(volume_->fd());
     json["guard"] = TRY(guard_hash(*volume_));
     return json;
-}
-
-// An unfinished run changes the volume's time and first bytes itself: there the identity alone is
-// compared.
-Result<bool> FileTargetStore::still_tied(const nlohmann::json& tied,
-                                         const TargetRecord& record) const {
-    nlohmann::json now = TRY(tie());
-    nlohmann::json then = tied;
-    if (record.unfinished() && then.is_object()) {
-        for (const char* key : {"modified_ns", "guard", "size_bytes"}) {
-            now.erase(key);
-            then.erase(key);
-        }
-    }
-    return now == then;
 }
 
 Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t volume_bytes,
@@ -131,6 +119,7 @@ Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t vo
     volume_bytes_ = volume_bytes;
     bool created = false;
     if (!volume_) {
+        if (dry_run) return fail(Code::kProtocol, "the source compares what is not there");
         volume_ = TRY(place_.create(name_, volume_bytes));
         TRY_STATUS(place_.refuse_same(*volume_));
         created = true;
@@ -140,8 +129,8 @@ Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t vo
     }
     const bool image = volume_->kind() == VolumeKind::kImageFile;
     const bool empty = created || TRY(volume_->known_empty());
-    if (image && !dry_run && volume_->size_bytes() != volume_bytes)
-        TRY_STATUS(volume_->resize(volume_bytes));
+    // An image keeps its size until the run writes or is sealed: a scan may yet find that the image
+    // is no older copy, and refuse.
     if (!image && volume_->size_bytes() < volume_bytes) {
         return fail(Code::kRefused,
                     "the target is smaller than the source; use a device of at least its size");
@@ -165,7 +154,7 @@ Result<std::vector<Extent>> FileTargetStore::data_ranges() {
 }
 
 Status FileTargetStore::save(const TargetRecord& record) {
-    const nlohmann::json tied = TRY(tie());
+    const nlohmann::json tied = TRY(tie(record));
     return save_document(file(".record"),
                          {{"name", name_}, {"tie", tied}, {"record", to_json(record)}});
 }
@@ -173,7 +162,10 @@ Status FileTargetStore::save(const TargetRecord& record) {
 Status FileTargetStore::mark(const TargetRecord& record, bool keep_journal) {
     journal_.emplace(TRY(AcknowledgedJournal::open(file(".acknowledged"))));
     if (!keep_journal) TRY_STATUS(journal_->clear());
-    return save(record);
+    TRY_STATUS(save(record));
+    if (volume_->kind() != VolumeKind::kImageFile || volume_->size_bytes() == volume_bytes_)
+        return {};
+    return volume_->resize(volume_bytes_);
 }
 
 Status FileTargetStore::journal(std::span<const Extent> acknowledged) {

@@ -19,11 +19,12 @@ namespace towline {
 class FileTargetStore final : public TargetStore {
   public:
     // Called before the lock is taken; ends an earlier session of the same source or says kBusy.
-    using Claim = std::function<Status(const std::string& name, const Uuid& source)>;
+    using Claim = std::function<Status(const std::string& name, const Uuid& source, bool dry_run)>;
 
+    // The folder is there already.
     FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {});
 
-    Result<TargetFacts> look(const std::string& name, const Uuid& source) override;
+    Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;
     Result<std::vector<Extent>> data_ranges() override;
@@ -36,8 +37,7 @@ class FileTargetStore final : public TargetStore {
     std::filesystem::path file(const char* ending) const;
     Status inspect(TargetFacts& facts);
     Status load_record(TargetFacts& facts);
-    Result<bool> still_tied(const nlohmann::json& tie, const TargetRecord& record) const;
-    Result<nlohmann::json> tie() const;
+    Result<nlohmann::json> tie(const TargetRecord& record) const;
     Status save(const TargetRecord& record);
 
     std::filesystem::path state_folder_;

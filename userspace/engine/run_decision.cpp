@@ -34,6 +34,8 @@ std::string_view cause_name(Cause cause) {
             return "source-resized";
         case Cause::kSourceReverted:
             return "source-reverted";
+        case Cause::kSourceReformatted:
+            return "source-reformatted";
         case Cause::kResumed:
             return "resumed";
     }
@@ -65,6 +67,8 @@ std::string_view cause_text(Cause cause) {
             return "an earlier run to this target was cut off";
         case Cause::kSourceResized:
             return "the source's size changed since the last run";
+        case Cause::kSourceReformatted:
+            return "the source holds another filesystem than at its last run";
         case Cause::kSourceReverted:
             return "the source was put back to an older state since the last run";
         case Cause::kResumed:
@@ -80,6 +84,7 @@ bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
     memory.base = memory.open_base;
     memory.volume_bytes = memory.open_volume_bytes;
     memory.modified_ns = memory.open_modified_ns;
+    memory.filesystem = memory.open_filesystem;
     memory.open_runs.clear();
     memory.open_mode = {};
     memory.open_plan_digest = 0;
@@ -109,6 +114,7 @@ std::optional<Cause> why_no_base(const RunRequest& request,
             return Cause::kUnfinishedRun;
     }
     if (memory->volume_bytes != request.volume_bytes) return Cause::kSourceResized;
+    if (memory->filesystem != request.filesystem) return Cause::kSourceReformatted;
     if (request.modified_ns < memory->modified_ns) return Cause::kSourceReverted;
     return std::nullopt;
 }

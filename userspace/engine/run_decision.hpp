@@ -28,6 +28,7 @@ enum class Cause {
     kTargetChanged,  // the target was replaced, or written to by others, since its last run
     kUnfinishedRun,  // an earlier run was cut off and not resumed
     kSourceResized,
+    kSourceReformatted,  // it holds another filesystem than at the last run
     kSourceReverted,  // the source's own time went backwards: an older image was put in its place
     kResumed,
 };
@@ -44,6 +45,7 @@ struct RunRequest {
     Uuid source;
     std::uint64_t volume_bytes = 0;
     std::int64_t modified_ns = 0;  // of an image file; 0 where there is no such time (devices)
+    std::string filesystem;        // the uuid of the one on it, or empty
 };
 
 // What the source durably remembers of one target. The pending map (kept beside) holds every change
@@ -53,11 +55,13 @@ struct TargetMemory {
     Base base;  // the last run that is known to be sealed there; sequence 0: none
     std::uint64_t volume_bytes = 0;
     std::int64_t modified_ns = 0;
+    std::string filesystem;
     std::vector<Uuid> open_runs;  // begun since, not known to be sealed; the newest last
     RunMode open_mode{};          // of the newest
     std::uint64_t open_plan_digest = 0;
     Base open_base;  // what the newest was to become
     std::int64_t open_modified_ns = 0;
+    std::string open_filesystem;
     std::uint64_t open_volume_bytes = 0;
     bool operator==(const TargetMemory&) const = default;
 };

@@ -72,6 +72,7 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
     memory.open_plan_digest = begin.plan_digest;
     memory.open_base = begin.next_base;
     memory.open_modified_ns = request.run.modified_ns;
+    memory.open_filesystem = request.run.filesystem;
     memory.open_volume_bytes = request.run.volume_bytes;
 }
 
@@ -93,13 +94,15 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
     run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
     ChangeMap pending = TRY(pending_changes(store, run.memory, request));
+    // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
+    // again when that fails too.
+    for (const Extent& extent : request.extents)
+        run.plan.mark(extent);
     switch (run.decision.mode) {
         case RunMode::kFull:
             run.plan.mark_all();
             break;
         case RunMode::kExtents:
-            for (const Extent& extent : request.extents)
-                run.plan.mark(extent);
             run.changed_bytes = total_bytes(request.extents);
             break;
         case RunMode::kScan:
@@ -136,6 +139,7 @@ Status commit_run(PreparedRun& run, SourceStore& store) {
     memory.base = run.begin.next_base;
     memory.volume_bytes = memory.open_volume_bytes;
     memory.modified_ns = memory.open_modified_ns;
+    memory.filesystem = memory.open_filesystem;
     memory.open_runs.clear();
     memory.open_mode = {};
     memory.open_plan_digest = 0;

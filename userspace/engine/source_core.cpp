@@ -60,15 +60,16 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
     if (!version) return fail_with(version.error(), true, actions);
     // Cut off it would be another target's.
     if (request_.target_name.size() > wire::kNameBytesMax) {
-        return fail_with({Code::kInvalid, 0,
-                          "the target's name is longer than " +
-                              std::to_string(wire::kNameBytesMax) + " bytes"},
-                         true, actions);
+        return fail_with(
+            {Code::kInvalid, 0,
+             "the target's name is longer than " + std::to_string(wire::kNameBytesMax) + " bytes"},
+            true, actions);
     }
     phase_ = Phase::kOpen;
     actions.push_back(act::Send{OpenMessage{.name = request_.target_name,
                                             .source = request_.source,
-                                            .source_bytes = request_.volume_bytes}});
+                                            .source_bytes = request_.volume_bytes,
+                                            .dry_run = request_.dry_run}});
 }
 
 void SourceCore::on_message(const OpenedMessage& opened, Actions& actions) {

@@ -85,7 +85,7 @@ class SourceCore {
         std::uint64_t volume_bytes = 0;
         bool dry_run = false;
         bool further_lanes = false;
-        Duration ping_interval = 5s;
+        Duration ping_interval = 500ms;
     };
 
     explicit SourceCore(Request request) : request_(std::move(request)) {}

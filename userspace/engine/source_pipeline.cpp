@@ -118,12 +118,14 @@ void SourcePipeline::on_data(Channel&, ByteSpan, ByteSpan) {
 
 void SourcePipeline::on_message(Channel& channel, Message message) {
     if (stopped_) return;
-    // What the target says after Begun belongs to the run.
-    if (std::holds_alternative<BegunMessage>(message)) {
-        for (const auto& lane : lanes_)
-            lane->channel.set_run(run_number_of(run_.begin.run));
+    if (&channel == &talk()) {
+        // The target's next frame is the run's already (the acknowledged set of a resumed one).
+        if (std::holds_alternative<BegunMessage>(message)) {
+            for (const auto& lane : lanes_)
+                lane->channel.set_run(run_number_of(run_.begin.run));
+        }
+        return step(ev::Received{std::move(message)});
     }
-    if (&channel == &talk()) return step(ev::Received{std::move(message)});
     on_joined(lane_of(channel), message);
 }
 
@@ -169,9 +171,10 @@ void SourcePipeline::on_tick() {
                 {Code::kCancelled, 0, "the run was interrupted; --resume goes on with it"}});
         }
         const bool silent = std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
-            // Further lanes only ever carry blocks away from us.
-            return &lane->channel == &talk() ? lane->channel.silence() > config_.silence_max
-                                             : lane->channel.send_silence() > config_.silence_max;
+            // Once they have joined, further lanes only ever carry blocks away from us.
+            const bool listens = &lane->channel == &talk() || !lane->joined;
+            return (listens ? lane->channel.silence() : lane->channel.send_silence()) >
+                   config_.silence_max;
         });
         if (!stopped_ && !saying_why_ && silent) {
             step(ev::Failed{{Code::kTimeout, 0, "the target stayed silent for too long"}});
@@ -205,6 +208,13 @@ void SourcePipeline::perform(SourceAction& action) {
 }
 
 void SourcePipeline::perform(act::Send& action) {
+    // A lane whose link stalls would else be noticed by nobody: what it swallowed seems sent to us,
+    // and to the target it is a lane without work.
+    if (std::holds_alternative<PingMessage>(action.message)) {
+        for (const auto& lane : lanes_)
+            lane->channel.send_message(action.message);
+        return;
+    }
     talk().send_message(action.message);
     if (const auto* begin = std::get_if<BeginMessage>(&action.message))
         talk().set_sending_run(run_number_of(begin->run));

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <thread>
 
+#include "io/durable_file.hpp"
 #include "io/worker_pool.hpp"
 #include "transport/socket.hpp"
 #include "userspace/engine/file_source_store.hpp"
@@ -89,7 +90,8 @@ Result<SourceRequest> make_request(const SyncOptions& options, const Volume& vol
                    .overwrite = options.overwrite,
                    .source = source,
                    .volume_bytes = volume.size_bytes(),
-                   .modified_ns = modified_ns_of(volume)};
+                   .modified_ns = modified_ns_of(volume),
+                   .filesystem = TRY(volume.filesystem_uuid())};
     request.block_bytes = options.block_bytes;
     request.verify = options.verify;
     request.dry_run = options.dry_run;
@@ -121,7 +123,10 @@ Result<RunReport> run_sync(const SyncOptions& options) {
 
     Run run;
     run.engine = TRY(make_engine(options.engine));
-    if (!remote) run.local.emplace(options);
+    if (!remote) {
+        TRY_STATUS(make_folder(options.state_folder / "targets"));
+        run.local.emplace(options);
+    }
     const auto connect = [&]() -> Result<Handle> {
         run.sockets.push_back(remote ? TRY(connect_to(remote->address, kConnectTime))
                                      : TRY(run.local->connect()));
@@ -133,7 +138,10 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     config.volume = {.handle = TRY(run.engine->attach(source.fd())),
                      .size_bytes = source.size_bytes(),
                      .alignment_bytes = source.alignment_bytes()};
-    config.compression = {.codec = options.codec, .level = options.level, .workers = workers_max};
+    config.compression = {.codec = options.codec,
+                          .level = options.level,
+                          .workers = workers_max,
+                          .link_bytes_per_second = options.rate_bytes_per_second};
     config.rate_bytes_per_second = options.rate_bytes_per_second;
     config.silence_max = options.silence_max;
     config.further_lanes = options.connections - 1;

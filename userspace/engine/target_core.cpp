@@ -47,7 +47,7 @@ void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     open_ = open;
     phase_ = Phase::kLook;
-    actions.push_back(act::Look{.name = open.name, .source = open.source});
+    actions.push_back(act::Look{.name = open.name, .source = open.source, .dry_run = open.dry_run});
 }
 
 void TargetCore::on(const ev::Looked& event, Actions& actions) {
@@ -300,7 +300,10 @@ void TargetCore::try_finish(Actions& actions) {
             actions);
     }
     if (checkpoint_ != Checkpoint::kNone) return;
-    if (!stored_.empty()) {
+    // Once at the end even when nothing came: what a comparison (or a look at the holes) found may
+    // be what an earlier run wrote and died before it flushed.
+    if (!stored_.empty() || !flushed_at_end_) {
+        flushed_at_end_ = true;
         checkpoint_ = Checkpoint::kFlushing;
         stored_.clear();
         actions.push_back(act::Flush{});

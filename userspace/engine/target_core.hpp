@@ -56,6 +56,7 @@ struct Send {
 struct Look {
     std::string name;
     Uuid source;
+    bool dry_run = false;
 };
 struct Prepare {
     std::uint64_t volume_bytes = 0;
@@ -102,7 +103,7 @@ class TargetCore {
     struct Limits {
         std::uint64_t checkpoint_bytes = 256ULL << 20;
         Duration checkpoint_interval = 1s;
-        Duration ping_interval = 5s;
+        Duration ping_interval = 500ms;
     };
 
     explicit TargetCore(std::string engine_name) : TargetCore(std::move(engine_name), Limits{}) {}
@@ -203,6 +204,7 @@ class TargetCore {
     Instant checkpoint_at_{};
     std::optional<RunDigest> end_digest_;
     RunDigest own_digest_;
+    bool flushed_at_end_ = false;
     Instant pinged_at_{};
 };
 

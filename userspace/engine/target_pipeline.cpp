@@ -150,8 +150,10 @@ void TargetPipeline::on_message(Channel& channel, Message message) {
     step(ev::Received{std::move(message)});
 }
 
-// A further connection says hello with the session's token, then carries nothing but blocks.
+// A further connection says hello with the session's token, then carries blocks, and pings
+// that show that it still does.
 void TargetPipeline::on_joining(Lane& lane, const Message& message) {
+    if (lane.joined && std::holds_alternative<PingMessage>(message)) return;
     const auto* hello = std::get_if<HelloMessage>(&message);
     if (hello == nullptr || lane.joined || hello->join_token != config_.join_token) {
         return step(ev::Failed{
@@ -208,7 +210,8 @@ bool TargetPipeline::on_arrived(Extent extent) {
     // The mark must be durable when this returns, not some time later.
     CHECK(!stepping_);
     step(ev::Arrived{extent});
-    return !stopped_;
+    // Not when the mark failed: the record would go on vouching for what was overwritten.
+    return !stopped_ && !core_.finished();
 }
 
 void TargetPipeline::on_stored(Extent extent) {
@@ -247,13 +250,15 @@ void TargetPipeline::on_flushed(std::int64_t result) {
 void TargetPipeline::on_tick() {
     if (stopped_) return;
     if (saying_why_) {
-        // After Sealed the source closes: were we first, a ping of its on the way would break the
-        // connection before it has heard.
-        const bool said = talk().drained() && !core_.sealed();
-        if (said || engine_.now() >= close_at_) return stop(error_);
+        // Not as soon as the last word is sent: what still comes in would be answered with a reset,
+        // and the source could meet that before the word. It closes when it has heard.
+        if (engine_.now() >= close_at_) return stop(error_);
     } else {
         step(ev::Tick{});
-        if (!stopped_ && !saying_why_ && talk().silence() > config_.silence_max) {
+        const bool silent = std::ranges::any_of(lanes_, [&](const auto& lane) {
+            return lane->channel.silence() > config_.silence_max;
+        });
+        if (!stopped_ && !saying_why_ && silent) {
             step(ev::Failed{{Code::kTimeout, 0, "the source stayed silent for too long"}});
         }
     }
@@ -277,7 +282,7 @@ void TargetPipeline::perform(act::Send& action) {
 }
 
 void TargetPipeline::perform(act::Look& action) {
-    auto facts = store_.look(action.name, action.source);
+    auto facts = store_.look(action.name, action.source, action.dry_run);
     if (!facts) return step(ev::Failed{facts.error()});
     step(ev::Looked{.facts = std::move(*facts), .join_token = config_.join_token});
 }
@@ -307,7 +312,7 @@ void TargetPipeline::perform(act::Begin& action) {
 
 void TargetPipeline::perform(act::CompareAll&) {
     ChangeMap all(core_.volume_bytes(), core_.begin().block_bytes);
-    // A dry run finds the volume as it is: what it lacks is not hashed, and differs.
+    // An image still has its own size here: what it lacks is not hashed, and differs.
     all.mark_blocks(
         {.first = 0,
          .count = std::min(all.block_count(),

@@ -118,9 +118,10 @@ void TargetServer::run_session(Session& session, Fd socket) {
         const std::lock_guard lock(mutex_);
         session.running = true;
     }
-    FileTargetStore store(
-        config_.state_folder, place_,
-        [&](const std::string& name, const Uuid& source) { return claim(session, name, source); });
+    FileTargetStore store(config_.state_folder, place_,
+                          [&](const std::string& name, const Uuid& source, bool dry_run) {
+                              return claim(session, name, source, dry_run);
+                          });
     const Status done = session.session.run(std::move(socket), store);
     const std::string who = session.name.empty() ? "a session" : session.name;
     config_.log(done ? who + ": sealed" : who + ": " + done.error().text());
@@ -129,7 +130,8 @@ void TargetServer::run_session(Session& session, Fd socket) {
 // One session a target. The source holds a lock of its own while it runs, so an earlier session of
 // the same source is dead at its other end, however alive the link may look: it is ended, and
 // waited for, before anything else is touched.
-Status TargetServer::claim(Session& session, const std::string& name, const Uuid& source) {
+Status TargetServer::claim(Session& session, const std::string& name, const Uuid& source,
+                           bool dry_run) {
     std::unique_lock lock(mutex_);
     const auto rival = [&]() -> Session* {
         for (const auto& each : sessions_) {
@@ -139,9 +141,9 @@ Status TargetServer::claim(Session& session, const std::string& name, const Uuid
         return nullptr;
     };
     if (Session* other = rival(); other != nullptr) {
-        if (other->source != source) {
-            return fail(Code::kBusy, "the target " + name +
-                                         " is being written by another source; try again later");
+        if (other->source != source || dry_run) {
+            return fail(Code::kBusy,
+                        "the target " + name + " is being written by another run; try again later");
         }
         other->session.cancel(
             {Code::kCancelled, 0, "a newer session of the same source took over"});

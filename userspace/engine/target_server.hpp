@@ -43,7 +43,7 @@ class TargetServer {
     void serve_connection(Session& session, Fd socket);
     void run_session(Session& session, Fd socket);
     bool hand_over(const Uuid& token, Fd& socket);
-    Status claim(Session& session, const std::string& name, const Uuid& source);
+    Status claim(Session& session, const std::string& name, const Uuid& source, bool dry_run);
     void reap();
 
     const TargetPlace& place_;

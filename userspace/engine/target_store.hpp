@@ -40,16 +40,16 @@ class TargetStore {
     // Takes the name for this session of the source. An earlier session of the same source is ended
     // first (its host or link died, else it would still hold its own lock); another source's is
     // kBusy.
-    virtual Result<TargetFacts> look(const std::string& name, const Uuid& source) = 0;
-    // Creates what is missing, opens for writing, refuses what must not be written to, resizes an
-    // image file.
+    // A dry run takes the name from nobody: kBusy whoever has it.
+    virtual Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) = 0;
+    // Creates what is missing, opens for writing, refuses what must not be written to.
     // A dry run opens what is there for reading and changes nothing.
     virtual Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                          bool dry_run) = 0;
     virtual Result<std::vector<Extent>> data_ranges() = 0;
 
-    // Before the first write of a run. A run that does not go on with the recorded one empties the
-    // journal.
+    // Before the first write of a run: from here on an image has the source's size. A run that does
+    // not go on with the recorded one empties the journal.
     virtual Status mark(const TargetRecord& record, bool keep_journal) = 0;
     virtual Status journal(std::span<const Extent> acknowledged) = 0;
     virtual Result<std::vector<Extent>> acknowledged() = 0;

@@ -277,7 +277,8 @@ void TargetWriter::on_io(Slot& slot, std::int64_t result) {
     if (stopped_) return release(slot);
     if (result == -EINTR || result == -EAGAIN) return issue(slot);
     // An image file that ends before its last sector does reads short there: the rest are zeros.
-    const bool nothing_there = result == 0 && slot.step == Slot::Step::kTailRead;
+    const bool nothing_there =
+        result == 0 && slot.step == Slot::Step::kTailRead && volume_.exact_size;
     const bool zeroed = result == 0 && slot.memory == nullptr && slot.step == Slot::Step::kBody;
     if (result < 0 || (result == 0 && !nothing_there && !zeroed)) {
         return release_failed(slot, write_error(result, slot.stretch.offset_bytes));
@@ -293,6 +294,9 @@ void TargetWriter::on_io(Slot& slot, std::int64_t result) {
             slot.done_bytes = align_down(slot.done_bytes, alignment);
             return issue(slot);
         case Slot::Step::kTailRead: {
+            // On a device the rest of the sector belongs to others: all of it must have come.
+            const bool cut = static_cast<std::uint64_t>(result) < alignment;
+            if (cut && !volume_.exact_size) return issue(slot);
             const std::uint64_t tail_bytes = slot.stretch.length_bytes - slot.done_bytes;
             if (slot.memory == nullptr) std::memset(tail_->data(), 0, tail_bytes);
             if (slot.memory != nullptr)

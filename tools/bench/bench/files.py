@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to the image files around the measured runs: copying, emptying the cache, comparing."""
+"""What is done to the images around the measured runs: copying, emptying the cache, comparing."""
 
 import errno
 import os
-import subprocess
 import time
-
-from .errors import BenchError
 
 COPY_BYTES = 4 << 20
 
@@ -78,10 +75,3 @@ def data_extents(path):
 
 def allocated_bytes(path):
     return os.stat(path).st_blocks * 512
-
-
-def require_equal(source, target, who):
-    found = subprocess.run(["cmp", str(source), str(target)], capture_output=True, text=True)
-    if found.returncode != 0:
-        raise BenchError(f"{who} left a target that differs from the source: "
-                         f"{(found.stdout + found.stderr).strip()}")

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One hop of the floor program: the measured floor, and the quickest way to make a replica."""
+"""What the floor program does: a hop, which is the measured floor and the quickest way to make a
+replica, and comparing two images."""
 
 from . import files
-from .process import Launched, free_port
+from .errors import BenchError
+from .process import Launched, free_port, run_command
 
 
 def floor_hop(lab, listing, source, target):
-    """Brings what `listing` names (a file, or --full) over; the costs of the sender and the server."""
+    """Brings what `listing` names (a file, or --full) over; the costs of sender and server."""
     floor, port = lab.program("floor"), free_port()
     server = Launched(lab, [floor, "serve", port, target])
     sender = None
@@ -23,3 +25,10 @@ def floor_hop(lab, listing, source, target):
 def copy_image(lab, source, target):
     files.make_sparse(target, lab.size_bytes)
     floor_hop(lab, "--full", source, target)
+
+
+def require_equal(lab, target, who):
+    try:
+        run_command(lab, [lab.program("floor"), "equal", lab.source, target])
+    except BenchError as failure:
+        raise BenchError(f"{who} left a target that differs from the source\n{failure}") from failure

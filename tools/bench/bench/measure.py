@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rounds: each tool once a round, in an order that rotates, so that a slow minute of the machine
-falls on all of them; and the medians over the rounds.
+"""The rounds: each tool once a round, in an order that rotates, so that a slow minute of the
+machine falls on all of them; and the medians over the rounds.
 
-The wall of every tool includes the flush of its target, and its CPU that of flushing: whoever leaves
-data in the page cache has not finished. Both ends' images are out of the cache before every run.
+The wall of every tool includes the flush of its target, and its CPU that of flushing: whoever
+leaves data in the page cache has not finished. Both ends' images are out of the cache before every
+run.
 """
 
 import statistics
@@ -11,6 +12,7 @@ import statistics
 from . import files
 from .changes import INCREMENTS, ChangeSet
 from .errors import say
+from .hop import require_equal
 from .tool import FULL, SCAN, Sample
 
 ROUNDS = 5
@@ -67,7 +69,7 @@ def _one_run(lab, work, tool, list_path, compare):
     flush_wall, flush_cpu = files.flush(target)
     tool.after_run(work)
     if compare and tool.leaves_equal(work):
-        files.require_equal(lab.source, target, f"{tool.name} ({work})")
+        require_equal(lab, target, f"{tool.name} ({work})")
     if work == FULL:
         files.remove(target)
     return Sample(sample.wall_s + flush_wall, sample.cpu_s + flush_cpu, sample.bytes_sent,

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results as an SVG: for each work a group of bars for the wall and one for the CPU.
 
-Every group has a scale of its own, since a full copy takes a hundred times a small increment; what is
-compared is the tools within a group, and the figures stand beside the bars.
+Every group has a scale of its own, since a full copy takes a hundred times a small increment; what
+is compared is the tools within a group, and the figures stand beside the bars. A bar that would
+dwarf the others is cut, and shows it.
 """
 
+import textwrap
 from html import escape
 
 from .report import BASE, ratio
 
 COLOURS = {"towline": "#1f6f8b", "qemu-bitmap": "#d9822b", "nbdcopy": "#8a63b0",
-           "qemu-img": "#5b8c5a", "cp": "#9a9a9a", "rsync": "#c04f4f", "floor": "#c9c9c9"}
+           "qemu-img": "#5b8c5a", "cp": "#7d6b58", "rsync": "#c04f4f", "floor": "#c9c9c9"}
 PANELS = (("wall_s", "wall"), ("cpu_s", "CPU, both sides"))
 LABEL_WIDTH, BAR_WIDTH, VALUE_WIDTH = 96, 230, 112
 PANEL_WIDTH = LABEL_WIDTH + BAR_WIDTH + VALUE_WIDTH
+CAPTION_CHARACTERS = 140
+# A bar ends at this many times the base's (or the shortest's).
+TIMES_MAX = 6
 BAR_HEIGHT, BAR_STEP, GROUP_GAP, TOP, LEFT = 13, 18, 34, 56, 16
 
 
@@ -26,16 +31,31 @@ def _seconds(value):
     return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"
 
 
+def _scale(own, field):
+    """The value at which a bar is as long as it may be."""
+    base = [row[field] for row in own if row["tool"] == BASE] or [min(row[field] for row in own)]
+    return min(max(row[field] for row in own), TIMES_MAX * base[0]) or 1.0
+
+
+def _cut(x, y):
+    """The mark of a bar that goes on: a white stroke across it."""
+    return (f'<path d="M{x:.1f} {y + BAR_HEIGHT} l6 -{BAR_HEIGHT}" stroke="white" '
+            'stroke-width="3"/>')
+
+
 def _bar(row, rows, field, longest, x, y):
-    width = max(1.0, BAR_WIDTH * row[field] / longest) if longest else 1.0
+    width = min(BAR_WIDTH, max(1.0, BAR_WIDTH * row[field] / longest))
     times = ratio(row, rows, field)
     value = _seconds(row[field]) + (f"  {times:.2f}x" if times is not None else "")
     weight = "bold" if row["tool"] == BASE else "normal"
     base_line = y + BAR_HEIGHT - 3
-    return [_text(x + LABEL_WIDTH - 6, base_line, row["tool"], anchor="end", weight=weight),
-            f'<rect x="{x + LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{BAR_HEIGHT}" '
-            f'fill="{COLOURS.get(row["tool"], "#777777")}"/>',
-            _text(x + LABEL_WIDTH + width + 5, base_line, value, weight=weight)]
+    parts = [_text(x + LABEL_WIDTH - 6, base_line, row["tool"], anchor="end", weight=weight),
+             f'<rect x="{x + LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{BAR_HEIGHT}" '
+             f'fill="{COLOURS.get(row["tool"], "#777777")}"/>',
+             _text(x + LABEL_WIDTH + width + 5, base_line, value, weight=weight)]
+    if row[field] > longest:
+        parts.append(_cut(x + LABEL_WIDTH + width * 0.9, y))
+    return parts
 
 
 def _group(work, rows, y):
@@ -43,7 +63,7 @@ def _group(work, rows, y):
     own = [row for row in rows if row["work"] == work]
     parts = [_text(LEFT, y - 8, work, size=13, weight="bold")]
     for number, (field, _) in enumerate(PANELS):
-        longest = max(row[field] for row in own)
+        longest = _scale(own, field)
         x = LEFT + number * PANEL_WIDTH
         for place, row in enumerate(own):
             parts += _bar(row, rows, field, longest, x, y + place * BAR_STEP)
@@ -60,8 +80,10 @@ def svg(rows, caption):
     for work in works:
         group, y = _group(work, rows, y)
         parts += group
-    width, height = LEFT * 2 + PANEL_WIDTH * len(PANELS), y + 6
-    parts.append(_text(LEFT, height - 10, caption, size=10))
+    for line in textwrap.wrap(caption, CAPTION_CHARACTERS):
+        parts.append(_text(LEFT, y, line, size=10))
+        y += BAR_HEIGHT
+    width, height = LEFT * 2 + PANEL_WIDTH * len(PANELS), y
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="sans-serif">\n'
             '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n")

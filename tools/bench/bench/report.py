@@ -8,6 +8,7 @@ import shlex
 import sys
 
 BASE = "towline"
+PLACES = ("--build", "--work-dir", "--svg", "--markdown")
 HEADINGS = ("work", "tool", "wall s", "x", "CPU s", "x", "sent MiB", "peak MiB")
 
 
@@ -45,13 +46,25 @@ def table(rows):
 
 
 NOTE = ("Medians. Image caches empty before each run; the flush of the target is in the wall.\n"
-        "Peak is the sum of both sides. cp and qemu-img copy from file to file, without a network.")
+        "Peak is the sum of both sides. No tool compresses unless --towline-args says so. cp and qemu-img copy from file to file, without a network.")
+
+
+def _command():
+    """The command again, without the words that only say where things lie on this machine."""
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word in PLACES:
+            next(words, None)
+        elif word.partition("=")[0] not in PLACES:
+            kept.append(word)
+    return shlex.join(["tools/bench/compare", *kept])
 
 
 def conditions():
     today = datetime.date.today().isoformat()
     return (f"{today}, Linux {platform.release()}, {os.cpu_count()} cores, "
-            f"`{shlex.join(['tools/bench/compare', *sys.argv[1:]])}`")
+            f"`{_command()}`")
 
 
 def markdown(rows):

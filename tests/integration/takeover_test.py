@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Ends in order on both sides, and who may take over a target from a session that is still there."""
+
+import signal
+import time
+
+from lib.cutting import acknowledged, cut_off, goes_on, start_slowly
+from lib.lab import MIB, equal, wait_for
+from lib.proxy import UP, silent_after
+from lib.runner import main
+
+SIZE = 16 * MIB
+
+
+def test_interrupted_by_a_signal(lab):
+    source, server = lab.image("source", SIZE), lab.server()
+    for number in [signal.SIGINT, signal.SIGTERM]:
+        url = server.url(f"replica{number}")
+        ended, have = cut_off(lab, source, url, end=number)
+        assert ended.exit == 10 and "--resume" in ended.err, ended
+        assert ended.report["error"]["exit"] == 10, ended
+        goes_on(lab, source, url, have, SIZE)
+        equal(source, lab.root / f"replica{number}")
+
+
+def test_the_server_ends_in_order_and_is_there_again_at_once(lab):
+    source, server = lab.image("source", SIZE), lab.server()
+    run = start_slowly(lab, source, server.url("replica"))
+    assert server.stop() == 0
+    ended = lab.finish(run)
+    assert ended.exit in (4, 10), ended
+    server.start()
+    goes_on(lab, source, server.url("replica"), acknowledged(lab), SIZE)
+    equal(source, lab.root / "replica")
+
+
+def test_a_dead_session_of_the_same_source_is_fenced(lab):
+    """The first client lives on behind a link that went silent; the second one takes over at once,
+    and whatever the first still sends is not written."""
+    source, server = lab.image("source", SIZE), lab.server()
+    proxy = lab.proxy(server, silent_after(UP, 4 * MIB))
+    first = lab.start_sync(source, proxy.url("replica"), "--rate", 64)
+    wait_for(lambda: len(proxy.recorded[UP]) > 5 * MIB)
+    began = time.monotonic()
+    report = lab.sync(source, server.url("replica"), "--resume")
+    assert time.monotonic() - began < 5, "the dead session was waited for"
+    assert report["resumed"], report
+    equal(source, lab.root / "replica")
+    ended = lab.finish(first)
+    assert ended.exit != 0, ended
+    equal(source, lab.root / "replica")
+
+
+def test_a_stopped_client_is_fenced(lab):
+    source, server = lab.image("source", SIZE), lab.server()
+    first = start_slowly(lab, source, server.url("replica"))
+    first.send_signal(signal.SIGSTOP)
+    # The source's own lock holds for the same words ...
+    busy = lab.try_sync(source, server.url("replica"), "--resume")
+    assert busy.exit == 7, busy
+    # ... and by another name of the same server the target's session is taken over.
+    other = server.url("replica").replace("127.0.0.1", "localhost")
+    lab.sync(source, other, "--resume")
+    equal(source, lab.root / "replica")
+    first.send_signal(signal.SIGCONT)
+    assert lab.finish(first).exit != 0
+    equal(source, lab.root / "replica")
+    lab.change(source, 3)
+    lab.sync(source, server.url("replica"))
+    equal(source, lab.root / "replica")
+
+
+def test_another_source_does_not_fence(lab):
+    source, server = lab.image("source", SIZE), lab.server()
+    first = start_slowly(lab, source, server.url("replica"))
+    other = lab.image("other", MIB)
+    busy = lab.try_sync(other, server.url("replica"), "--full", "--overwrite", state=lab.dir / "o")
+    assert busy.exit == 7 and "another run" in busy.err, busy
+    assert lab.finish(first).exit == 0
+    equal(source, lab.root / "replica")
+
+
+main(globals())

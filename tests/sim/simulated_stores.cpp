@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stores in memory whose calls are durable when they return, as those in files promise to be. A
+// call is atomic (a file replaced whole), except that the journal is appended to: a side that dies
+// within an append leaves nothing, a torn entry, or a whole one that nobody was told of.
+
+#include "tests/sim/simulated_stores.hpp"
+
+#include <algorithm>
+
+#include "io/align.hpp"
+
+namespace towline {
+
+Uuid draw_uuid(SimulatedRandom& random) {
+    Uuid uuid;
+    store_le(uuid.bytes.data(), random.next());
+    store_le(uuid.bytes.data() + 8, random.next() | 1);
+    return uuid;
+}
+
+std::vector<Extent> data_ranges_of(const std::vector<std::byte>& contents) {
+    constexpr std::size_t kPiece = 4096;
+    std::vector<Extent> ranges;
+    for (std::size_t at = 0; at < contents.size(); at += kPiece) {
+        const ByteSpan piece =
+            ByteSpan(contents).subspan(at, std::min(kPiece, contents.size() - at));
+        if (std::ranges::all_of(piece, [](std::byte byte) { return byte == std::byte{0}; }))
+            continue;
+        ranges.push_back({at, piece.size()});
+    }
+    return normalized(std::move(ranges));
+}
+
+std::vector<Extent> TargetShelf::acknowledged() const {
+    std::vector<Extent> extents;
+    for (const Entry& entry : journal) {
+        if (!entry.whole) break;
+        extents.insert(extents.end(), entry.extents.begin(), entry.extents.end());
+    }
+    return normalized(std::move(extents));
+}
+
+void ShelfAccess::tell(StoreCall call, StoreMoment moment) {
+    if (hook_) hook_(call, moment);
+}
+
+Status ShelfAccess::change(StoreCall call, const std::function<void()>& effect,
+                           const std::function<void()>& torn) {
+    const auto died = [] { return fail(Code::kCancelled, "the process is dead"); };
+    if (dead()) return died();
+    tell(call, StoreMoment::kBefore);
+    if (dead()) return died();
+    const bool fails = fault_.nth != 0 && ++calls_ == fault_.nth;
+    if (fails && !fault_.late) return fail_errno(fault_.system_errno, "the state folder fails");
+    tell(call, StoreMoment::kWithin);
+    if (dead()) {
+        torn();
+        return died();
+    }
+    effect();
+    tell(call, StoreMoment::kAfter);
+    if (fails) return fail_errno(fault_.system_errno, "the state folder fails late");
+    return {};
+}
+
+// ---- target
+
+SimulatedTargetStore::SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk,
+                                           SimulatedEngine& engine, SimulatedRandom& random,
+                                           StoreFault fault, StoreHook hook)
+    : shelf_(shelf),
+      disk_(disk),
+      engine_(engine),
+      random_(random),
+      access_(engine, fault, std::move(hook)) {}
+
+bool SimulatedTargetStore::reads_as_zeros() const {
+    return data_ranges_of(disk_.contents()).empty();
+}
+
+Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&, bool) {
+    TargetFacts facts{.exists = shelf_.exists,
+                      .is_device = !shelf_.exact_size,
+                      .empty = shelf_.exact_size && reads_as_zeros(),
+                      .has_data = !reads_as_zeros(),
+                      .size_bytes = disk_.size_bytes(),
+                      .record = shelf_.record};
+    facts.has_data |= shelf_.record.state != TargetState::kUnclaimed;
+    if (facts.record.target.is_nil()) facts.record.target = draw_uuid(random_);
+    TRY_STATUS(access_.change(StoreCall::kLook, [] {}));
+    return facts;
+}
+
+Result<TargetVolume> SimulatedTargetStore::prepare(IoEngine&, std::uint64_t volume_bytes,
+                                                   bool dry_run) {
+    if (access_.dead()) return fail(Code::kCancelled, "the process is dead");
+    volume_bytes_ = volume_bytes;
+    const bool zeroed = shelf_.exact_size && reads_as_zeros();
+    if (!dry_run) shelf_.exists = true;
+    return TargetVolume{.view = {.handle = engine_.attach_disk(disk_),
+                                 .size_bytes = disk_.size_bytes(),
+                                 .alignment_bytes = disk_.plan().alignment_bytes},
+                        .zero_mode = shelf_.exact_size ? ZeroMode::kFree : ZeroMode::kKeep,
+                        .zeroed = zeroed,
+                        .exact_size = shelf_.exact_size};
+}
+
+// Not every filesystem tells its holes.
+Result<std::vector<Extent>> SimulatedTargetStore::data_ranges() {
+    if (shelf_.exact_size && random_.chance(0.5)) return data_ranges_of(disk_.contents());
+    return std::vector<Extent>{{0, disk_.size_bytes()}};
+}
+
+Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal) {
+    return access_.change(
+        StoreCall::kMark,
+        [&] {
+            if (!keep_journal) shelf_.journal.clear();
+            shelf_.record = record;
+            fit_size();
+        },
+        // Between the steps: the journal is gone, or the record is the new one and the size is not.
+        [&] {
+            const std::uint64_t choice = random_.below(3);
+            if (choice >= 1 && !keep_journal) shelf_.journal.clear();
+            if (choice == 2) shelf_.record = record;
+        });
+}
+
+void SimulatedTargetStore::fit_size() {
+    if (shelf_.exact_size && disk_.size_bytes() != volume_bytes_) disk_.resize(volume_bytes_);
+}
+
+Status SimulatedTargetStore::journal(std::span<const Extent> acknowledged) {
+    const auto append = [&](bool whole) {
+        // A torn entry is overwritten by the next append.
+        std::erase_if(shelf_.journal, [](const auto& entry) { return !entry.whole; });
+        shelf_.journal.push_back({{acknowledged.begin(), acknowledged.end()}, whole});
+    };
+    return access_.change(
+        StoreCall::kJournal, [&] { append(true); },
+        [&] {
+            const std::uint64_t choice = random_.below(3);
+            if (choice != 0) append(choice == 2);
+        });
+}
+
+Result<std::vector<Extent>> SimulatedTargetStore::acknowledged() {
+    return shelf_.acknowledged();
+}
+
+// The size first, then the record, then the journal; a crash between leaves what is still right.
+Status SimulatedTargetStore::seal(const TargetRecord& record) {
+    return access_.change(
+        StoreCall::kSeal,
+        [&] {
+            fit_size();
+            shelf_.record = record;
+            shelf_.journal.clear();
+        },
+        [&] {
+            const std::uint64_t choice = random_.below(3);
+            if (choice >= 1) fit_size();
+            if (choice == 2) shelf_.record = record;
+        });
+}
+
+// ---- source
+
+SimulatedSourceStore::SimulatedSourceStore(SourceShelf& shelf, SimulatedEngine& engine,
+                                           StoreFault fault, StoreHook hook)
+    : shelf_(shelf), access_(engine, fault, std::move(hook)) {}
+
+Result<std::optional<TargetMemory>> SimulatedSourceStore::load(const Uuid& target) {
+    const auto found = shelf_.memories.find(target);
+    if (found == shelf_.memories.end()) return std::nullopt;
+    return found->second;
+}
+
+Status SimulatedSourceStore::save(const TargetMemory& memory) {
+    return access_.change(StoreCall::kSave, [&] { shelf_.memories[memory.target] = memory; });
+}
+
+Result<std::optional<ChangeMap>> SimulatedSourceStore::pending(const Uuid& target) {
+    const auto found = shelf_.pending.find(target);
+    if (found == shelf_.pending.end()) return std::nullopt;
+    return found->second;
+}
+
+Status SimulatedSourceStore::save_pending(const Uuid& target, const ChangeMap& changes) {
+    const Status saved =
+        access_.change(StoreCall::kSavePending, [&] { shelf_.pending[target] = changes; });
+    noted_ |= saved.has_value();
+    return saved;
+}
+
+Status SimulatedSourceStore::drop_pending(const Uuid& target) {
+    return access_.change(StoreCall::kDropPending, [&] { shelf_.pending.erase(target); });
+}
+
+}  // namespace towline

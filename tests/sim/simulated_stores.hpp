@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "io/engine_simulated.hpp"
+#include "io/simulated_random.hpp"
+#include "userspace/engine/source_store.hpp"
+#include "userspace/engine/target_store.hpp"
+
+namespace towline {
+
+// Where a side can be killed, or its state folder can fail: before the call changes anything, in
+// the middle of it, and after it is durable.
+enum class StoreCall { kLook, kMark, kJournal, kSeal, kSave, kSavePending, kDropPending };
+enum class StoreMoment { kBefore, kWithin, kAfter };
+
+// Told at every such moment; may kill the engine of the side.
+using StoreHook = std::function<void(StoreCall, StoreMoment)>;
+
+// The nth call that changes something fails; `late`: it had its effect all the same.
+struct StoreFault {
+    std::uint64_t nth = 0;  // 0: never
+    int system_errno = EIO;
+    bool late = false;
+};
+
+// What is durable at a target beside the volume. Outlives its processes.
+struct TargetShelf {
+    struct Entry {
+        std::vector<Extent> extents;
+        bool whole = true;  // else torn: the end of what can be read
+    };
+    bool exact_size = true;  // an image file; else a device
+    bool exists = true;
+    TargetRecord record;
+    std::vector<Entry> journal;
+    std::uint64_t calls = 0;
+
+    std::vector<Extent> acknowledged() const;
+};
+
+// What is durable at a source. Outlives its processes.
+struct SourceShelf {
+    std::map<Uuid, TargetMemory> memories;
+    std::map<Uuid, ChangeMap> pending;
+};
+
+// Counts the calls of one process on its shelf, and is what can go wrong with them.
+class ShelfAccess {
+  public:
+    ShelfAccess(SimulatedEngine& engine, StoreFault fault, StoreHook hook)
+        : engine_(engine), fault_(fault), hook_(std::move(hook)) {}
+
+    // Runs `effect` between the moments, `torn` in its place when the side dies within it. A dead
+    // side changes nothing: what is left of it may still call.
+    Status change(
+        StoreCall call, const std::function<void()>& effect,
+        const std::function<void()>& torn = [] {});
+    bool dead() const { return engine_.killed(); }
+
+  private:
+    void tell(StoreCall call, StoreMoment moment);
+
+    SimulatedEngine& engine_;
+    StoreFault fault_;
+    StoreHook hook_;
+    std::uint64_t calls_ = 0;
+};
+
+// A target's process at its shelf and disk; one session.
+class SimulatedTargetStore final : public TargetStore {
+  public:
+    SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk, SimulatedEngine& engine,
+                         SimulatedRandom& random, StoreFault fault = {}, StoreHook hook = {});
+
+    Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
+    Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
+                                 bool dry_run) override;
+    Result<std::vector<Extent>> data_ranges() override;
+    Status mark(const TargetRecord& record, bool keep_journal) override;
+    Status journal(std::span<const Extent> acknowledged) override;
+    Result<std::vector<Extent>> acknowledged() override;
+    Status seal(const TargetRecord& record) override;
+
+  private:
+    bool reads_as_zeros() const;
+    void fit_size();
+
+    TargetShelf& shelf_;
+    SimulatedDisk& disk_;
+    SimulatedEngine& engine_;
+    SimulatedRandom& random_;
+    ShelfAccess access_;
+    std::uint64_t volume_bytes_ = 0;
+};
+
+// A source's process at its shelf.
+class SimulatedSourceStore final : public SourceStore {
+  public:
+    SimulatedSourceStore(SourceShelf& shelf, SimulatedEngine& engine, StoreFault fault = {},
+                         StoreHook hook = {});
+
+    Result<std::optional<TargetMemory>> load(const Uuid& target) override;
+    Status save(const TargetMemory& memory) override;
+    Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
+    Status save_pending(const Uuid& target, const ChangeMap& changes) override;
+    Status drop_pending(const Uuid& target) override;
+
+    // The changes of the run are durably pending: its list need not be given again.
+    bool noted() const { return noted_; }
+
+  private:
+    SourceShelf& shelf_;
+    ShelfAccess access_;
+    bool noted_ = false;
+};
+
+// As a file shows them: ranges outside of which the contents are zeros.
+std::vector<Extent> data_ranges_of(const std::vector<std::byte>& contents);
+
+Uuid draw_uuid(SimulatedRandom& random);
+
+}  // namespace towline
