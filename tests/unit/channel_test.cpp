@@ -298,8 +298,8 @@ TEST(Channel, APeerThatTakesNothingIsSilent) {
     ConnectionPlan plan;
     plan.first_to_second.stall_at = 1000;
     plan.first_to_second.buffer_bytes = 2000;
+    Parcel parcel(100'000);  // outlives the channel, in whose queue it stays
     Ends ends(1, plan);
-    Parcel parcel(100'000);
     ends.first.send(parcel.frame);
     ends.settle();
     const Instant later = ends.link.world.now() + 10s;

@@ -157,6 +157,16 @@ TEST_F(RunPreparationTest, DamagedPendingMeansEverything) {
     EXPECT_EQ(store.maps[kTarget].marked_blocks(), 50U);
 }
 
+// A comparison notes what differs: that is less than what was pending and cannot be read.
+TEST_F(RunPreparationTest, DamagedPendingIsNotForgottenByAComparison) {
+    request.run.kind = Kind::kScan;
+    const PreparedRun run = prepare().value();
+    EXPECT_EQ(run.plan.marked_blocks(), 0U);
+    store.pending_damaged = true;
+    EXPECT_TRUE(note_plan(run, store));
+    EXPECT_EQ(store.maps[kTarget].marked_blocks(), 50U);
+}
+
 TEST_F(RunPreparationTest, DamagedMemoryIsNoBase) {
     store.memory_damaged = true;
     EXPECT_EQ(prepare().error().code, Code::kRefused);

@@ -17,7 +17,9 @@ constexpr std::uint64_t kBlocks = 150;
 std::vector<Extent> random_ranges(SimulatedRandom& random, std::uint64_t end) {
     std::vector<Extent> ranges;
     for (std::uint64_t at = random.below(30000); at < end;) {
-        const std::uint64_t length = 1 + random.below(40000);
+        std::uint64_t length = 1 + random.below(40000);
+        // Half of them end with a block.
+        if (random.below(2) == 0) length += kBlock - (at + length) % kBlock;
         ranges.push_back({at, std::min(length, end - at)});
         at += length + 1 + random.below(40000);
     }
