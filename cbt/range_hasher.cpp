@@ -118,7 +118,8 @@ bool RangeHasher::start_next() {
 
 void RangeHasher::start_read(Slot& slot) {
     ++reading_;
-    const std::uint64_t length = align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
+    const std::uint64_t length =
+        align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
     engine_.read(volume_.handle,
                  slot.buffer->bytes().subspan(slot.have_bytes, length - slot.have_bytes),
                  slot.extent.offset_bytes + slot.have_bytes, slot.completion);

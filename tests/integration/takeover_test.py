@@ -76,7 +76,7 @@ def test_another_source_does_not_fence(lab):
     first = start_slowly(lab, source, server.url("replica"))
     other = lab.image("other", MIB)
     busy = lab.try_sync(other, server.url("replica"), "--full", "--overwrite", state=lab.dir / "o")
-    assert busy.exit == 7 and "another source" in busy.err, busy
+    assert busy.exit == 7 and "another run" in busy.err, busy
     assert lab.finish(first).exit == 0
     equal(source, lab.root / "replica")
 

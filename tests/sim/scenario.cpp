@@ -97,7 +97,8 @@ bool Scenario::one_run(const RunPlan& plan, bool must_succeed) {
     if (result.noted && plan.kind == RunRequest::Kind::kExtents) unnoted_.clear();
     if (result.end != RunEnd::kDone) return wrong("the run hangs");
     if (!bench_.rest_untouched()) return wrong("bytes behind the source's end were changed");
-    const bool held = result.succeeded() ? check_success(plan, result) : check_failure(result);
+    const bool held =
+        result.succeeded() ? check_success(plan, result) : check_failure(plan, result);
     if (!held) return false;
     if (must_succeed && !result.succeeded()) return wrong("a run without faults failed");
     if (std::exchange(power_loss_, false) || random_.chance(0.2)) {
@@ -123,7 +124,7 @@ bool Scenario::check_success(const RunPlan& plan, const RunResult& result) {
     if (!bench_.equal(false)) return wrong("success, but " + bench_.difference(false));
     if (!bench_.equal(true)) return wrong("success, but " + bench_.difference(true));
     if (plan.verify && !result.report.reread) return wrong("success without the reread asked for");
-    if (!check_resumed(result)) return false;
+    if (!check_resumed(plan, result)) return false;
     unnoted_.clear();
     changed_since_begun_ = false;
     return true;
@@ -131,16 +132,18 @@ bool Scenario::check_success(const RunPlan& plan, const RunResult& result) {
 
 // What the target acknowledged is not sent again when nothing changed since. Stored is all that
 // came, zeros included.
-bool Scenario::check_resumed(const RunResult& result) {
+bool Scenario::check_resumed(const RunPlan& plan, const RunResult& result) {
     if (!result.report.resumed || changed_since_begun_) return true;
     if (record_before_.run_mode != RunMode::kFull) return true;
+    // In other blocks than before, those that were brought in part come again whole.
+    if (plan.block_bytes != block_bytes_begun_) return true;
     if (result.stored_bytes + acknowledged_before_ <= bench_.shape.source_bytes) return true;
     return wrong("acknowledged bytes were sent again: " + std::to_string(acknowledged_before_) +
                  " acknowledged, " + std::to_string(result.stored_bytes) + " stored of " +
                  std::to_string(bench_.shape.source_bytes));
 }
 
-bool Scenario::check_failure(const RunResult& result) {
+bool Scenario::check_failure(const RunPlan& plan, const RunResult& result) {
     const TargetRecord& record = bench_.target_shelf.record;
     if (!result.source_killed && !result.source_error) return wrong("failed without an error");
     if (!record.unfinished() && record == record_before_) {
@@ -154,7 +157,12 @@ bool Scenario::check_failure(const RunResult& result) {
         if (!bench_.equal(true)) return wrong("sealed, but " + bench_.difference(true));
         return true;
     }
-    if (record.run != record_before_.run) changed_since_begun_ = false;
+    if (record.run != record_before_.run) {
+        changed_since_begun_ = false;
+        block_bytes_begun_ = plan.block_bytes;
+    }
+    // What this one acknowledged is in its blocks, and those of before may be in others.
+    if (plan.block_bytes != block_bytes_begun_) block_bytes_begun_ = 0;
     if (!bench_.acknowledged_is_durable(record.run == record_before_.run ? entries_before_ : 0))
         return wrong("acknowledged, but not durable");
     return true;

@@ -35,17 +35,18 @@ class Scenario {
 
     // The oracle.
     bool check_success(const RunPlan& plan, const RunResult& result);
-    bool check_failure(const RunResult& result);
-    bool check_resumed(const RunResult& result);
+    bool check_failure(const RunPlan& plan, const RunResult& result);
+    bool check_resumed(const RunPlan& plan, const RunResult& result);
     bool wrong(std::string what);
 
     SimulatedRandom random_;
     SyncBench bench_;
     std::uint32_t block_bytes_;
     int level_max_;
-    bool power_loss_ = false;          // of the target, at the end of the run at hand
-    std::vector<Extent> unnoted_;      // changes that no begun run has durably noted
-    bool changed_since_begun_ = true;  // the source, since the unfinished run began
+    bool power_loss_ = false;              // of the target, at the end of the run at hand
+    std::vector<Extent> unnoted_;          // changes that no begun run has durably noted
+    std::uint32_t block_bytes_begun_ = 0;  // of the unfinished run; 0: of several sizes
+    bool changed_since_begun_ = true;      // the source, since the unfinished run began
 
     // As they were before the run at hand.
     TargetRecord record_before_;

@@ -78,7 +78,7 @@ bool SimulatedTargetStore::reads_as_zeros() const {
     return data_ranges_of(disk_.contents()).empty();
 }
 
-Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&) {
+Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&, bool) {
     TargetFacts facts{.exists = shelf_.exists,
                       .is_device = !shelf_.exact_size,
                       .empty = shelf_.exact_size && reads_as_zeros(),
@@ -96,9 +96,7 @@ Result<TargetVolume> SimulatedTargetStore::prepare(IoEngine&, std::uint64_t volu
     if (access_.dead()) return fail(Code::kCancelled, "the process is dead");
     volume_bytes_ = volume_bytes;
     const bool zeroed = shelf_.exact_size && reads_as_zeros();
-    if (shelf_.exact_size && !dry_run && disk_.size_bytes() != volume_bytes)
-        disk_.resize(volume_bytes);
-    shelf_.exists = true;
+    if (!dry_run) shelf_.exists = true;
     return TargetVolume{.view = {.handle = engine_.attach_disk(disk_),
                                  .size_bytes = disk_.size_bytes(),
                                  .alignment_bytes = disk_.plan().alignment_bytes},
@@ -119,11 +117,18 @@ Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal)
         [&] {
             if (!keep_journal) shelf_.journal.clear();
             shelf_.record = record;
+            fit_size();
         },
-        // Between the two: the journal is gone, the record is still the old one.
+        // Between the steps: the journal is gone, or the record is the new one and the size is not.
         [&] {
-            if (!keep_journal && random_.chance(0.5)) shelf_.journal.clear();
+            const std::uint64_t choice = random_.below(3);
+            if (choice >= 1 && !keep_journal) shelf_.journal.clear();
+            if (choice == 2) shelf_.record = record;
         });
+}
+
+void SimulatedTargetStore::fit_size() {
+    if (shelf_.exact_size && disk_.size_bytes() != volume_bytes_) disk_.resize(volume_bytes_);
 }
 
 Status SimulatedTargetStore::journal(std::span<const Extent> acknowledged) {
@@ -149,15 +154,13 @@ Status SimulatedTargetStore::seal(const TargetRecord& record) {
     return access_.change(
         StoreCall::kSeal,
         [&] {
-            if (shelf_.exact_size && disk_.size_bytes() != volume_bytes_)
-                disk_.resize(volume_bytes_);
+            fit_size();
             shelf_.record = record;
             shelf_.journal.clear();
         },
         [&] {
             const std::uint64_t choice = random_.below(3);
-            if (choice >= 1 && shelf_.exact_size && disk_.size_bytes() != volume_bytes_)
-                disk_.resize(volume_bytes_);
+            if (choice >= 1) fit_size();
             if (choice == 2) shelf_.record = record;
         });
 }

@@ -77,7 +77,7 @@ class SimulatedTargetStore final : public TargetStore {
     SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk, SimulatedEngine& engine,
                          SimulatedRandom& random, StoreFault fault = {}, StoreHook hook = {});
 
-    Result<TargetFacts> look(const std::string& name, const Uuid& source) override;
+    Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;
     Result<std::vector<Extent>> data_ranges() override;
@@ -88,6 +88,7 @@ class SimulatedTargetStore final : public TargetStore {
 
   private:
     bool reads_as_zeros() const;
+    void fit_size();
 
     TargetShelf& shelf_;
     SimulatedDisk& disk_;

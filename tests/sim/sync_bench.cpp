@@ -123,7 +123,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
                           .level = plan.level,
                           .workers = 2,
                           // Chosen levels must not depend on how fast this machine is.
-                          .worker_cpu_time = [this] { return Duration(codec_time_ += 100'000); }};
+                          .worker_time = [this] { return Duration(codec_time_ += 100'000); }};
     config.rate_bytes_per_second = plan.rate_bytes_per_second;
     config.buffer_count = plan.buffer_count;
     config.buffer_bytes = plan.buffer_bytes;
@@ -162,6 +162,7 @@ Result<Handle> SyncBench::connect(const ConnectionPlan& plan) {
 
 bool SyncBench::over(const RunPlan& plan) {
     if (plan.kill && events_++ == plan.kill->event) kill(plan.kill->side, plan.kill->style);
+    if (plan.after_event) plan.after_event();
     return source_process_->over() && target_process_->over();
 }
 
@@ -193,6 +194,13 @@ RunResult SyncBench::run(const RunPlan& plan) {
     if (source_side->engine.killed()) bury(std::move(source_side));
     if (target_side->engine.killed()) bury(std::move(target_side));
     return result;
+}
+
+void SyncBench::put_target(const TargetCopy& copy) {
+    target_shelf = copy.shelf;
+    target.resize(0);
+    target.resize(copy.contents.size());
+    target.fill(0, copy.contents);
 }
 
 bool SyncBench::equal(bool durable) const {

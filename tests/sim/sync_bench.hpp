@@ -44,6 +44,7 @@ struct RunPlan {
     StoreFault target_fault;
     StoreHook source_hook;
     StoreHook target_hook;
+    std::function<void()> after_event;  // looks, and may kill
 };
 
 struct RunResult {
@@ -85,6 +86,16 @@ class SyncBench {
     std::string difference(bool durable) const;
     // Behind the source's end on a device: as it was, always.
     bool rest_untouched() const;
+    // Takes the target away as it durably is, and puts one in its place: a second target, or an
+    // older self.
+    struct TargetCopy {
+        TargetShelf shelf;
+        std::vector<std::byte> contents;
+    };
+    TargetCopy copy_target() const { return {target_shelf, target.durable_contents()}; }
+    void put_target(const TargetCopy& copy);
+
+    // Entries of the journal from `entries_before` on.
     bool acknowledged_is_durable(std::size_t entries_before) const;
 
     const BenchShape shape;

@@ -202,7 +202,7 @@ TEST(DataHead, RefusesUnknownKindsAndReservedBits) {
         EXPECT_EQ(accepts(head), kind <= 2) << kind;  // 255 too: a zero block with contents
     }
     std::vector<std::byte> raw = encoded(some_table());
-    for (const std::size_t at : {14, 15}) {
+    for (std::size_t at = 14; at < 16; ++at) {
         raw[at] = std::byte{1};
         EXPECT_FALSE(accepts(raw, some_table().payload_bytes()));
         raw[at] = {};

@@ -60,6 +60,32 @@ struct Victim {
     std::uint64_t run = run_number_of(uuid_of(3));
 };
 
+// A peer written from docs/format-wire.md gets a run sealed: what the others are refused for is
+// what they do, not how they are built.
+TEST(HostileSource, APeerThatKeepsTheRulesIsServed) {
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    const std::vector<std::byte> block(kRunBlockBytes, std::byte{'x'});
+    const BlockHasher hasher(victim.begin().hash_seed);
+    RunDigester digest(hasher);
+    DataHead table;
+    table.block_bytes = kRunBlockBytes;
+    table.count = 1;
+    table.blocks[0] = {
+        .kind = 0, .stored_bytes = kRunBlockBytes, .crc = BlockCheck(uuid_of(1)).of(block, 0)};
+    victim.peer.data(table, block, victim.run);
+    digest.add(RecordKind::kBlock, 0, kRunBlockBytes, hasher.of(block));
+    const std::uint64_t rest = kRunVolumeBytes - kRunBlockBytes;
+    victim.peer.say(ZeroMessage{kRunBlockBytes, rest}, victim.run);
+    digest.add(RecordKind::kZeros, kRunBlockBytes, rest);
+    victim.peer.say(EndMessage{digest.value()}, victim.run);
+    victim.world.run([&] { return victim.peer.last<SealedMessage>() != nullptr; }, 30s);
+    ASSERT_NE(victim.peer.last<SealedMessage>(), nullptr);
+    EXPECT_EQ(victim.peer.last<SealedMessage>()->digest, digest.value());
+    EXPECT_EQ(victim.store.facts.record.state, TargetState::kSealed);
+}
+
 // A few bytes that decompress to more than a buffer of the target holds.
 TEST(HostileSource, FramesThatOutgrowABufferAreRefused) {
     Victim victim;

@@ -71,7 +71,7 @@ class MemoryTargetStore final : public TargetStore {
     // The process that served died; what is durable here stays.
     void restart(SimulatedEngine& engine) { engine_ = &engine; }
 
-    Result<TargetFacts> look(const std::string&, const Uuid&) override {
+    Result<TargetFacts> look(const std::string&, const Uuid&, bool) override {
         calls.push_back("look");
         return facts;
     }

@@ -54,7 +54,7 @@ area_faults() {
 }
 
 area_asan() {
-    build_for asan asan unit_tests sim_tests || return 0
+    build_for asan asan || return 0
     local bin=$TOWLINE_ROOT/build/asan/bin
     run_gtest asan "$bin/unit_tests" "${1:+*$1*}" 1200
     TOWLINE_COUNT=${TOWLINE_COUNT:-$SIM_SEEDS_ASAN} \
@@ -62,12 +62,15 @@ area_asan() {
 }
 
 area_fuzz() {
-    build_for fuzz fuzz || return 0
-    local program found=0
-    for program in "$TOWLINE_ROOT"/build/fuzz/bin/*_fuzz; do
-        [[ -x $program && ${program##*/} == *$1* ]] || continue
-        found=1
-        run_fuzz_target fuzz "$program" "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}"
+    local targets=() target
+    mapfile -t targets < <(fuzz_targets "$1")
+    if [[ ${#targets[@]} -eq 0 ]]; then
+        record fuzz fail "tests/fuzz" "no target there matches '*$1*'"
+        return
+    fi
+    build_for fuzz fuzz "${targets[@]}" || return 0
+    for target in "${targets[@]}"; do
+        run_fuzz_target fuzz "$TOWLINE_ROOT/build/fuzz/bin/$target" \
+            "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}"
     done
-    [[ $found -eq 1 ]] || record fuzz fail "tests/fuzz" "no target there matches '*$1*'"
 }

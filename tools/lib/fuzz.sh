@@ -3,6 +3,11 @@
 # One libFuzzer target: first its kept corpus, then new inputs for a time. What it finds is kept
 # under build/fuzz-found. Sourced, never run.
 
+# Their names, those that contain the pattern: each has a source of its name.
+fuzz_targets() {
+    list_files 'tests/fuzz/*_fuzz.cpp' | sed 's|.*/||; s|\.cpp$||' | grep -F -- "$1"
+}
+
 # run_fuzz_target AREA PROGRAM SECONDS SEED
 run_fuzz_target() {
     local area=$1 program=$2 seconds=$3 seed=$4 name=${2##*/} status=0

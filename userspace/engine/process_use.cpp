@@ -3,6 +3,9 @@
 
 #include "userspace/engine/process_use.hpp"
 
+#include <cstdlib>
+#include <fstream>
+#include <string>
 #include <sys/resource.h>
 
 namespace towline {
@@ -25,10 +28,14 @@ Duration process_cpu_time() {
     return cpu_of(RUSAGE_SELF);
 }
 
+// Not of getrusage: its maximum is handed on through fork and exec, and would be that of a large
+// program which started us.
 std::uint64_t process_rss_max_bytes() {
-    rusage use{};
-    if (::getrusage(RUSAGE_SELF, &use) < 0) return 0;
-    return static_cast<std::uint64_t>(use.ru_maxrss) * 1024;
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("VmHWM:")) return std::strtoull(&line[6], nullptr, 10) * 1024;
+    }
+    return 0;
 }
 
 }  // namespace towline

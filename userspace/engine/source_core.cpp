@@ -60,10 +60,10 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
     if (!version) return fail_with(version.error(), true, actions);
     // Cut off it would be another target's.
     if (request_.target_name.size() > wire::kNameBytesMax) {
-        return fail_with({Code::kInvalid, 0,
-                          "the target's name is longer than " +
-                              std::to_string(wire::kNameBytesMax) + " bytes"},
-                         true, actions);
+        return fail_with(
+            {Code::kInvalid, 0,
+             "the target's name is longer than " + std::to_string(wire::kNameBytesMax) + " bytes"},
+            true, actions);
     }
     phase_ = Phase::kOpen;
     actions.push_back(act::Send{OpenMessage{.name = request_.target_name,

@@ -77,6 +77,8 @@ void SourceSender::start(TransferPlan plan, std::vector<Channel*> lanes, bool sk
     skip_zeros_ = skip_zeros;
     block_bytes_ = block_bytes;
     window_began_ = engine_.now();
+    if (compression_.link_bytes_per_second > 0)
+        control_.expect_link(compression_.link_bytes_per_second);
     pump();
 }
 
@@ -136,6 +138,8 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
         send_zeros(step.extent);
         return true;
     }
+    // What waits for a link that is full would only grow stale at its level.
+    if (least_busy_lane().queued_bytes() > kQueuedBytesMax) return false;
     Buffer* buffer = pool_.take();
     if (buffer == nullptr) return false;
     Slot* slot = take_slot();
@@ -237,7 +241,7 @@ void SourceSender::start_encode(Slot& slot) {
 // Worker thread: touches nothing but the slot and what does not change during a run.
 void SourceSender::encode(Slot& slot) {
     thread_local Codec codec;
-    const Duration began = compression_.worker_cpu_time();
+    const Duration began = compression_.worker_time();
     slot.codec_in = slot.codec_out = 0;
     slot.frame.payload.clear();
     std::byte* into = slot.packed->data();
@@ -258,7 +262,7 @@ void SourceSender::encode(Slot& slot) {
         add_piece(slot.frame.payload, into, *packed);
         into += *packed;
     }
-    slot.codec_cpu = compression_.worker_cpu_time() - began;
+    slot.codec_cpu = compression_.worker_time() - began;
 }
 
 void SourceSender::on_encoded(Slot& slot) {
@@ -268,6 +272,11 @@ void SourceSender::on_encoded(Slot& slot) {
     window_.codec_cpu += slot.codec_cpu;
     window_.level = slot.level;
     send(slot);
+}
+
+Channel& SourceSender::least_busy_lane() {
+    return **std::ranges::min_element(lanes_, {},
+                                      [](const Channel* lane) { return lane->queued_bytes(); });
 }
 
 void SourceSender::send(Slot& slot) {
@@ -291,10 +300,7 @@ void SourceSender::send(Slot& slot) {
     slot.head.encode(slot.head_bytes);
     slot.frame.type = wire::FrameType::kData;
     slot.frame.head = ByteSpan(slot.head_bytes).first(slot.head.encoded_bytes());
-    const auto least = std::min_element(
-        lanes_.begin(), lanes_.end(),
-        [](const Channel* a, const Channel* b) { return a->queued_bytes() < b->queued_bytes(); });
-    (*least)->send(slot.frame);
+    least_busy_lane().send(slot.frame);
 }
 
 void SourceSender::on_sent(Slot& slot) {

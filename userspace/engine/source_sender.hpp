@@ -13,7 +13,6 @@
 #include "transport/channel.hpp"
 #include "transport/codec.hpp"
 #include "transport/level_control.hpp"
-#include "userspace/engine/process_use.hpp"
 #include "userspace/engine/run_digest.hpp"
 #include "userspace/engine/transfer_plan.hpp"
 
@@ -23,8 +22,10 @@ struct CompressionChoice {
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto
     unsigned workers = 1;
-    // CPU of the calling worker, by which auto judges a level.
-    std::function<Duration()> worker_cpu_time = thread_cpu_time;
+    // What the link gives, where it is known beforehand (a rate limit); 0: it is found out.
+    std::uint64_t link_bytes_per_second = 0;
+    // The clock by which the workers' time is taken; the simulator has its own.
+    std::function<Duration()> worker_time = [] { return monotonic_now().time_since_epoch(); };
 };
 
 // From the plan to the connections: read, check, compress where wanted, frame, send. What is sent
@@ -70,7 +71,7 @@ class SourceSender {
   private:
     struct Slot;
     static constexpr std::size_t kPackedBuffers = 16;
-    static constexpr std::size_t kQueuedBytesMax = 1 << 20;
+    static constexpr std::size_t kQueuedBytesMax = 2 << 20;
 
     void pump();
     bool start_step(const TransferPlan::Step& step);
@@ -84,6 +85,7 @@ class SourceSender {
     void start_encode(Slot& slot);
     void encode(Slot& slot);
     void on_encoded(Slot& slot);
+    Channel& least_busy_lane();
     void send(Slot& slot);
     void on_sent(Slot& slot);
     void finish_if_done();

@@ -138,7 +138,10 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     config.volume = {.handle = TRY(run.engine->attach(source.fd())),
                      .size_bytes = source.size_bytes(),
                      .alignment_bytes = source.alignment_bytes()};
-    config.compression = {.codec = options.codec, .level = options.level, .workers = workers_max};
+    config.compression = {.codec = options.codec,
+                          .level = options.level,
+                          .workers = workers_max,
+                          .link_bytes_per_second = options.rate_bytes_per_second};
     config.rate_bytes_per_second = options.rate_bytes_per_second;
     config.silence_max = options.silence_max;
     config.further_lanes = options.connections - 1;

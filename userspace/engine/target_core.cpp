@@ -300,8 +300,8 @@ void TargetCore::try_finish(Actions& actions) {
             actions);
     }
     if (checkpoint_ != Checkpoint::kNone) return;
-    // Once at the end even when nothing came: what a comparison (or a look at the holes) found may be
-    // what an earlier run wrote and died before it flushed.
+    // Once at the end even when nothing came: what a comparison (or a look at the holes) found may
+    // be what an earlier run wrote and died before it flushed.
     if (!stored_.empty() || !flushed_at_end_) {
         flushed_at_end_ = true;
         checkpoint_ = Checkpoint::kFlushing;

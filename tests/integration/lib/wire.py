@@ -66,8 +66,8 @@ def hello(version_min=1, version_max=1, capabilities=3, token=bytes(16)):
     return struct.pack("<HHQ", version_min, version_max, capabilities) + token
 
 
-def open_message(name, source, source_bytes):
-    return text(name) + source + struct.pack("<Q", source_bytes)
+def open_message(name, source, source_bytes, dry_run=False):
+    return text(name) + source + struct.pack("<QB", source_bytes, dry_run)
 
 
 def base(source=bytes(16), tracker=bytes(16), sequence=0, point=bytes(16)):

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every option, cause, exit code and field stands in docs/cli.md and none stands there that is
+not; the manual has the options and exit codes. Wrong words are exit 2 and touch nothing."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from lib.lab import MIB, binary, equal, lines
+from lib.runner import main
+
+TREE = Path(__file__).resolve().parents[2]
+CLI = (TREE / "docs/cli.md").read_text()
+MANUAL = (TREE / "docs/man/towline.1").read_text()
+
+
+def options_of(*command):
+    shown = subprocess.run([binary(), *command, "--help"], text=True, capture_output=True,
+                           check=True).stdout
+    found = set(re.findall(r"^ +(?:-\w,)?(--[a-z-]+)", shown, re.MULTILINE))
+    assert "--help" in found, shown
+    return found
+
+
+def names_in(path, pattern):
+    found = re.findall(pattern, (TREE / path).read_text())
+    assert found, path
+    return found
+
+
+def test_options(_):
+    every = options_of() | options_of("sync") | options_of("serve")
+    for option in every:
+        assert f"`{option}" in CLI, f"docs/cli.md lacks {option}"
+        assert f"Fl -{option[2:]}" in MANUAL, f"docs/man/towline.1 lacks {option}"
+    documented = set(re.findall(r"`(--[a-z-]+)", CLI))
+    assert documented <= every, documented - every
+    manual = {"--" + name for name in re.findall(r"Fl -([a-z-]+)", MANUAL)}
+    assert manual <= every, manual - every
+
+
+def test_options_stand_in_their_command(_):
+    sync, serve = CLI[CLI.index("## towline sync"):].split("## towline serve")
+    serve = serve[:serve.index("## Exit codes")]
+    for part, command in [(sync, "sync"), (serve, "serve")]:
+        for option in options_of(command) - {"--help"}:
+            assert f"| `{option}" in part, (command, option)
+
+
+def test_causes(_):
+    causes = names_in("userspace/engine/run_decision.cpp", r'return "([a-z]+(?:-[a-z]+)*)";')
+    causes = [name for name in causes if name != "unknown"]
+    table = CLI[CLI.index("## Causes"):CLI.index("## The report")]
+    assert set(re.findall(r"^\| `([a-z-]+)`", table, re.MULTILINE)) == set(causes)
+
+
+def test_exit_codes(_):
+    codes = names_in("tools/towline/exit_codes.hpp", r"k[A-Z]\w+ = (\d+)")
+    table = CLI[CLI.index("## Exit codes"):CLI.index("## Causes")]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == codes
+    assert re.findall(r"^\.It (\d+)$", MANUAL, re.MULTILINE) == codes
+    assert all(0 <= int(code) <= 63 for code in codes)
+
+
+def test_fields(lab):
+    report = lab.sync(lab.image("source", MIB), lab.dir / "target")
+    table = CLI[CLI.index("## The report"):CLI.index("## Examples")]
+    documented = set(re.findall(r"`([a-z_]+)`", table))
+    assert report.keys() <= documented, report.keys() - documented
+
+
+def test_the_manual_is_well_formed(_):
+    if subprocess.run(["which", "mandoc"], capture_output=True).returncode == 0:
+        subprocess.run(["mandoc", "-T", "lint", "-W", "error", TREE / "docs/man/towline.1"],
+                       check=True)
+    for macro in re.findall(r"^\.(\w+)", MANUAL, re.MULTILINE):
+        assert macro in {"Dd", "Dt", "Os", "Sh", "Ss", "Nm", "Nd", "Op", "Ar", "Cm", "Fl", "Li",
+                         "Pp", "Bl", "It", "El", "Pa", "Dq", "Sq", "Bd", "Ed", "Xr"}, macro
+    assert MANUAL.count(".Bl") == MANUAL.count(".El")
+
+
+def test_wrong_words(lab):
+    source, target = lab.image("source", MIB), lab.dir / "target"
+    wrong = [["--block", "3K"], ["--block", "2M"], ["--block", ""], ["--block", "x"],
+             ["--block", "18446744073709551617"], ["--compress", "11"], ["--compress", "x"],
+             ["--compress", "-1"], ["--codec", "lz4"], ["--engine", "magic"], ["--rate", "-1"],
+             ["--connections", "0"], ["--connections", "17"], ["--timeout", "0"], ["--nonsense"],
+             ["--full", "--scan"], ["--extents", "-", "--full"], ["surplus"]]
+    for words in wrong:
+        lab.refused(source, target, *words, exit=2)
+    for url in ["tcp://127.0.0.1/x", "tcp://127.0.0.1:99999/x", "tcp://127.0.0.1:1/", "ftp://x/y",
+                "unix:/nothing", "tcp://:1/x"]:
+        lab.refused(source, url, exit=2)
+    assert not target.exists()
+
+
+def test_wrong_lists(lab):
+    """A list that is wrong anywhere is refused whole, with the line's number."""
+    source, target = lab.image("source", MIB), lab.dir / "target"
+    lab.sync(source, target)
+    before = target.read_bytes()
+    lab.change(source, 3)
+    for text in ["0\n", "0 1 2\n", "a b\n", "-1 5\n", f"{MIB} 1\n", f"0 {MIB + 1}\n",
+                 "18446744073709551615 1\n", "0 99999999999999999999\n", "0,5\n", "1.5 2\n"]:
+        lab.refused(source, target, "--extents", "-", exit=2, says="line 2", stdin="0 512\n" + text)
+    lab.refused(source, target, "--extents", lab.dir / "missing", exit=1, says="missing")
+    assert target.read_bytes() == before
+    good = "# a comment\n\n0x0 0x100000\r\n 5   7 \n5 0"
+    assert lab.sync(source, target, "--extents", "-", stdin=good)["bytes_changed"] == MIB
+    equal(source, target)
+    assert lab.sync(source, target, "--extents", "-", stdin=lines([]))["bytes_changed"] == 0
+
+
+main(globals())

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules 1 to 3 as a user meets them: whose changes a target still lacks, when it is not the one
+// that the source left, and when one side forgot what the other knows.
+
+#include <gtest/gtest.h>
+
+#include "tests/sim/sync_bench.hpp"
+
+namespace towline {
+namespace {
+
+using Kind = RunRequest::Kind;
+
+constexpr BenchShape kShape{.source_bytes = (256 << 10) + 512};
+
+class Rules : public testing::Test {
+  protected:
+    Rules() : bench(7, kShape) {
+        fill_random_data(bench.source, bench.random, 0, kShape.source_bytes);
+        EXPECT_TRUE(run(Kind::kAuto).succeeded());
+    }
+
+    RunPlan plan(Kind kind, std::vector<Extent> extents = {}) {
+        RunPlan plan;
+        plan.kind = kind;
+        plan.extents = std::move(extents);
+        plan.block_bytes = 4096;
+        plan.buffer_bytes = 16 << 10;
+        plan.checkpoint_bytes = 32 << 10;
+        return plan;
+    }
+    RunResult run(Kind kind, std::vector<Extent> extents = {}) {
+        return bench.run(plan(kind, std::move(extents)));
+    }
+    // Changes a stretch of the source.
+    Extent change(std::uint64_t block) {
+        const Extent extent{block * 4096, 4096};
+        fill_random_data(bench.source, bench.random, extent.offset_bytes, extent.end_bytes());
+        return extent;
+    }
+    void expect_refused(const std::vector<Extent>& extents) {
+        const auto before = bench.target.contents();
+        const RunResult refused = run(Kind::kExtents, extents);
+        ASSERT_TRUE(refused.source_error);
+        EXPECT_EQ(refused.source_error->code, Code::kRefused);
+        EXPECT_EQ(bench.target.contents(), before);
+    }
+    void expect_scan(Cause cause) {
+        const RunResult result = run(Kind::kAuto);
+        EXPECT_TRUE(result.succeeded());
+        EXPECT_EQ(result.report.cause, cause);
+        EXPECT_EQ(bench.difference(true), "");
+    }
+
+    SyncBench bench;
+};
+
+TEST_F(Rules, TwoTargetsOfOneSourceEachGetWhatTheyLack) {
+    const auto first = bench.copy_target();
+    bench.put_target({.shelf = {.exists = false}, .contents = {}});
+    EXPECT_TRUE(run(Kind::kAuto).succeeded());
+    EXPECT_NE(bench.target_shelf.record.target, first.shelf.record.target);
+    // The second one's run with this list dies; only the first one's is sealed.
+    const Extent early = change(3);
+    RunPlan dying = plan(Kind::kExtents, {early});
+    dying.target_hook = [&](StoreCall call, StoreMoment) {
+        if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    const auto second = bench.copy_target();
+    bench.put_target(first);
+    EXPECT_TRUE(run(Kind::kExtents, {early}).succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+    // What is pending for the second is its own, and no run to the first has dropped it.
+    bench.put_target(second);
+    EXPECT_TRUE(run(Kind::kExtents, {change(9)}).succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+TEST_F(Rules, ACopyOfATargetIsNotTheTarget) {
+    const auto copy = bench.copy_target();
+    EXPECT_TRUE(run(Kind::kExtents, {change(5)}).succeeded());
+    bench.put_target(copy);
+    const Extent later = change(6);
+    expect_refused({later});
+    expect_scan(Cause::kTargetDiffers);
+}
+
+TEST_F(Rules, ATargetRolledBackToAnUnfinishedRunIsScanned) {
+    RunPlan dying = plan(Kind::kFull);
+    dying.target_hook = [&](StoreCall call, StoreMoment moment) {
+        if (call == StoreCall::kJournal && moment == StoreMoment::kAfter) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    const auto unfinished = bench.copy_target();
+    EXPECT_TRUE(run(Kind::kAuto).succeeded());
+    const Extent later = change(6);
+    EXPECT_TRUE(run(Kind::kExtents, {later}).succeeded());
+    bench.put_target(unfinished);
+    expect_refused({});
+    RunPlan resumed = plan(Kind::kAuto);
+    resumed.resume = true;
+    const RunResult result = bench.run(resumed);
+    EXPECT_TRUE(result.succeeded());
+    EXPECT_FALSE(result.report.resumed);
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+TEST_F(Rules, ATargetThatAnotherStateFolderMovedOnIsScanned) {
+    const SourceShelf ours = bench.source_shelf;
+    EXPECT_TRUE(run(Kind::kExtents, {change(1)}).succeeded());
+    const SourceShelf theirs = bench.source_shelf;
+    bench.source_shelf = ours;
+    expect_refused({change(2)});
+    expect_scan(Cause::kTargetDiffers);
+    bench.source_shelf = theirs;
+    expect_refused({change(3)});
+    expect_scan(Cause::kTargetDiffers);
+}
+
+// The source dies at each step of its commit, or the target dies with the word that it sealed: the
+// record is the new one, the source's memory the old one, and the next list stands all the same.
+TEST_F(Rules, DeathBetweenSealAndCommitIsCaughtUpWith) {
+    for (const StoreCall call : {StoreCall::kSave, StoreCall::kDropPending}) {
+        for (const StoreMoment moment :
+             {StoreMoment::kBefore, StoreMoment::kWithin, StoreMoment::kAfter}) {
+            RunPlan dying = plan(Kind::kExtents, {change(4)});
+            dying.source_hook = [&](StoreCall at, StoreMoment when) {
+                const bool sealed =
+                    bench.target_shelf.record.state == TargetState::kSealed && bench.equal(true);
+                if (sealed && at == call && when == moment) bench.kill(Side::kSource);
+            };
+            EXPECT_TRUE(bench.run(dying).source_killed);
+            EXPECT_EQ(bench.difference(true), "");
+            const RunResult next = run(Kind::kExtents, {change(8)});
+            EXPECT_TRUE(next.succeeded());
+            EXPECT_EQ(next.report.cause, Cause::kChangeList);
+            // Between the two steps of a commit the first list stays pending: too much is sent.
+            EXPECT_LE(next.report.bytes_changed, 8192U);
+            EXPECT_EQ(bench.difference(true), "");
+        }
+    }
+}
+
+TEST_F(Rules, ASealThatTheSourceNeverHeardOfIsCaughtUpWith) {
+    RunPlan dying = plan(Kind::kExtents, {change(4)});
+    dying.target_hook = [&](StoreCall call, StoreMoment moment) {
+        if (call == StoreCall::kSeal && moment == StoreMoment::kAfter) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    const RunResult next = run(Kind::kExtents, {change(8)});
+    EXPECT_TRUE(next.succeeded());
+    EXPECT_EQ(next.report.bytes_changed, 4096U);
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+// Sealed, not committed, and then rolled back: the list that was sealed away is still needed.
+TEST_F(Rules, ASealThatWasRolledBackIsNotCaughtUpWith) {
+    const auto before = bench.copy_target();
+    RunPlan dying = plan(Kind::kExtents, {change(4)});
+    dying.target_hook = [&](StoreCall call, StoreMoment moment) {
+        if (call == StoreCall::kSeal && moment == StoreMoment::kAfter) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    bench.put_target(before);
+    EXPECT_TRUE(run(Kind::kExtents, {change(8)}).succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+// A comparison is resumed with a list, and dies before it has compared: the list is not given
+// again.
+TEST_F(Rules, AListGivenToAResumedComparisonIsKept) {
+    change(30);
+    RunPlan dying = plan(Kind::kScan);
+    dying.target_hook = [&](StoreCall call, StoreMoment) {
+        if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    RunPlan resumed = plan(Kind::kExtents, {change(2)});
+    resumed.resume = true;
+    resumed.source_hook = [&](StoreCall call, StoreMoment moment) {
+        if (call == StoreCall::kSave && moment == StoreMoment::kAfter) bench.kill(Side::kSource);
+    };
+    EXPECT_TRUE(bench.run(resumed).source_killed);
+    EXPECT_TRUE(run(Kind::kExtents, {change(8)}).succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+// Read back from the disk, not from what the source remembers.
+TEST_F(Rules, AResumedRunComparesWhatWasAcknowledged) {
+    RunPlan dying = plan(Kind::kFull);
+    dying.target_hook = [&](StoreCall call, StoreMoment) {
+        if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    const auto acknowledged = bench.target_shelf.acknowledged();
+    ASSERT_FALSE(acknowledged.empty());
+    change(acknowledged.front().offset_bytes / 4096);
+    RunPlan resumed = plan(Kind::kAuto);
+    resumed.resume = true;
+    const RunResult result = bench.run(resumed);
+    EXPECT_TRUE(result.succeeded());
+    EXPECT_TRUE(result.report.resumed);
+    EXPECT_LE(result.stored_bytes + total_bytes(acknowledged), kShape.source_bytes + 4096);
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+}  // namespace
+}  // namespace towline

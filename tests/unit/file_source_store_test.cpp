@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a source remembers comes back over restarts; what is damaged is corrupt, never half
+// believed; another volume under the same name is another source.
+
+#include "userspace/engine/file_source_store.hpp"
+
+#include <fstream>
+
+#include "tests/unit/memory_stores.hpp"
+#include "tests/unit/storage_fixture.hpp"
+
+namespace towline {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::error_of;
+using testing::TemporaryFolder;
+using testing::uuid_of;
+
+class FileSourceStoreTest : public ::testing::Test {
+  protected:
+    FileSourceStore open(const VolumeIdentity& identity, bool read_only = false) {
+        return std::move(FileSourceStore::open(folder_ / "state", identity, read_only).value());
+    }
+    FileSourceStore open() { return open(identity_); }
+    std::string file(const std::string& ending) {
+        return (folder_ / "state") + "/sources/" + open().source().text() + "/" +
+               uuid_of(7).text() + ending;
+    }
+    static void damage(const std::string& path) {
+        const auto size = fs::file_size(path);
+        std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);
+        stream.seekp(static_cast<std::streamoff>(size / 2));
+        stream.put('\x01');
+    }
+
+    const TemporaryFolder folder_;
+    const VolumeIdentity identity_{.kind = "file", .locator = "8:1/77/9"};
+    const TargetMemory memory_{
+        .target = uuid_of(7),
+        .base = {.source = uuid_of(1), .tracker = uuid_of(2), .sequence = 3, .point = uuid_of(4)},
+        .volume_bytes = 1ULL << 60,
+        .modified_ns = -5,
+        .open_runs = {uuid_of(8), uuid_of(9)},
+        .open_mode = RunMode::kScan,
+        .open_plan_digest = UINT64_MAX,
+        .open_base = {.source = uuid_of(1), .sequence = 5, .point = uuid_of(6)},
+        .open_modified_ns = 6,
+        .open_volume_bytes = 7};
+};
+
+TEST_F(FileSourceStoreTest, TheNameOfASourceStays) {
+    const Uuid source = open().source();
+    EXPECT_FALSE(source.is_nil());
+    EXPECT_EQ(open().source(), source);
+    for (const VolumeIdentity& other :
+         {VolumeIdentity{.kind = "device", .locator = "8:1/77/9"},
+          VolumeIdentity{.kind = "file", .locator = "8:1/77/10"},
+          VolumeIdentity{.kind = "file", .locator = "8:1/77/9", .generation = "2"}}) {
+        EXPECT_NE(open(other).source(), source);
+    }
+    EXPECT_EQ(open().source(), source);
+}
+
+TEST_F(FileSourceStoreTest, MemoryComesBackWithEveryField) {
+    EXPECT_FALSE(open().load(uuid_of(7)).value());
+    EXPECT_TRUE(open().save(memory_));
+    EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
+    EXPECT_FALSE(open().load(uuid_of(6)).value());
+}
+
+TEST_F(FileSourceStoreTest, PendingComesBackUntilItIsDropped) {
+    ChangeMap map(1 << 20, 4096);
+    map.mark_blocks({.first = 3, .count = 9});
+    EXPECT_FALSE(open().pending(uuid_of(7)).value());
+    EXPECT_TRUE(open().save_pending(uuid_of(7), map));
+    EXPECT_EQ(open().pending(uuid_of(7)).value(), map);
+    EXPECT_TRUE(open().drop_pending(uuid_of(7)));
+    EXPECT_TRUE(open().drop_pending(uuid_of(7)));
+    EXPECT_FALSE(open().pending(uuid_of(7)).value());
+}
+
+TEST_F(FileSourceStoreTest, WhatIsDamagedIsCorrupt) {
+    EXPECT_TRUE(open().save(memory_));
+    EXPECT_TRUE(open().save_pending(uuid_of(7), ChangeMap(1 << 20, 4096)));
+    damage(file(".memory"));
+    damage(file(".pending"));
+    EXPECT_EQ(error_of(open().load(uuid_of(7))).code, Code::kCorrupt);
+    EXPECT_EQ(error_of(open().pending(uuid_of(7))).code, Code::kCorrupt);
+}
+
+TEST_F(FileSourceStoreTest, AnothersMemoryIsCorrupt) {
+    EXPECT_TRUE(open().save(memory_));
+    const std::string from = file(".memory");
+    fs::copy_file(from, fs::path(from).parent_path() / (uuid_of(6).text() + ".memory"));
+    EXPECT_EQ(error_of(open().load(uuid_of(6))).code, Code::kCorrupt);
+}
+
+TEST_F(FileSourceStoreTest, OneRunATarget) {
+    const FileSourceStore store = open();
+    const auto lock = store.lock("tcp://host:1/a");
+    ASSERT_TRUE(lock);
+    EXPECT_EQ(error_of(store.lock("tcp://host:1/a")).code, Code::kBusy);
+    EXPECT_TRUE(store.lock("tcp://host:1/b"));
+}
+
+TEST_F(FileSourceStoreTest, ADryRunLeavesNothingBehind) {
+    EXPECT_FALSE(open(identity_, true).source().is_nil());
+    EXPECT_FALSE(fs::exists(folder_ / "state"));
+}
+
+}  // namespace
+}  // namespace towline

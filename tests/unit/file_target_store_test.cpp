@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// The record of a replica is believed only of the very volume it was written for, as it was then.
+// Each way in which the volume may have become another one voids it.
+
+#include "userspace/engine/file_target_store.hpp"
+
+#include <fstream>
+#include <sys/stat.h>
+
+#include "io/engine.hpp"
+#include "tests/unit/memory_stores.hpp"
+#include "tests/unit/storage_fixture.hpp"
+
+namespace towline {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::error_of;
+using testing::TemporaryFolder;
+using testing::uuid_of;
+
+constexpr std::uint64_t kBytes = 1 << 20;
+
+class FileTargetStoreTest : public ::testing::Test {
+  protected:
+    FileTargetStoreTest() : place_(local_place(folder_ / "source")) {
+        std::ofstream(folder_ / "source") << "source";
+        image_ = folder_ / "disk";
+        std::ofstream(image_) << std::string(kBytes, 'd');
+        engine_ = std::move(make_engine(EngineKind::kAuto).value());
+    }
+    std::unique_ptr<FileTargetStore> open() {
+        return std::make_unique<FileTargetStore>(folder_ / "state", *place_);
+    }
+    TargetFacts look() {
+        auto facts = open()->look(image_, uuid_of(1));
+        EXPECT_TRUE(facts) << facts.error().text();
+        return facts.value_or(TargetFacts{});
+    }
+    TargetRecord record(TargetState state) const {
+        return {.state = state,
+                .target = uuid_of(7),
+                .base = {.source = uuid_of(1), .sequence = 3, .point = uuid_of(2)},
+                .owner = uuid_of(1),
+                .run = uuid_of(9),
+                .volume_bytes = kBytes};
+    }
+    // A whole session; in the end the record is as wanted.
+    void leave(TargetState state) {
+        auto store = open();
+        ASSERT_TRUE(store->look(image_, uuid_of(1)));
+        ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
+        ASSERT_TRUE(store->mark(record(TargetState::kApplying), false));
+        ASSERT_TRUE(store->journal(std::vector<Extent>{{0, 4096}}));
+        ASSERT_TRUE(state != TargetState::kSealed || store->seal(record(state)));
+    }
+    void write_byte(std::uint64_t at) {
+        std::fstream file(image_, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(at));
+        file.put('x');
+    }
+    void keep_time(const std::function<void()>& change) {
+        struct stat before {};
+        ASSERT_EQ(::stat(image_.c_str(), &before), 0);
+        change();
+        const timespec times[2] = {before.st_atim, before.st_mtim};
+        ASSERT_EQ(::utimensat(AT_FDCWD, image_.c_str(), times, 0), 0);
+    }
+    void expect_void() {
+        const TargetFacts facts = look();
+        EXPECT_TRUE(facts.changed);
+        EXPECT_EQ(facts.record.state, TargetState::kUnclaimed);
+        EXPECT_NE(facts.record.target, uuid_of(7));
+        EXPECT_TRUE(facts.has_data);
+    }
+
+    const TemporaryFolder folder_;
+    std::unique_ptr<TargetPlace> place_;
+    std::string image_;
+    std::unique_ptr<IoEngine> engine_;
+};
+
+TEST_F(FileTargetStoreTest, ASealedRecordComesBack) {
+    EXPECT_EQ(look().record.state, TargetState::kUnclaimed);
+    leave(TargetState::kSealed);
+    const TargetFacts facts = look();
+    EXPECT_EQ(facts.record, record(TargetState::kSealed));
+    EXPECT_FALSE(facts.changed);
+    EXPECT_EQ(facts.size_bytes, kBytes);
+    EXPECT_TRUE(open()->look(image_, uuid_of(1)));
+}
+
+TEST_F(FileTargetStoreTest, WhateverChangesASealedVolumeVoidsItsRecord) {
+    const std::function<void()> changes[] = {
+        [&] { write_byte(700'000); },                   // its time
+        [&] { keep_time([&] { write_byte(1024); }); },  // its first bytes
+        [&] { fs::resize_file(image_, kBytes / 2); },
+        [&] {  // another file in its place, the same bytes and time
+            keep_time([&] {
+                fs::copy_file(image_, folder_ / "copy");
+                fs::rename(folder_ / "copy", image_);
+            });
+        }};
+    for (const auto& change : changes) {
+        leave(TargetState::kSealed);
+        change();
+        expect_void();
+        fs::resize_file(image_, kBytes);
+    }
+}
+
+TEST_F(FileTargetStoreTest, AnUnfinishedRunChangesTheVolumeItself) {
+    leave(TargetState::kApplying);
+    write_byte(10);
+    const TargetFacts facts = look();
+    EXPECT_EQ(facts.record.state, TargetState::kApplying);
+    EXPECT_FALSE(facts.changed);
+    auto store = open();
+    EXPECT_EQ(store->look(image_, uuid_of(1))->record.run, uuid_of(9));
+    EXPECT_EQ(store->acknowledged().value(), (std::vector<Extent>{{0, 4096}}));
+    store.reset();
+    fs::copy_file(image_, folder_ / "copy");
+    fs::rename(folder_ / "copy", image_);
+    expect_void();
+}
+
+TEST_F(FileTargetStoreTest, ADamagedRecordVouchesForNothing) {
+    leave(TargetState::kSealed);
+    for (const auto& entry : fs::directory_iterator(folder_ / "state")) {
+        if (entry.path().extension() != ".record") continue;
+        const auto size = fs::file_size(entry.path());
+        std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(size / 2));
+        file.put('\x01');
+    }
+    expect_void();
+}
+
+TEST_F(FileTargetStoreTest, ANewRunEmptiesTheJournalAResumedOneKeepsIt) {
+    leave(TargetState::kApplying);
+    for (const bool keep : {true, false}) {
+        auto store = open();
+        ASSERT_TRUE(store->look(image_, uuid_of(1)));
+        ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
+        ASSERT_TRUE(store->mark(record(TargetState::kApplying), keep));
+        EXPECT_EQ(store->acknowledged()->size(), keep ? 1U : 0U);
+    }
+}
+
+TEST_F(FileTargetStoreTest, OneSessionATarget) {
+    auto store = open();
+    ASSERT_TRUE(store->look(image_, uuid_of(1)));
+    EXPECT_EQ(error_of(open()->look(image_, uuid_of(2))).code, Code::kBusy);
+    store.reset();
+    EXPECT_TRUE(open()->look(image_, uuid_of(2)));
+}
+
+TEST_F(FileTargetStoreTest, TheSourceItselfIsRefused) {
+    fs::create_hard_link(folder_ / "source", folder_ / "other-name");
+    EXPECT_EQ(error_of(open()->look(folder_ / "other-name", uuid_of(1))).code, Code::kRefused);
+}
+
+TEST_F(FileTargetStoreTest, WhatIsNotThereIsMadeAndEmpty) {
+    image_ = folder_ / "new";
+    EXPECT_FALSE(look().exists);
+    auto store = open();
+    ASSERT_TRUE(store->look(image_, uuid_of(1)));
+    const auto volume = store->prepare(*engine_, 70001, false);
+    ASSERT_TRUE(volume) << volume.error().text();
+    EXPECT_TRUE(volume->zeroed);
+    EXPECT_EQ(fs::file_size(image_), 70001U);
+}
+
+}  // namespace
+}  // namespace towline

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// No change is lost between the tracker and the target's seal: whatever dies at whichever write of
+// the source's own notes, what the next run sends holds all that this one was to bring.
+
+#include "userspace/engine/run_preparation.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/memory_stores.hpp"
+
+namespace towline {
+namespace {
+
+using testing::MemorySourceStore;
+using testing::uuid_of;
+using Kind = RunRequest::Kind;
+
+constexpr std::uint32_t kBlock = 4096;
+constexpr std::uint64_t kVolume = 50 * kBlock;
+const Uuid kTarget = uuid_of(7);
+const Base kBase{.source = uuid_of(1), .sequence = 4, .point = uuid_of(2)};
+
+class RunPreparationTest : public ::testing::Test {
+  protected:
+    RunPreparationTest() {
+        request.run = {.kind = Kind::kExtents, .source = uuid_of(1), .volume_bytes = kVolume};
+        request.block_bytes = kBlock;
+        request.draw = [this] { return uuid_of(drawn_++); };
+        request.extents = {{3 * kBlock, kBlock}};
+        opened = {.exists = true,
+                  .target = kTarget,
+                  .size_bytes = kVolume,
+                  .state = TargetState::kSealed,
+                  .base = kBase,
+                  .owner = uuid_of(1)};
+        store.memories[kTarget] = {.target = kTarget, .base = kBase, .volume_bytes = kVolume};
+    }
+    Result<PreparedRun> prepare() { return prepare_run(request, store, opened); }
+    // The target has begun the run, and is cut off.
+    void cut_off(const PreparedRun& run) {
+        opened.state = TargetState::kApplying;
+        opened.run = run.begin.run;
+        opened.run_mode = run.begin.mode;
+        opened.plan_digest = run.begin.plan_digest;
+        opened.run_base = run.begin.next_base;
+    }
+    void seal(const PreparedRun& run) {
+        cut_off(run);
+        opened.state = TargetState::kSealed;
+        opened.base = run.begin.next_base;
+    }
+    void next_changes(std::uint64_t block) { request.extents = {{block * kBlock, 1}}; }
+
+    SourceRequest request;
+    OpenedMessage opened;
+    MemorySourceStore store;
+
+  private:
+    int drawn_ = 20;
+};
+
+TEST_F(RunPreparationTest, ThePlanIsPendingBeforeAnythingIsSent) {
+    const PreparedRun run = prepare().value();
+    EXPECT_EQ(run.changed_bytes, kBlock);
+    EXPECT_TRUE(run.plan.test(3) && run.plan.marked_blocks() == 1);
+    EXPECT_EQ(store.maps[kTarget], run.plan);
+    const TargetMemory& memory = store.memories[kTarget];
+    EXPECT_EQ(memory.open_runs, std::vector{run.begin.run});
+    EXPECT_EQ(memory.open_base, run.begin.next_base);
+    EXPECT_EQ(memory.base, kBase);
+    EXPECT_EQ(run.begin.next_base.sequence, 5U);
+    EXPECT_EQ(run.begin.expected_base, kBase);
+}
+
+TEST_F(RunPreparationTest, WhatWasCutOffComesAlong) {
+    const PreparedRun first = prepare().value();
+    cut_off(first);
+    next_changes(9);
+    const PreparedRun second = prepare().value();
+    EXPECT_TRUE(second.plan.test(3) && second.plan.test(9));
+    EXPECT_EQ(second.changed_bytes, kBlock + 1);
+    cut_off(second);
+    next_changes(20);
+    const PreparedRun third = prepare().value();
+    EXPECT_EQ(third.plan.marked_blocks(), 3U);
+    EXPECT_EQ(store.memories[kTarget].open_runs.size(), 3U);
+}
+
+TEST_F(RunPreparationTest, CommitForgetsThePending) {
+    PreparedRun run = prepare().value();
+    EXPECT_TRUE(commit_run(run, store));
+    EXPECT_TRUE(store.maps.empty());
+    EXPECT_EQ(store.memories[kTarget].base, run.begin.next_base);
+    EXPECT_TRUE(store.memories[kTarget].open_runs.empty());
+}
+
+// Died between seal and commit: the target says so.
+TEST_F(RunPreparationTest, ASealThatWasNotHeardOfIsCaughtUpWith) {
+    const PreparedRun first = prepare().value();
+    seal(first);
+    next_changes(9);
+    const PreparedRun second = prepare().value();
+    EXPECT_FALSE(second.plan.test(3));
+    EXPECT_EQ(second.decision.cause, Cause::kChangeList);
+    EXPECT_EQ(second.begin.expected_base, first.begin.next_base);
+    EXPECT_GT(second.begin.next_base.sequence, first.begin.next_base.sequence);
+}
+
+// The store breaks at each write of a preparation, whatever the target did since: the blocks of the
+// first run are in the next plan, unless the target has them sealed.
+TEST_F(RunPreparationTest, ACrashAtEachWriteOfPreparationLosesNothing) {
+    const PreparedRun first = prepare().value();
+    const MemorySourceStore begun = store;
+    for (const bool was_sealed : {false, true}) {
+        for (int writes = 0; writes <= 4; ++writes) {
+            store = begun;
+            was_sealed ? seal(first) : cut_off(first);
+            next_changes(9);
+            store.writes_left = writes;
+            const bool whole = prepare().has_value();
+            EXPECT_EQ(whole, writes >= (was_sealed ? 4 : 2)) << writes;
+            // The changes of a run that never began are still the tracker's to give again.
+            store.writes_left = INT32_MAX;
+            const auto next = prepare();
+            ASSERT_TRUE(next) << next.error().text();
+            EXPECT_EQ(next->decision.mode, RunMode::kExtents);
+            EXPECT_TRUE(next->plan.test(9));
+            EXPECT_TRUE(was_sealed || next->plan.test(3)) << writes;
+        }
+    }
+}
+
+TEST_F(RunPreparationTest, ACrashAtEachWriteOfCommitLosesNothing) {
+    for (int writes = 0; writes < 2; ++writes) {
+        store = {};
+        store.memories[kTarget] = {.target = kTarget, .base = kBase, .volume_bytes = kVolume};
+        opened.state = TargetState::kSealed;
+        opened.base = kBase;
+        next_changes(3);
+        PreparedRun run = prepare().value();
+        store.writes_left = writes;
+        EXPECT_FALSE(commit_run(run, store));
+        store.writes_left = INT32_MAX;
+        seal(run);
+        next_changes(9);
+        const auto next = prepare();
+        ASSERT_TRUE(next) << next.error().text();
+        EXPECT_EQ(next->decision.cause, Cause::kChangeList);
+        EXPECT_TRUE(next->plan.test(9));
+    }
+}
+
+TEST_F(RunPreparationTest, DamagedPendingMeansEverything) {
+    store.pending_damaged = true;
+    const PreparedRun run = prepare().value();
+    EXPECT_EQ(run.plan.marked_blocks(), 50U);
+    EXPECT_EQ(store.maps[kTarget].marked_blocks(), 50U);
+}
+
+TEST_F(RunPreparationTest, DamagedMemoryIsNoBase) {
+    store.memory_damaged = true;
+    EXPECT_EQ(prepare().error().code, Code::kRefused);
+    request.run.kind = Kind::kAuto;
+    EXPECT_EQ(prepare().value().decision.cause, Cause::kUnknownTarget);
+}
+
+TEST_F(RunPreparationTest, ADryRunWritesNothing) {
+    const PreparedRun run = prepare().value();
+    request.dry_run = true;
+    store.writes_left = 0;
+    EXPECT_TRUE(prepare());
+    seal(run);
+    EXPECT_TRUE(prepare());
+}
+
+TEST_F(RunPreparationTest, AResumedRunIsTheSameRun) {
+    const PreparedRun first = prepare().value();
+    cut_off(first);
+    request.run.resume = true;
+    request.extents.clear();
+    const PreparedRun again = prepare().value();
+    EXPECT_TRUE(again.begin.resume);
+    EXPECT_EQ(again.begin.run, first.begin.run);
+    EXPECT_EQ(again.begin.plan_digest, first.begin.plan_digest);
+    EXPECT_NE(again.begin.hash_seed, first.begin.hash_seed);
+    EXPECT_TRUE(again.plan.test(3));
+    EXPECT_EQ(store.memories[kTarget].open_runs.size(), 1U);
+}
+
+TEST_F(RunPreparationTest, PendingOfAnotherBlockSizeIsCarriedOver) {
+    cut_off(prepare().value());
+    request.block_bytes = 4 * kBlock;
+    next_changes(20);
+    const PreparedRun run = prepare().value();
+    EXPECT_TRUE(run.plan.test(0) && run.plan.test(5));
+    EXPECT_EQ(run.plan.marked_blocks(), 2U);
+}
+
+TEST_F(RunPreparationTest, VolumesOfTooManyBlocksAreRefused) {
+    request.run.volume_bytes = std::uint64_t{1} << 46;
+    EXPECT_EQ(prepare().error().code, Code::kRefused);
+}
+
+}  // namespace
+}  // namespace towline

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// The source's decisions as traces. Nothing is sent before the run is planned (which is durable),
+// and pending changes are dropped (commit) only upon the target's attestation of our digest.
+
+#include "userspace/engine/source_core.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/memory_stores.hpp"
+
+namespace towline {
+namespace {
+
+using testing::uuid_of;
+namespace ev = source_event;
+namespace act = source_action;
+
+const Base kNext{.source = uuid_of(1), .sequence = 5, .point = uuid_of(3)};
+
+std::string name(const act::Send& send) {
+    return "send" + std::to_string(static_cast<int>(type_of(send.message)));
+}
+std::string name(const act::Join&) {
+    return "join";
+}
+std::string name(const act::Plan&) {
+    return "plan";
+}
+std::string name(const act::Acknowledged&) {
+    return "acknowledged";
+}
+std::string name(const act::StartCompare&) {
+    return "compare";
+}
+std::string name(const act::Theirs&) {
+    return "theirs";
+}
+std::string name(const act::StartTransfer& start) {
+    return start.skip_zeros ? "transfer-without-zeros" : "transfer";
+}
+std::string name(const act::Commit&) {
+    return "commit";
+}
+std::string name(const act::Finish&) {
+    return "finish";
+}
+std::string name(const act::Fail& fail) {
+    return std::string(fail.tell_peer ? "tell-" : "fail-") +
+           std::string(code_name(fail.error.code));
+}
+
+class SourceCoreTest : public ::testing::Test {
+  protected:
+    std::string step(const SourceEvent& event) {
+        std::vector<SourceAction> actions;
+        core.step(event, now, actions);
+        std::string text;
+        for (const SourceAction& action : actions)
+            text += (text.empty() ? "" : " ") +
+                    std::visit([](const auto& each) { return name(each); }, action);
+        return text;
+    }
+    std::string hear(Message message) { return step(ev::Received{std::move(message)}); }
+    void start(bool dry_run = false, bool lanes = false) {
+        core = SourceCore({.target_name = "a", .dry_run = dry_run, .further_lanes = lanes});
+        EXPECT_EQ(step(ev::Started{}), "send1");
+    }
+    std::string plan(RunMode mode, bool resume = false) {
+        EXPECT_EQ(hear(HelloMessage{}), "send2");
+        EXPECT_EQ(hear(OpenedMessage{}), "plan");
+        return step(ev::Planned{
+            .decision = {.mode = mode, .resume = resume},
+            .begin = {.run = uuid_of(9), .mode = mode, .verify = verify, .next_base = kNext}});
+    }
+    std::string sealed(const RunDigest& digest, const Base& base, bool reread = false) {
+        return hear(SealedMessage{.digest = digest, .reread = reread, .base = base});
+    }
+
+    bool verify = false;
+    Instant now{std::chrono::hours(1)};
+    SourceCore core{{}};
+};
+
+TEST_F(SourceCoreTest, AFullRun) {
+    start();
+    EXPECT_EQ(plan(RunMode::kFull), "send4");
+    EXPECT_EQ(hear(BegunMessage{}), "transfer");
+    EXPECT_EQ(hear(AckMessage{77}), "");
+    EXPECT_EQ(core.durable_bytes(), 77U);
+    EXPECT_EQ(step(ev::AllSent{{1, 2, 3}}), "send11");
+    EXPECT_EQ(hear(AckMessage{78}), "");
+    EXPECT_EQ(sealed({1, 2, 3}, kNext), "commit");
+    EXPECT_FALSE(core.succeeded());
+    EXPECT_EQ(step(ev::Committed{}), "finish");
+    EXPECT_TRUE(core.succeeded());
+}
+
+TEST_F(SourceCoreTest, AScanSendsWhatDiffers) {
+    start();
+    EXPECT_EQ(plan(RunMode::kScan), "send4");
+    EXPECT_EQ(hear(BegunMessage{}), "compare");
+    EXPECT_EQ(hear(DigestsMessage{}), "theirs");
+    EXPECT_EQ(step(ev::Compared{}), "transfer");
+}
+
+TEST_F(SourceCoreTest, AResumedRunComparesWhatIsAcknowledged) {
+    start();
+    EXPECT_EQ(plan(RunMode::kFull, true), "send4");
+    EXPECT_EQ(hear(BegunMessage{}), "");
+    EXPECT_EQ(hear(RangesMessage{}), "acknowledged");
+    EXPECT_EQ(hear(RangesMessage{.last = true}), "acknowledged compare");
+    EXPECT_EQ(hear(DigestsMessage{.last = true}), "theirs");
+    EXPECT_EQ(step(ev::Compared{}), "transfer");
+}
+
+TEST_F(SourceCoreTest, FurtherConnectionsJoinBeforeThePlan) {
+    start(false, true);
+    EXPECT_EQ(hear(HelloMessage{}), "send2");
+    EXPECT_EQ(hear(OpenedMessage{}), "join");
+    EXPECT_EQ(step(ev::Planned{}), "");
+    EXPECT_EQ(step(ev::LanesJoined{}), "plan");
+    start(true, true);
+    hear(HelloMessage{});
+    EXPECT_EQ(hear(OpenedMessage{}), "plan");
+}
+
+TEST_F(SourceCoreTest, ADryRunEndsBeforeAnythingIsSent) {
+    start(true);
+    EXPECT_EQ(plan(RunMode::kFull), "finish");
+    start(true);
+    EXPECT_EQ(plan(RunMode::kScan), "send4");
+    EXPECT_EQ(hear(BegunMessage{}), "compare");
+    EXPECT_EQ(step(ev::Compared{}), "finish");
+}
+
+TEST_F(SourceCoreTest, ZerosAreLeftOutWhereTheTargetReadsAsZeros) {
+    start();
+    plan(RunMode::kFull);
+    EXPECT_EQ(hear(BegunMessage{.zeroed = true}), "transfer-without-zeros");
+}
+
+TEST_F(SourceCoreTest, AnotherAttestationIsNoSuccess) {
+    const Base other{.source = uuid_of(1), .sequence = 6, .point = uuid_of(3)};
+    const std::pair<RunDigest, Base> cases[] = {
+        {{1, 2, 4}, kNext}, {{1, 3, 3}, kNext}, {{0, 2, 3}, kNext}, {{1, 2, 3}, other}};
+    for (const auto& [digest, base] : cases) {
+        start();
+        plan(RunMode::kFull);
+        hear(BegunMessage{});
+        step(ev::AllSent{{1, 2, 3}});
+        EXPECT_EQ(sealed(digest, base), "tell-corrupt");
+        EXPECT_EQ(step(ev::Committed{}), "");
+        EXPECT_FALSE(core.succeeded());
+    }
+}
+
+TEST_F(SourceCoreTest, VerifyWantsAReread) {
+    verify = true;
+    for (const bool reread : {true, false}) {
+        start();
+        plan(RunMode::kFull);
+        hear(BegunMessage{});
+        step(ev::AllSent{{1, 2, 3}});
+        EXPECT_EQ(sealed({1, 2, 3}, kNext, reread), reread ? "commit" : "tell-protocol");
+    }
+}
+
+TEST_F(SourceCoreTest, MessagesOutOfTheirPhaseEndTheRun) {
+    const std::vector<Message> messages{HelloMessage{},
+                                        OpenMessage{},
+                                        OpenedMessage{},
+                                        BeginMessage{},
+                                        BegunMessage{},
+                                        RangesMessage{},
+                                        DigestsMessage{},
+                                        ZeroMessage{},
+                                        AckMessage{},
+                                        EndMessage{},
+                                        SealedMessage{.digest = {1, 2, 3}, .base = kNext},
+                                        JoinedMessage{}};
+    using Set = std::vector<std::size_t>;
+    // Hello, Open, Plan, Begin, Compare, Transfer, Sealing, Commit.
+    const Set belongs[] = {{0}, {2}, {}, {4}, {6}, {8}, {8, 10}, {}};
+    for (int phase = 0; phase < 8; ++phase) {
+        for (std::size_t i = 0; i < messages.size(); ++i) {
+            start();
+            if (phase > 0) hear(HelloMessage{});
+            if (phase > 1) hear(OpenedMessage{});
+            if (phase > 2)
+                step(ev::Planned{.decision = {.mode = RunMode::kScan},
+                                 .begin = {.next_base = kNext}});
+            if (phase > 3) hear(BegunMessage{});
+            if (phase > 4) step(ev::Compared{});
+            if (phase > 5) step(ev::AllSent{{1, 2, 3}});
+            if (phase > 6) hear(messages[10]);
+            const std::string done = hear(messages[i]);
+            const Set& fine = belongs[phase];
+            const bool belonged = std::find(fine.begin(), fine.end(), i) != fine.end();
+            EXPECT_EQ(done == "tell-protocol", !belonged) << i << " in " << phase << ": " << done;
+            EXPECT_EQ(core.finished(), !belonged);
+        }
+    }
+}
+
+TEST_F(SourceCoreTest, ErrorsOfTheTargetAreNotAnswered) {
+    start();
+    EXPECT_EQ(hear(ErrorMessage{.code = Code::kNoSpace}), "fail-no-space");
+    EXPECT_EQ(step(ev::Failed{{Code::kIo, 0, ""}}), "");
+}
+
+TEST_F(SourceCoreTest, FailuresAreToldUnlessNobodyListens) {
+    start();
+    EXPECT_EQ(step(ev::Failed{{Code::kIo, EIO, ""}}), "tell-io");
+    start();
+    EXPECT_EQ(step(ev::Failed{{Code::kDisconnected, 0, ""}}), "fail-disconnected");
+}
+
+TEST_F(SourceCoreTest, VersionsAndNamesThatDoNotFit) {
+    start();
+    EXPECT_EQ(hear(HelloMessage{.version_min = 2, .version_max = 3}), "tell-unsupported");
+    core = SourceCore({.target_name = std::string(1024, 'n')});
+    step(ev::Started{});
+    EXPECT_EQ(hear(HelloMessage{}), "send2");
+    core = SourceCore({.target_name = std::string(1025, 'n')});
+    step(ev::Started{});
+    EXPECT_EQ(hear(HelloMessage{}), "tell-invalid");
+}
+
+TEST_F(SourceCoreTest, PingsOnceHelloWasHeard) {
+    start();
+    now += 60s;
+    EXPECT_EQ(step(ev::Tick{}), "");
+    hear(HelloMessage{});
+    EXPECT_EQ(step(ev::Tick{}), "send14");
+    now += 499ms;
+    EXPECT_EQ(step(ev::Tick{}), "");
+    now += 1ms;
+    EXPECT_EQ(step(ev::Tick{}), "send14");
+}
+
+}  // namespace
+}  // namespace towline
