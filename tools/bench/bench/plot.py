@@ -9,7 +9,7 @@ dwarf the others is cut, and shows it.
 import textwrap
 from html import escape
 
-from .report import BASE, ratio
+from .report import BASE, ratio, times_text
 
 COLOURS = {"towline": "#1f6f8b", "qemu-bitmap": "#d9822b", "nbdcopy": "#8a63b0",
            "qemu-img": "#5b8c5a", "cp": "#7d6b58", "rsync": "#c04f4f", "floor": "#c9c9c9"}
@@ -28,7 +28,9 @@ def _text(x, y, words, size=11, anchor="start", weight="normal"):
 
 
 def _seconds(value):
-    return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1000:.0f} ms" if value >= 0.1 else f"{value * 1000:.1f} ms"
 
 
 def _scale(own, field):
@@ -46,7 +48,9 @@ def _cut(x, y):
 def _bar(row, rows, field, longest, x, y):
     width = min(BAR_WIDTH, max(1.0, BAR_WIDTH * row[field] / longest))
     times = ratio(row, rows, field)
-    value = _seconds(row[field]) + (f"  {times:.2f}x" if times is not None else "")
+    value = _seconds(row[field])
+    if times is not None and row["tool"] != BASE:
+        value += f", {times_text(times)}x"
     weight = "bold" if row["tool"] == BASE else "normal"
     base_line = y + BAR_HEIGHT - 3
     parts = [_text(x + LABEL_WIDTH - 6, base_line, row["tool"], anchor="end", weight=weight),

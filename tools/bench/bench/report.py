@@ -20,10 +20,14 @@ def ratio(row, rows, field):
     return None
 
 
+def times_text(value):
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
 def _cells(row, rows):
     def times(field):
         value = ratio(row, rows, field)
-        return "-" if value is None else f"{value:.2f}"
+        return "-" if value is None else times_text(value)
     sent = row["bytes_sent"]
     return (row["work"], row["tool"], f"{row['wall_s']:.3f}", times("wall_s"),
             f"{row['cpu_s']:.3f}", times("cpu_s"),
