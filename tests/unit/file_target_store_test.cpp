@@ -33,7 +33,7 @@ class FileTargetStoreTest : public ::testing::Test {
         return std::make_unique<FileTargetStore>(folder_ / "state", *place_);
     }
     TargetFacts look() {
-        auto facts = open()->look(image_, uuid_of(1));
+        auto facts = open()->look(image_, uuid_of(1), false);
         EXPECT_TRUE(facts) << facts.error().text();
         return facts.value_or(TargetFacts{});
     }
@@ -48,7 +48,7 @@ class FileTargetStoreTest : public ::testing::Test {
     // A whole session; in the end the record is as wanted.
     void leave(TargetState state) {
         auto store = open();
-        ASSERT_TRUE(store->look(image_, uuid_of(1)));
+        ASSERT_TRUE(store->look(image_, uuid_of(1), false));
         ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
         ASSERT_TRUE(store->mark(record(TargetState::kApplying), false));
         ASSERT_TRUE(store->journal(std::vector<Extent>{{0, 4096}}));
@@ -87,7 +87,7 @@ TEST_F(FileTargetStoreTest, ASealedRecordComesBack) {
     EXPECT_EQ(facts.record, record(TargetState::kSealed));
     EXPECT_FALSE(facts.changed);
     EXPECT_EQ(facts.size_bytes, kBytes);
-    EXPECT_TRUE(open()->look(image_, uuid_of(1)));
+    EXPECT_TRUE(open()->look(image_, uuid_of(1), false));
 }
 
 TEST_F(FileTargetStoreTest, WhateverChangesASealedVolumeVoidsItsRecord) {
@@ -116,7 +116,7 @@ TEST_F(FileTargetStoreTest, AnUnfinishedRunChangesTheVolumeItself) {
     EXPECT_EQ(facts.record.state, TargetState::kApplying);
     EXPECT_FALSE(facts.changed);
     auto store = open();
-    EXPECT_EQ(store->look(image_, uuid_of(1))->record.run, uuid_of(9));
+    EXPECT_EQ(store->look(image_, uuid_of(1), false)->record.run, uuid_of(9));
     EXPECT_EQ(store->acknowledged().value(), (std::vector<Extent>{{0, 4096}}));
     store.reset();
     fs::copy_file(image_, folder_ / "copy");
@@ -140,7 +140,7 @@ TEST_F(FileTargetStoreTest, ANewRunEmptiesTheJournalAResumedOneKeepsIt) {
     leave(TargetState::kApplying);
     for (const bool keep : {true, false}) {
         auto store = open();
-        ASSERT_TRUE(store->look(image_, uuid_of(1)));
+        ASSERT_TRUE(store->look(image_, uuid_of(1), false));
         ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
         ASSERT_TRUE(store->mark(record(TargetState::kApplying), keep));
         EXPECT_EQ(store->acknowledged()->size(), keep ? 1U : 0U);
@@ -149,22 +149,23 @@ TEST_F(FileTargetStoreTest, ANewRunEmptiesTheJournalAResumedOneKeepsIt) {
 
 TEST_F(FileTargetStoreTest, OneSessionATarget) {
     auto store = open();
-    ASSERT_TRUE(store->look(image_, uuid_of(1)));
-    EXPECT_EQ(error_of(open()->look(image_, uuid_of(2))).code, Code::kBusy);
+    ASSERT_TRUE(store->look(image_, uuid_of(1), false));
+    EXPECT_EQ(error_of(open()->look(image_, uuid_of(2), false)).code, Code::kBusy);
     store.reset();
-    EXPECT_TRUE(open()->look(image_, uuid_of(2)));
+    EXPECT_TRUE(open()->look(image_, uuid_of(2), false));
 }
 
 TEST_F(FileTargetStoreTest, TheSourceItselfIsRefused) {
     fs::create_hard_link(folder_ / "source", folder_ / "other-name");
-    EXPECT_EQ(error_of(open()->look(folder_ / "other-name", uuid_of(1))).code, Code::kRefused);
+    EXPECT_EQ(error_of(open()->look(folder_ / "other-name", uuid_of(1), false)).code,
+              Code::kRefused);
 }
 
 TEST_F(FileTargetStoreTest, WhatIsNotThereIsMadeAndEmpty) {
     image_ = folder_ / "new";
     EXPECT_FALSE(look().exists);
     auto store = open();
-    ASSERT_TRUE(store->look(image_, uuid_of(1)));
+    ASSERT_TRUE(store->look(image_, uuid_of(1), false));
     const auto volume = store->prepare(*engine_, 70001, false);
     ASSERT_TRUE(volume) << volume.error().text();
     EXPECT_TRUE(volume->zeroed);

@@ -88,7 +88,7 @@ std::vector<Message> all_messages() {
 }
 
 TEST(Messages, EachHasItsSizeOnTheWire) {
-    const std::size_t sizes[] = {28,         2 + 12 + 24,        201 + 10, 180, 1,
+    const std::size_t sizes[] = {28,         2 + 12 + 24 + 1,    201 + 10, 180, 1,
                                  4 + 32 + 1, 8 + 8 + 4 + 48 + 1, 16,       8,   24,
                                  105,        2 + 4 + 2 + 12,     0,        0};
     const auto messages = all_messages();

@@ -92,8 +92,10 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
     PreparedRun run;
     run.decision = TRY(decide_run(request.run, memory, opened));
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
-    run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
-    ChangeMap pending = TRY(pending_changes(store, run.memory, request));
+    // A map is 32 MiB for 16 TiB: none is made that is not needed.
+    if (run.decision.mode != RunMode::kScan || !request.extents.empty()) {
+        run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
+    }
     // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
     // again when that fails too.
     for (const Extent& extent : request.extents)
@@ -109,6 +111,7 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
             break;
     }
     if (run.decision.include_pending && run.decision.mode == RunMode::kExtents) {
+        ChangeMap pending = TRY(pending_changes(store, run.memory, request));
         pending.subtract(run.plan);
         run.changed_bytes += pending.marked_bytes();
         run.plan.merge(pending);
@@ -125,11 +128,13 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
 }
 
 Status note_plan(const PreparedRun& run, SourceStore& store) {
-    ChangeMap changes = run.plan;
+    if (run.plan.block_count() == 0) return {};
     auto pending = store.pending(run.memory.target);
     if (!pending && pending.error().code != Code::kCorrupt) return std::unexpected(pending.error());
+    if (pending && !*pending) return store.save_pending(run.memory.target, run.plan);
+    ChangeMap changes = run.plan;
     if (!pending) changes.mark_all();
-    if (pending && *pending)
+    if (pending)
         changes.merge((*pending)->resampled(changes.volume_bytes(), changes.block_bytes()));
     return store.save_pending(run.memory.target, changes);
 }

@@ -245,7 +245,9 @@ void SourcePipeline::perform(act::Plan& action) {
     check_.emplace(run_.begin.next_base.source);
     hasher_.emplace(run_.begin.hash_seed);
     digester_.emplace(*hasher_);
-    wanted_ = ChangeMap(config_.request.run.volume_bytes, config_.request.block_bytes);
+    if (run_.decision.mode == RunMode::kScan || run_.decision.resume) {
+        wanted_ = ChangeMap(config_.request.run.volume_bytes, config_.request.block_bytes);
+    }
     if (run_.decision.mode == RunMode::kScan) wanted_.mark_all();
     step(ev::Planned{.decision = run_.decision, .begin = run_.begin});
 }
@@ -331,8 +333,8 @@ Status SourcePipeline::settle_plan() {
                             std::to_string(compare_->their_data_blocks()) +
                             " blocks with data differ); if it may be replaced say --overwrite");
         }
-        run_.plan = differing_;
-        run_.changed_bytes = report_.bytes_changed = differing_.marked_bytes();
+        run_.plan = std::move(differing_);
+        run_.changed_bytes = report_.bytes_changed = run_.plan.marked_bytes();
     } else {
         run_.plan.subtract(wanted_);
         run_.plan.merge(differing_);
@@ -342,6 +344,7 @@ Status SourcePipeline::settle_plan() {
 }
 
 void SourcePipeline::perform(act::StartTransfer& action) {
+    wanted_ = {};  // compared; at 16 TiB each map is 32 MiB
     SourceSender::Owner& owner = *this;
     sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
                                              *hasher_, *digester_, config_.compression, owner);

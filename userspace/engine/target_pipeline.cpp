@@ -165,8 +165,8 @@ void TargetPipeline::on_joining(Lane& lane, const Message& message) {
 
 MutableByteSpan TargetPipeline::payload_room(Channel& channel, const FrameHeader& header) {
     Lane& lane = lane_of(channel);
-    if (!core_.transferring() || !writer_ ||
-        header.payload_bytes > writer_->pool().buffer_bytes()) {
+    const bool due = core_.transferring() || saying_why_;
+    if (!due || !writer_ || header.payload_bytes > writer_->pool().buffer_bytes()) {
         step(ev::Failed{{Code::kProtocol, 0, "the source sent blocks when none were due"}});
         return {};
     }
@@ -177,6 +177,10 @@ MutableByteSpan TargetPipeline::payload_room(Channel& channel, const FrameHeader
 
 void TargetPipeline::on_data(Channel& channel, ByteSpan head, ByteSpan payload) {
     Buffer* buffer = std::exchange(lane_of(channel).buffer, nullptr);
+    if (saying_why_) {
+        if (buffer != nullptr) writer_->give_back(buffer);
+        return;
+    }
     Status checked =
         stopped_ || !writer_
             ? fail(Code::kProtocol, "the source sent blocks when none were due")
@@ -449,6 +453,7 @@ void TargetPipeline::perform(act::Fail& action) {
                      .text = action.error.context});
     saying_why_ = true;
     close_at_ = engine_.now() + kLastWordTime;
+    talk().hold(false);
 }
 
 void TargetPipeline::stop(std::optional<Error> error) {

@@ -66,7 +66,8 @@ TargetWriter::~TargetWriter() {
 
 void TargetWriter::give_back(Buffer* buffer) {
     pool_.give(buffer);
-    if (!stopped_) owner_.on_room();
+    // Also when stopped: what still comes in is received and dropped, until the peer has heard why.
+    owner_.on_room();
 }
 
 TargetWriter::Slot* TargetWriter::take_slot() {
