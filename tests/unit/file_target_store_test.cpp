@@ -25,6 +25,7 @@ class FileTargetStoreTest : public ::testing::Test {
   protected:
     FileTargetStoreTest() : place_(local_place(folder_ / "source")) {
         std::ofstream(folder_ / "source") << "source";
+        std::filesystem::create_directory(folder_ / "state");
         image_ = folder_ / "disk";
         std::ofstream(image_) << std::string(kBytes, 'd');
         engine_ = std::move(make_engine(EngineKind::kAuto).value());
