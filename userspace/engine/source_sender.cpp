@@ -116,6 +116,7 @@ void SourceSender::release(Slot& slot) {
             start_encode(*next);
         }
     }
+    in_flight_bytes_ -= slot.extent.length_bytes;
     pool_.give(std::exchange(slot.buffer, nullptr));
     free_.push_back(&slot);
 }
@@ -139,7 +140,7 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
         return true;
     }
     // What waits for a link that is full would only grow stale at its level.
-    if (least_busy_lane().queued_bytes() > kQueuedBytesMax) return false;
+    if (in_flight_bytes_ >= kInFlightBytesMax) return false;
     Buffer* buffer = pool_.take();
     if (buffer == nullptr) return false;
     Slot* slot = take_slot();
@@ -147,6 +148,7 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
     slot->count = step.run.count;
     slot->buffer = buffer;
     slot->have_bytes = 0;
+    in_flight_bytes_ += step.extent.length_bytes;
     read(*slot);
     return true;
 }

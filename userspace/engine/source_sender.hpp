@@ -71,7 +71,11 @@ class SourceSender {
   private:
     struct Slot;
     static constexpr std::size_t kPackedBuffers = 16;
-    static constexpr std::size_t kQueuedBytesMax = 2 << 20;
+    // Zero ranges that wait for the first lane.
+    static constexpr std::size_t kQueuedBytesMax = 1 << 20;
+    // From the begin of a read to the end of its send: 32 reads of a whole buffer, all buffers of
+    // single blocks.
+    static constexpr std::size_t kInFlightBytesMax = 8 << 20;
 
     void pump();
     bool start_step(const TransferPlan::Step& step);
@@ -112,6 +116,7 @@ class SourceSender {
     std::vector<Slot*> free_;
     std::deque<Slot*> waiting_for_packed_;
     std::size_t active_ = 0;
+    std::uint64_t in_flight_bytes_ = 0;
     bool pumping_ = false;
     bool stopped_ = false;
     bool all_sent_ = false;
