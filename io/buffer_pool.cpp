@@ -14,7 +14,7 @@ namespace towline {
 
 namespace {
 
-constexpr std::size_t kHugePageBytes = 2 * 1024 * 1024;
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 }  // namespace
 
@@ -26,8 +26,9 @@ BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes)
     mapping_ =
         ::mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapping_ == MAP_FAILED) throw std::bad_alloc();
-    const auto begin = align_up(reinterpret_cast<std::uintptr_t>(mapping_), kHugePageBytes);
-    arena_ = {reinterpret_cast<std::byte*>(begin), arena_bytes};
+    const auto address = reinterpret_cast<std::uintptr_t>(mapping_);
+    arena_ = {static_cast<std::byte*>(mapping_) + (align_up(address, kHugePageBytes) - address),
+              arena_bytes};
     // Registering pins every page: with huge ones that is a handful instead of thousands. A wish
     // only.
     static_cast<void>(::madvise(arena_.data(), arena_bytes, MADV_HUGEPAGE));

@@ -52,7 +52,7 @@ class BlockHasher {
 
   private:
     friend CheckedBlock check_block(const BlockCheck&, const BlockHasher&, ByteSpan, std::uint64_t);
-    alignas(64) std::array<std::byte, kSecretBytes> secret_;
+    alignas(64) std::array<std::byte, kSecretBytes> secret_{};
 };
 
 struct CheckedBlock {

@@ -55,8 +55,8 @@ class AioEngine final : public KernelEngine {
     void flush(Handle file, Completion& completion) override;
     void allocate(Handle file, int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes,
                   Completion& completion) override;
-    void send(Handle socket, const msghdr* message, Completion& completion) override;
-    void receive(Handle socket, msghdr* message, ReceiveMode mode, Completion& completion) override;
+    void send(Handle handle, const msghdr* message, Completion& completion) override;
+    void receive(Handle handle, msghdr* message, ReceiveMode mode, Completion& completion) override;
 
   private:
     // The operations that wait for a socket; at most one each way, as two would be torn apart.
@@ -232,7 +232,7 @@ Status AioEngine::submit_and_gather(Duration wait_max) {
 void AioEngine::submit_queued() {
     std::size_t next = 0;
     while (next < queued_.size()) {
-        std::array<iocb*, kBatch> batch;
+        std::array<iocb*, kBatch> batch{};
         const std::size_t count = std::min(kBatch, queued_.size() - next);
         for (std::size_t i = 0; i < count; ++i)
             batch[i] = &queued_[next + i];
@@ -256,7 +256,7 @@ void AioEngine::refused(const iocb& operation, int error) {
 }
 
 void AioEngine::reap() {
-    std::array<io_event, kBatch> events;
+    std::array<io_event, kBatch> events{};
     while (in_kernel_ > 0) {
         // Looks into memory shared with the kernel; no system call when there is nothing.
         timespec at_once{};
@@ -270,7 +270,7 @@ void AioEngine::reap() {
 }
 
 Status AioEngine::poll(Duration wait_max) {
-    std::array<epoll_event, 64> events;
+    std::array<epoll_event, 64> events{};
     const int count = wait_for_events(events, wait_max);
     if (count < 0 && errno != EINTR) return fail_errno("waiting for events");
     for (int i = 0; i < count; ++i) {
@@ -300,7 +300,7 @@ int AioEngine::wait_for_events(std::span<epoll_event> events, Duration wait_max)
 
 }  // namespace
 
-Result<std::unique_ptr<IoEngine>> make_aio_engine(std::string why) {
+Result<std::unique_ptr<IoEngine>> make_aio_engine(const std::string& why) {
     Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
     Fd finished(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     Fd wake(::eventfd(0, EFD_CLOEXEC));

@@ -12,6 +12,6 @@ namespace towline {
 // Private to io/: what make_engine() chooses from.
 Result<std::unique_ptr<IoEngine>> make_uring_engine();
 // `why` tells a person why this engine and not the other one; it goes into notes().
-Result<std::unique_ptr<IoEngine>> make_aio_engine(std::string why);
+Result<std::unique_ptr<IoEngine>> make_aio_engine(const std::string& why);
 
 }  // namespace towline

@@ -11,6 +11,7 @@
 #include <array>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <system_error>
 
 #include <climits>
 #include <liburing.h>
@@ -101,7 +102,8 @@ void UringEngine::detach_slot(int index) {
 
 std::string memlock_note(std::size_t bytes, int error) {
     if (error != ENOMEM && error != EPERM)
-        return std::string("registered buffers refused (") + std::strerror(error) + ")";
+        return std::string("registered buffers refused (") +
+               std::generic_category().message(error) + ")";
     rlimit limit{};
     ::getrlimit(RLIMIT_MEMLOCK, &limit);
     return "registered buffers refused: " + std::to_string(bytes >> 20) +

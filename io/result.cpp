@@ -3,7 +3,7 @@
 
 #include "io/result.hpp"
 
-#include <cstring>
+#include <system_error>
 
 namespace towline {
 
@@ -37,7 +37,7 @@ std::string_view code_name(Code code) {
 
 std::string Error::text() const {
     if (system_errno == 0) return context;
-    return context + ": " + std::strerror(system_errno);
+    return context + ": " + std::generic_category().message(system_errno);
 }
 
 Error system_error(int system_errno, std::string context) {

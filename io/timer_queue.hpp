@@ -25,7 +25,7 @@ class TimerQueue {
   private:
     struct Timer {
         Instant due;
-        Completion* completion;
+        Completion* completion = nullptr;
     };
     std::vector<Timer> timers_;  // descending: the next one is at the back
 };

@@ -69,7 +69,7 @@ Result<std::string> file_locator(int fd, const std::string& name) {
 
 // The backing file by its path, if that still leads to it; else by its numbers alone.
 std::string backing_locator(const LoopBacking& backing) {
-    const std::string by_number =
+    std::string by_number =
         device_number_text(backing.device) + "/" + std::to_string(backing.inode) + "/";
     const Fd fd(::open(backing.path.c_str(), O_PATH | O_CLOEXEC));
     struct stat status {};

@@ -83,7 +83,7 @@ class Channel {
     Duration busy_time() const;
 
   private:
-    static constexpr std::size_t kBatchBytes = 1024 * 1024;
+    static constexpr std::size_t kBatchBytes = std::size_t{1024} * 1024;
     static constexpr std::size_t kBatchFrames = 32;
 
     using FrameList = boost::intrusive::list<OutFrame>;

@@ -14,8 +14,8 @@ constexpr std::uint16_t kVersionMax = 1;
 
 constexpr std::size_t kHeaderBytes = 40;
 constexpr std::size_t kHelloHeadBytes = 28;
-constexpr std::size_t kHeadBytesMax = 128 * 1024;
-constexpr std::size_t kPayloadBytesMax = 1024 * 1024;
+constexpr std::size_t kHeadBytesMax = std::size_t{128} * 1024;
+constexpr std::size_t kPayloadBytesMax = std::size_t{1024} * 1024;
 constexpr std::size_t kNameBytesMax = 1024;
 constexpr std::size_t kTextBytesMax = 2048;
 

@@ -188,7 +188,7 @@ Result<std::optional<ChangeMap>> SimulatedSourceStore::pending(const Uuid& targe
 }
 
 Status SimulatedSourceStore::save_pending(const Uuid& target, const ChangeMap& changes) {
-    const Status saved =
+    Status saved =
         access_.change(StoreCall::kSavePending, [&] { shelf_.pending[target] = changes; });
     noted_ |= saved.has_value();
     return saved;

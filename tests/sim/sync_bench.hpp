@@ -74,7 +74,7 @@ struct BenchShape {
 // A source, a target and what both remember; processes and connections come and go with each run.
 class SyncBench {
   public:
-    SyncBench(std::uint64_t seed, BenchShape shape);
+    SyncBench(std::uint64_t seed, BenchShape with);
     ~SyncBench();
 
     RunResult run(const RunPlan& plan);

@@ -26,6 +26,7 @@ class Stack {
         footing_.places.back().dealt_out = true;
         return *this;
     }
+    // NOLINTNEXTLINE(google-explicit-constructor): a stack is written where a footing is wanted.
     operator const Footing&() const { return footing_; }
 
   private:

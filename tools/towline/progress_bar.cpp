@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@ namespace {
 
 std::string format_time(double seconds_left) {
     char text[32];
-    const auto whole = static_cast<long>(seconds_left + 0.5);
+    const auto whole = std::lround(seconds_left);
     std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
     return text;
 }

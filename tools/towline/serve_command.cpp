@@ -3,10 +3,10 @@
 // are told, their runs stay resumable.
 
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <mutex>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <thread>
 

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <signal.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -71,7 +71,7 @@ Result<std::uint32_t> parse_block(const std::string& text) {
     if (unit == "K" || unit == "k" || unit == "KiB")
         value *= 1024;
     else if (unit == "M" || unit == "MiB")
-        value *= 1024 * 1024;
+        value *= 1024UL * 1024;
     else if (!unit.empty())
         value = 0;
     const bool power = value != 0 && (value & (value - 1)) == 0;

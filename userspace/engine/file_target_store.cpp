@@ -17,7 +17,7 @@ namespace towline {
 namespace {
 
 // Covers the superblocks of ext4, xfs and btrfs: whoever mounts a replica for writing changes it.
-constexpr std::uint64_t kGuardBytes = 128 * 1024;
+constexpr std::uint64_t kGuardBytes = std::uint64_t{128} * 1024;
 
 std::string hex(std::uint64_t value) {
     char text[17];

@@ -9,7 +9,7 @@ namespace towline {
 
 void RunDigester::add(RecordKind kind, std::uint64_t offset_bytes, std::uint64_t length_bytes,
                       Hash128 hash) {
-    std::array<std::byte, 40> record;
+    std::array<std::byte, 40> record{};
     store_le(&record[0], offset_bytes);
     store_le(&record[8], length_bytes);
     store_le(&record[16], static_cast<std::uint64_t>(kind));

@@ -19,7 +19,7 @@ namespace {
 constexpr Duration kTickInterval = 100ms;
 constexpr Duration kLastWordTime = 2s;
 // Hashes of one side that wait for the other: 256 Ki blocks, 4 MiB.
-constexpr std::size_t kHashesWaitingMax = 256 * 1024;
+constexpr std::size_t kHashesWaitingMax = std::size_t{256} * 1024;
 
 }  // namespace
 
@@ -349,6 +349,7 @@ void SourcePipeline::perform(act::StartTransfer& action) {
     sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
                                              *hasher_, *digester_, config_.compression, owner);
     std::vector<Channel*> lanes;
+    lanes.reserve(lanes_.size());
     for (const auto& lane : lanes_)
         lanes.push_back(&lane->channel);
     const std::uint32_t block_bytes = config_.request.block_bytes;

@@ -50,7 +50,8 @@ void add_piece(std::vector<iovec>& pieces, std::byte* at, std::size_t length) {
 
 SourceSender::SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool,
                            VolumeView volume, const BlockCheck& check, const BlockHasher& hasher,
-                           RunDigester& digester, CompressionChoice compression, Owner& owner)
+                           RunDigester& digester, const CompressionChoice& compression,
+                           Owner& owner)
     : engine_(engine),
       workers_(workers),
       pool_(pool),
@@ -72,7 +73,7 @@ SourceSender::~SourceSender() {
 
 void SourceSender::start(TransferPlan plan, std::vector<Channel*> lanes, bool skip_zeros,
                          std::uint32_t block_bytes) {
-    plan_.emplace(std::move(plan));
+    plan_.emplace(plan);
     lanes_ = std::move(lanes);
     skip_zeros_ = skip_zeros;
     block_bytes_ = block_bytes;

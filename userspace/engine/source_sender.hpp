@@ -51,7 +51,7 @@ class SourceSender {
 
     SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool, VolumeView volume,
                  const BlockCheck& check, const BlockHasher& hasher, RunDigester& digester,
-                 CompressionChoice compression, Owner& owner);
+                 const CompressionChoice& compression, Owner& owner);
     ~SourceSender();
 
     // `lanes` outlive the sender's activity. Zero ranges are left out when the target reads as

@@ -47,7 +47,7 @@ Result<std::string> local_name(const std::string& target) {
 // The other side of a run within this host: a target session on a thread, over a socket pair.
 class LocalTarget {
   public:
-    LocalTarget(const SyncOptions& options)
+    explicit LocalTarget(const SyncOptions& options)
         : place_(local_place(options.source)),
           store_(options.state_folder / "targets", *place_),
           session_(options.engine, {.silence_max = options.silence_max}) {}

@@ -288,7 +288,7 @@ void TargetPipeline::perform(act::Send& action) {
 void TargetPipeline::perform(act::Look& action) {
     auto facts = store_.look(action.name, action.source, action.dry_run);
     if (!facts) return step(ev::Failed{facts.error()});
-    step(ev::Looked{.facts = std::move(*facts), .join_token = config_.join_token});
+    step(ev::Looked{.facts = *facts, .join_token = config_.join_token});
 }
 
 void TargetPipeline::perform(act::Prepare& action) {

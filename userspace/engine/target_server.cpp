@@ -35,7 +35,7 @@ constexpr Duration kFenceTime = 30s;
 Result<HelloMessage> peek_hello(int fd) {
     timeval limit{.tv_sec = kHelloSeconds, .tv_usec = 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    std::array<std::byte, wire::kHeaderBytes + wire::kHelloHeadBytes> raw;
+    std::array<std::byte, wire::kHeaderBytes + wire::kHelloHeadBytes> raw{};
     const ssize_t got = ::recv(fd, raw.data(), raw.size(), MSG_PEEK | MSG_WAITALL);
     limit.tv_sec = 0;
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
