@@ -160,8 +160,9 @@ TEST_F(RunPreparationTest, DamagedPendingMeansEverything) {
 // A comparison notes what differs: that is less than what was pending and cannot be read.
 TEST_F(RunPreparationTest, DamagedPendingIsNotForgottenByAComparison) {
     request.run.kind = Kind::kScan;
-    const PreparedRun run = prepare().value();
-    EXPECT_EQ(run.plan.marked_blocks(), 0U);
+    PreparedRun run = prepare().value();
+    run.plan = ChangeMap(kVolume, kBlock);
+    run.plan.mark_blocks({.first = 3, .count = 1});
     store.pending_damaged = true;
     EXPECT_TRUE(note_plan(run, store));
     EXPECT_EQ(store.maps[kTarget].marked_blocks(), 50U);
