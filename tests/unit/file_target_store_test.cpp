@@ -26,6 +26,7 @@ class FileTargetStoreTest : public ::testing::Test {
     FileTargetStoreTest() : place_(local_place(folder_ / "source")) {
         fs::create_directory(folder_ / "state");
         std::ofstream(folder_ / "source") << "source";
+        std::filesystem::create_directory(folder_ / "state");
         image_ = folder_ / "disk";
         std::ofstream(image_) << std::string(kBytes, 'd');
         engine_ = std::move(make_engine(EngineKind::kAuto).value());

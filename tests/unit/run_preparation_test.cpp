@@ -161,8 +161,7 @@ TEST_F(RunPreparationTest, DamagedPendingMeansEverything) {
 TEST_F(RunPreparationTest, DamagedPendingIsNotForgottenByAComparison) {
     request.run.kind = Kind::kScan;
     PreparedRun run = prepare().value();
-    run.plan = ChangeMap(kVolume, kBlock);
-    run.plan.mark_blocks({.first = 3, .count = 1});
+    run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);  // nothing differs
     store.pending_damaged = true;
     EXPECT_TRUE(note_plan(run, store));
     EXPECT_EQ(store.maps[kTarget].marked_blocks(), 50U);
