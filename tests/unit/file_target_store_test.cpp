@@ -24,6 +24,7 @@ constexpr std::uint64_t kBytes = 1 << 20;
 class FileTargetStoreTest : public ::testing::Test {
   protected:
     FileTargetStoreTest() : place_(local_place(folder_ / "source")) {
+        fs::create_directory(folder_ / "state");
         std::ofstream(folder_ / "source") << "source";
         std::filesystem::create_directory(folder_ / "state");
         image_ = folder_ / "disk";
