@@ -91,7 +91,7 @@ std::string read_attribute(const fs::path& path) {
     std::ifstream file(path);
     std::string line;
     std::getline(file, line);
-    return trimmed(std::move(line));
+    return trimmed(line);
 }
 
 std::string read_property(const fs::path& path, std::string_view key) {

@@ -27,6 +27,8 @@ class Fd {
     explicit operator bool() const { return fd_ >= 0; }
     int release() { return std::exchange(fd_, -1); }
     void reset() {
+        // The analyzer loses its way in std::expected, and takes a Result's Fd for garbage.
+        // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult)
         if (fd_ >= 0) ::close(std::exchange(fd_, -1));
     }
 

@@ -35,8 +35,8 @@ enum class Where { kTarget, kSource };
 
 struct Case {
     BenchShape shape;
-    RunRequest::Kind kind;
-    std::size_t links;
+    RunRequest::Kind kind{};
+    std::size_t links = 0;
 };
 
 const Case kCases[] = {{kImage, RunRequest::Kind::kFull, 1},

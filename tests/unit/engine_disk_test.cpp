@@ -183,6 +183,7 @@ TEST_P(EngineZeroTest, ManyRangesAtOnceAndFromCallbacks) {
     int started = 0;
     int finished = 0;
     std::vector<std::unique_ptr<Completion>> slots;
+    slots.reserve(40);
     for (int i = 0; i < 40; ++i)
         slots.push_back(std::make_unique<Completion>());
     const auto start = [&](Completion& slot) {

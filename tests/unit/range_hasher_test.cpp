@@ -32,7 +32,7 @@ struct HasherBench {
                 add(piece);
                 if (meddle) meddle(*current);
             },
-            [&](Status status) { done = status; });
+            [&](const Status& status) { done = status; });
         current = &hasher;
         hasher.start();
         const auto ended = [&] { return done.has_value() && hasher.idle(); };

@@ -34,7 +34,7 @@ inline std::string output_of(const std::string& command) {
     FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "re");
     if (pipe == nullptr) return {};
     std::string text;
-    std::array<char, 512> piece;
+    std::array<char, 512> piece{};
     while (const std::size_t got = std::fread(piece.data(), 1, piece.size(), pipe))
         text.append(piece.data(), got);
     if (::pclose(pipe) != 0) return {};
