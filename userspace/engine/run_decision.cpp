@@ -77,10 +77,7 @@ std::string_view cause_text(Cause cause) {
     return "";
 }
 
-bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
-    const bool sealed = !memory.open_runs.empty() && opened.state == TargetState::kSealed &&
-                        opened.run == memory.open_runs.back() && opened.base == memory.open_base;
-    if (!sealed) return false;
+void commit_open_run(TargetMemory& memory) {
     memory.base = memory.open_base;
     memory.volume_bytes = memory.open_volume_bytes;
     memory.modified_ns = memory.open_modified_ns;
@@ -89,7 +86,13 @@ bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
     memory.open_mode = {};
     memory.open_plan_digest = 0;
     memory.open_base = {};
-    return true;
+}
+
+bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
+    const bool sealed = !memory.open_runs.empty() && opened.state == TargetState::kSealed &&
+                        opened.run == memory.open_runs.back() && opened.base == memory.open_base;
+    if (sealed) commit_open_run(memory);
+    return sealed;
 }
 
 namespace {

@@ -66,6 +66,9 @@ struct TargetMemory {
     bool operator==(const TargetMemory&) const = default;
 };
 
+// The open run is sealed at the target: what it was to become is the base now.
+void commit_open_run(TargetMemory& memory);
+
 // Died between seal and commit (rule 3): the target says that the open run is sealed. True when
 // `memory` was brought up to date; the caller makes that durable and drops the pending map.
 bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened);

@@ -140,17 +140,9 @@ Status note_plan(const PreparedRun& run, SourceStore& store) {
 }
 
 Status commit_run(PreparedRun& run, SourceStore& store) {
-    TargetMemory& memory = run.memory;
-    memory.base = run.begin.next_base;
-    memory.volume_bytes = memory.open_volume_bytes;
-    memory.modified_ns = memory.open_modified_ns;
-    memory.filesystem = memory.open_filesystem;
-    memory.open_runs.clear();
-    memory.open_mode = {};
-    memory.open_plan_digest = 0;
-    memory.open_base = {};
-    TRY_STATUS(store.save(memory));
-    return store.drop_pending(memory.target);
+    commit_open_run(run.memory);
+    TRY_STATUS(store.save(run.memory));
+    return store.drop_pending(run.memory.target);
 }
 
 }  // namespace towline
