@@ -65,6 +65,9 @@ TargetPipeline::~TargetPipeline() {
     for (const auto& lane : lanes_) {
         if (lane->buffer != nullptr) writer_->pool().give(lane->buffer);
     }
+    // A ring that goes away lets go of its files some time later: a device would still be held when
+    // the next run opens it.
+    if (volume_.view.handle) engine_.detach(volume_.view.handle);
 }
 
 void TargetPipeline::start(Handle first) {
