@@ -7,24 +7,15 @@
 #include "io/durable_file.hpp"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdio>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <tuple>
 
-#include "io/check.hpp"
-#include "io/checksum.hpp"
-
 namespace towline {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t kDocumentBytesMax = 64u << 20;
-constexpr std::string_view kDocumentMagic = "towline-document ";
-constexpr unsigned kDocumentVersion = 1;
 
 fs::path folder_of(const fs::path& path) {
     return path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -102,16 +93,6 @@ Result<std::optional<std::vector<std::byte>>> read_file(const fs::path& path,
     return std::optional(std::move(contents));
 }
 
-Status remove_file(const fs::path& path) {
-    if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-        return fail_errno("cannot remove " + path.string());
-    }
-    // Also when it was gone: whoever removed it may have died before that was durable.
-    std::error_code error;
-    if (!fs::exists(folder_of(path), error)) return {};
-    return sync_folder(folder_of(path));
-}
-
 Status make_folder(const fs::path& path) {
     const fs::path folder = path.has_filename() ? path : path.parent_path();
     const fs::path parent = folder_of(folder);
@@ -130,68 +111,6 @@ Status make_folder(const fs::path& path) {
         return fail_errno(ENOTDIR, "cannot create the folder " + folder.string());
     }
     return sync_folder(parent);
-}
-
-// --- documents ----------------------------------------------------------------------------------
-
-namespace {
-
-std::unexpected<Error> damaged(const fs::path& path, const std::string& what) {
-    return fail(Code::kCorrupt, path.string() + " is damaged: " + what);
-}
-
-// The CRC starts from the version (0 for the first), so that a damaged version is not taken for a
-// newer one.
-std::string first_line(std::string_view text, unsigned version) {
-    char line[96];
-    const std::uint32_t crc = crc32c(std::as_bytes(std::span(text)), version - 1);
-    const int length = std::snprintf(line, sizeof line, "%s%u crc32c=%08X length=%zu\n",
-                                     kDocumentMagic.data(), version, crc, text.size());
-    return {line, static_cast<std::size_t>(length)};
-}
-
-Result<nlohmann::json> parse_document(const fs::path& path, std::string_view contents) {
-    if (!contents.starts_with(kDocumentMagic)) return damaged(path, "not a document of Towline's");
-    const std::string_view line = contents.substr(0, contents.find('\n') + 1);
-    const std::string_view text = contents.substr(line.size());
-    unsigned version = 0;
-    std::from_chars(line.data() + kDocumentMagic.size(), line.data() + line.size(), version);
-    // The first line is what the text calls for, to the byte, or one of them is not as written.
-    if (version == 0 || line != first_line(text, version)) {
-        return damaged(path, "its checksum or length does not match");
-    }
-    if (version > kDocumentVersion) {
-        return fail(Code::kUnsupported, path.string() + " was made by a newer Towline (form " +
-                                            std::to_string(version) + ")");
-    }
-    nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
-    if (document.is_discarded()) return damaged(path, "it is not JSON");
-    return document;
-}
-
-Result<std::string> document_text(const fs::path& path, const nlohmann::json& document) {
-    try {
-        return document.dump(2) + "\n";
-    } catch (const nlohmann::json::exception&) {
-        return fail(Code::kInvalid,
-                    "cannot write " + path.string() + ": a text in it is not UTF-8");
-    }
-}
-
-}  // namespace
-
-Status save_document(const fs::path& path, const nlohmann::json& document) {
-    const std::string text = TRY(document_text(path, document));
-    const std::string contents = first_line(text, kDocumentVersion) + text;
-    CHECK(contents.size() <= kDocumentBytesMax);
-    return replace_file(path, std::as_bytes(std::span(contents)));
-}
-
-Result<std::optional<nlohmann::json>> load_document(const fs::path& path) {
-    const auto contents = TRY(read_file(path, kDocumentBytesMax));
-    if (!contents) return std::optional<nlohmann::json>();
-    const std::string_view text(reinterpret_cast<const char*>(contents->data()), contents->size());
-    return std::optional(TRY(parse_document(path, text)));
 }
 
 // --- locks --------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@
 #include <optional>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "io/bytes.hpp"
 #include "io/fd.hpp"
 #include "io/result.hpp"
@@ -22,16 +20,8 @@ Status replace_file(const std::filesystem::path& path, ByteSpan contents);
 Result<std::optional<std::vector<std::byte>>> read_file(const std::filesystem::path& path,
                                                         std::size_t bytes_max);
 
-// Removes durably; that there is none is fine.
-Status remove_file(const std::filesystem::path& path);
-
 // Creates the folder and its parents with the mode 0700, durably.
 Status make_folder(const std::filesystem::path& path);
-
-// A JSON document with the CRC of its text in front; a damaged one is kCorrupt, never half
-// believed.
-Status save_document(const std::filesystem::path& path, const nlohmann::json& document);
-Result<std::optional<nlohmann::json>> load_document(const std::filesystem::path& path);
 
 // An exclusive lock that ends with the process. kBusy with `what` in the text when another holds
 // it.

@@ -74,6 +74,10 @@ def record(pair):
     return next((pair.lab.root / ".towline").glob("*.record")).read_bytes()
 
 
+def memory(pair):
+    return next(pair.lab.state.rglob("*.memory")).read_bytes()
+
+
 def test_killed_at_the_seal(lab):
     """As soon as the server says so, the source is stopped; wherever that was, the next is right."""
     pair = Pair(lab)
@@ -83,7 +87,8 @@ def test_killed_at_the_seal(lab):
         before = record(pair)
         wait_for(lambda: record(pair) != before or run.poll() is not None)
         if round_number % 2:
-            wait_for(lambda: not list(lab.state.rglob("*.pending")) or run.poll() is not None)
+            noted = memory(pair)
+            wait_for(lambda: memory(pair) != noted or run.poll() is not None)
         if run.poll() is None:
             run.kill()
         run.wait()
@@ -145,7 +150,7 @@ def test_damaged_pending_changes_count_as_all(lab):
     assert run_list(pair, lab.change(pair.source, 2), url=proxy.url("replica")).exit == 4
     pending = next(lab.state.rglob("*.pending"))
     data = bytearray(pending.read_bytes())
-    data[-1] ^= 1
+    data[0] ^= 1
     pending.write_bytes(data)
     report = lab.extents(pair.source, pair.url, [])
     assert report["bytes_changed"] == os.path.getsize(pair.source), report

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// State that is wholly old or wholly new: what a crash leaves behind does not hurt, and no damaged
-// byte of a document is believed.
+// Files that are wholly old or wholly new: what a crash leaves behind does not hurt.
 
 #include "io/durable_file.hpp"
 
@@ -89,15 +88,6 @@ TEST_F(DurableFile, ReadsUpToTheBoundAndNotPastIt) {
     EXPECT_FALSE(read_file(folder_, 10));
 }
 
-TEST_F(DurableFile, RemovingWhatIsNotThereIsFine) {
-    write_raw(folder_ / "file", "x");
-    EXPECT_TRUE(remove_file(folder_ / "file"));
-    EXPECT_FALSE(fs::exists(folder_ / "file"));
-    EXPECT_TRUE(remove_file(folder_ / "file"));
-    EXPECT_TRUE(remove_file(folder_ / "none" / "file"));
-    EXPECT_FALSE(remove_file(folder_));
-}
-
 TEST_F(DurableFile, MakesFoldersForItsOwnerAlone) {
     const fs::path deep = folder_ / "a" / "b" / "c";
     ASSERT_TRUE(make_folder(deep));
@@ -111,66 +101,6 @@ TEST_F(DurableFile, MakesFoldersForItsOwnerAlone) {
     write_raw(folder_ / "file", "x");
     EXPECT_FALSE(make_folder(folder_ / "file"));
     EXPECT_FALSE(make_folder(folder_ / "file" / "below"));
-}
-
-const nlohmann::json kDocument = {
-    {"name", "volume"}, {"size", UINT64_MAX}, {"list", {1, -2, 2.5, nullptr, "\n"}}};
-
-TEST_F(DurableFile, ADocumentComesBackAsItWas) {
-    const fs::path path = folder_ / "document";
-    EXPECT_EQ(load_document(path).value(), std::nullopt);
-    for (const nlohmann::json& document :
-         {kDocument, nlohmann::json(), nlohmann::json::object(), nlohmann::json("text")}) {
-        ASSERT_TRUE(save_document(path, document));
-        EXPECT_EQ(load_document(path)->value(), document);
-    }
-}
-
-TEST_F(DurableFile, ADocumentIsReadableForPeople) {
-    ASSERT_TRUE(save_document(folder_ / "document", {{"size", 1}}));
-    EXPECT_EQ(read_raw(folder_ / "document"),
-              "towline-document 1 crc32c=DE4C2258 length=16\n{\n  \"size\": 1\n}\n");
-}
-
-TEST_F(DurableFile, EveryBitOfADocumentIsGuarded) {
-    const fs::path path = folder_ / "document";
-    ASSERT_TRUE(save_document(path, kDocument));
-    std::string contents = read_raw(path);
-    for (char& byte : contents) {
-        for (unsigned bit = 0; bit < 8; ++bit) {
-            byte = static_cast<char>(byte ^ (1u << bit));
-            write_raw(path, contents);
-            const auto loaded = load_document(path);
-            ASSERT_FALSE(loaded) << "at " << &byte - contents.data();
-            ASSERT_EQ(loaded.error().code, Code::kCorrupt) << "at " << &byte - contents.data();
-            byte = static_cast<char>(byte ^ (1u << bit));
-        }
-    }
-}
-
-TEST_F(DurableFile, ADocumentIsRefusedAtEveryOtherLength) {
-    const fs::path path = folder_ / "document";
-    ASSERT_TRUE(save_document(path, kDocument));
-    const std::string contents = read_raw(path);
-    for (std::size_t length = 0; length < contents.size(); ++length) {
-        write_raw(path, contents.substr(0, length));
-        ASSERT_FALSE(load_document(path)) << length;
-        ASSERT_EQ(load_document(path).error().code, Code::kCorrupt) << length;
-    }
-    write_raw(path, contents + "\n");
-    EXPECT_EQ(load_document(path).error().code, Code::kCorrupt);
-}
-
-TEST_F(DurableFile, ANewerDocumentSaysThatItIsNewer) {
-    // The CRC of an empty text that starts from 1 is 1.
-    write_raw(folder_ / "document", "towline-document 2 crc32c=00000001 length=0\n");
-    EXPECT_EQ(load_document(folder_ / "document").error().code, Code::kUnsupported);
-}
-
-TEST_F(DurableFile, ATextThatIsNoUtf8IsAnErrorAndNotAThrow) {
-    const auto saved = save_document(folder_ / "document", {{"name", "\xff"}});
-    ASSERT_FALSE(saved);
-    EXPECT_EQ(saved.error().code, Code::kInvalid);
 }
 
 TEST_F(DurableFile, ALockExcludesUntilItsHolderEnds) {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Documents with CRCs, replaced whole (io/durable_file). What cannot be read is kCorrupt, and the
-// caller then treats the target as unknown: it costs a comparison, never a change.
+// Small states written in turn (io/slot_file). What cannot be read is kCorrupt, and the caller then
+// treats the target as unknown: it costs a comparison, never a change.
 
 #include "userspace/engine/file_source_store.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include "io/checksum.hpp"
+#include "io/document.hpp"
 #include "io/durable_file.hpp"
+#include "io/slot_file.hpp"
 #include "userspace/engine/target_record.hpp"
 
 namespace towline {
@@ -118,17 +120,20 @@ Status FileSourceStore::save(const TargetMemory& memory) {
 }
 
 Result<std::optional<ChangeMap>> FileSourceStore::pending(const Uuid& target) {
-    const auto saved = TRY(read_file(folder_ / (target.text() + ".pending"), kPendingBytesMax));
-    if (!saved) return std::nullopt;
+    const auto saved = TRY(read_slots(folder_ / (target.text() + ".pending"), kPendingBytesMax));
+    if (!saved || saved->empty()) return std::nullopt;
     return TRY(ChangeMap::load(*saved));
 }
 
 Status FileSourceStore::save_pending(const Uuid& target, const ChangeMap& changes) {
-    return replace_file(folder_ / (target.text() + ".pending"), changes.save());
+    return write_slots(folder_ / (target.text() + ".pending"), changes.save());
 }
 
 Status FileSourceStore::drop_pending(const Uuid& target) {
-    return remove_file(folder_ / (target.text() + ".pending"));
+    const auto path = folder_ / (target.text() + ".pending");
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) return {};
+    return write_slots(path, {}, SlotSync::kLater);
 }
 
 }  // namespace towline

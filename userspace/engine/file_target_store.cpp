@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "io/checksum.hpp"
+#include "io/document.hpp"
 #include "io/durable_file.hpp"
 #include "userspace/engine/target_safety.hpp"
 

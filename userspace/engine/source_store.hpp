@@ -21,6 +21,7 @@ class SourceStore {
     // none.
     virtual Result<std::optional<ChangeMap>> pending(const Uuid& target) = 0;
     virtual Status save_pending(const Uuid& target, const ChangeMap& changes) = 0;
+    // May be there again after a power cut, too much and never too little: it is sent once more.
     virtual Status drop_pending(const Uuid& target) = 0;
 };
 
