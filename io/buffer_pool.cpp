@@ -4,36 +4,16 @@
 
 #include "io/buffer_pool.hpp"
 
-#include <new>
-#include <sys/mman.h>
-
-#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
 
-namespace {
-
-constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-
-}  // namespace
-
-BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes)
-    : mapping_(nullptr), mapping_bytes_(0), buffer_bytes_(buffer_bytes), buffers_(count) {
+BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes, ArenaShelf* shelf)
+    : shelf_(shelf), buffer_bytes_(buffer_bytes), buffers_(count) {
     CHECK(count > 0 && buffer_bytes > 0 && buffer_bytes % kAlignmentBytes == 0);
-    const std::size_t arena_bytes = count * buffer_bytes;
-    mapping_bytes_ = arena_bytes + kHugePageBytes;
-    mapping_ =
-        ::mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapping_ == MAP_FAILED) throw std::bad_alloc();
-    const auto address = reinterpret_cast<std::uintptr_t>(mapping_);
-    arena_ = {static_cast<std::byte*>(mapping_) + (align_up(address, kHugePageBytes) - address),
-              arena_bytes};
-    // Registering pins every page: with huge ones that is a handful instead of thousands. A wish
-    // only.
-    static_cast<void>(::madvise(arena_.data(), arena_bytes, MADV_HUGEPAGE));
+    arena_ = shelf_ != nullptr ? shelf_->take(count * buffer_bytes) : Arena(count * buffer_bytes);
     for (std::size_t i = count; i-- > 0;) {
-        buffers_[i].bytes_ = arena_.subspan(i * buffer_bytes, buffer_bytes);
+        buffers_[i].bytes_ = arena_.bytes().subspan(i * buffer_bytes, buffer_bytes);
         free_.push_front(buffers_[i]);
     }
     free_count_ = count;
@@ -42,7 +22,7 @@ BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes)
 BufferPool::~BufferPool() {
     CHECK(free_count_ == buffers_.size());
     free_.clear();
-    ::munmap(mapping_, mapping_bytes_);
+    if (shelf_ != nullptr) shelf_->put(std::move(arena_));
 }
 
 Buffer* BufferPool::take() {
@@ -54,7 +34,7 @@ Buffer* BufferPool::take() {
 }
 
 void BufferPool::give(Buffer* buffer) {
-    CHECK(buffer->data() >= arena_.data() && buffer->data() < arena_.data() + arena_.size());
+    CHECK(buffer->data() >= arena().data() && buffer->data() < arena().data() + arena().size());
     free_.push_front(*buffer);
     ++free_count_;
 }

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <vector>
 
 #include <boost/intrusive/slist.hpp>
 
+#include "io/arena.hpp"
 #include "io/bytes.hpp"
-#include "io/result.hpp"
 
 namespace towline {
 
@@ -30,7 +29,8 @@ class BufferPool {
   public:
     static constexpr std::size_t kAlignmentBytes = 4096;
 
-    BufferPool(std::size_t count, std::size_t buffer_bytes);
+    // The memory comes from the shelf, and goes back there, where there is one.
+    BufferPool(std::size_t count, std::size_t buffer_bytes, ArenaShelf* shelf = nullptr);
     ~BufferPool();
     BufferPool(const BufferPool&) = delete;
     BufferPool& operator=(const BufferPool&) = delete;
@@ -43,12 +43,11 @@ class BufferPool {
     std::size_t free_count() const { return free_count_; }
     std::size_t buffer_bytes() const { return buffer_bytes_; }
     // The whole memory, one range, for registration with a ring.
-    MutableByteSpan arena() const { return arena_; }
+    MutableByteSpan arena() const { return arena_.bytes(); }
 
   private:
-    void* mapping_;
-    std::size_t mapping_bytes_;
-    MutableByteSpan arena_;
+    ArenaShelf* shelf_;
+    Arena arena_;
     std::size_t buffer_bytes_;
     std::vector<Buffer> buffers_;
     boost::intrusive::slist<Buffer> free_;

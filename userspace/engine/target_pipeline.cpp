@@ -39,7 +39,6 @@ struct TargetPipeline::Lane {
 struct TargetPipeline::Compare {
     ChangeMap wanted;
     std::vector<Extent> data;
-    std::optional<BufferPool> pool;
     std::optional<RunDigester> content;
     std::unique_ptr<RangeHasher> hasher;
 };
@@ -310,7 +309,8 @@ void TargetPipeline::perform(act::Begin& action) {
         .block_bytes = begin.block_bytes,
         .buffer_bytes = std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
         .buffer_count = config_.buffer_count * config_.buffer_bytes /
-                        std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes)};
+                        std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
+        .shelf = config_.shelf};
     TargetWriter::Owner& owner = *this;
     writer_ = std::make_unique<TargetWriter>(engine_, workers_, volume_, geometry, *check_,
                                              *hasher_, owner);

@@ -21,7 +21,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
         TargetCore::Limits limits;
         std::size_t buffer_count = 64;
         std::size_t buffer_bytes = std::size_t{256} * 1024;
-        Duration silence_max = 30s;  // of a peer that should speak or listen
+        ArenaShelf* shelf = nullptr;  // where the buffers' memory waits between sessions
+        Duration silence_max = 30s;   // of a peer that should speak or listen
         Uuid join_token = Uuid::random();
         // CPU that this session used so far, for the source's report.
         std::function<Duration()> cpu_time = [] { return Duration{}; };

@@ -30,6 +30,8 @@ namespace {
 
 constexpr int kHelloSeconds = 10;
 constexpr Duration kFenceTime = 30s;
+// Runs that come one after another find their memory warm; an idle server holds no more.
+constexpr std::size_t kArenasKept = 1;
 
 // The hello that a connection begins with, left in the socket for whoever takes it.
 Result<HelloMessage> peek_hello(int fd) {
@@ -52,7 +54,9 @@ Result<HelloMessage> peek_hello(int fd) {
 }  // namespace
 
 TargetServer::TargetServer(const TargetPlace& place, Config config)
-    : place_(place), config_(std::move(config)) {}
+    : place_(place), config_(std::move(config)), shelf_(kArenasKept) {
+    config_.pipeline.shelf = &shelf_;
+}
 
 TargetServer::~TargetServer() {
     {

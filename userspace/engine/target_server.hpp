@@ -48,6 +48,7 @@ class TargetServer {
 
     const TargetPlace& place_;
     Config config_;
+    ArenaShelf shelf_;
     std::mutex mutex_;
     std::condition_variable ended_;
     std::list<std::unique_ptr<Session>> sessions_;  // under mutex_

@@ -56,7 +56,7 @@ TargetWriter::TargetWriter(IoEngine& engine, WorkQueue& workers, const TargetVol
       owner_(owner),
       digest_(hasher),
       content_(hasher),
-      pool_(geometry.buffer_count, geometry.buffer_bytes),
+      pool_(geometry.buffer_count, geometry.buffer_bytes, geometry.shelf),
       tail_(tail_pool_.take()) {}
 
 TargetWriter::~TargetWriter() {

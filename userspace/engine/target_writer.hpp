@@ -34,6 +34,7 @@ class TargetWriter {
         std::uint32_t block_bytes = 0;
         std::size_t buffer_bytes = 0;
         std::size_t buffer_count = 0;
+        ArenaShelf* shelf = nullptr;
     };
 
     TargetWriter(IoEngine& engine, WorkQueue& workers, const TargetVolume& volume,
