@@ -9,9 +9,8 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
-#include <system_error>
 
 #include <climits>
 #include <liburing.h>
@@ -19,6 +18,7 @@
 #include "io/buffer_pool.hpp"
 #include "io/engine_backends.hpp"
 #include "io/kernel_engine.hpp"
+#include "io/uring_arena.hpp"
 
 namespace towline {
 
@@ -64,14 +64,11 @@ class UringEngine final : public KernelEngine {
     int descriptor(Handle handle) const {
         return registered_file(handle.index) ? handle.index : slot(handle).fd;
     }
-    bool registered_memory(ByteSpan bytes) const {
-        return bytes.data() >= arena_.data() &&
-               bytes.data() + bytes.size() <= arena_.data() + arena_.size();
-    }
+    std::optional<unsigned> registered_memory(ByteSpan bytes);
 
     io_uring ring_;
     const int registered_file_count_;
-    ByteSpan arena_;  // empty unless registered, as buffer 0
+    UringArena arena_{ring_};
     bool enabled_ = false;
     bool wake_armed_ = false;
     std::uint64_t wake_count_ = 0;  // the kernel writes it
@@ -100,33 +97,27 @@ void UringEngine::detach_slot(int index) {
     CHECK(io_uring_register_files_update(&ring_, static_cast<unsigned>(index), &none, 1) >= 0);
 }
 
-std::string memlock_note(std::size_t bytes, int error) {
-    if (error != ENOMEM && error != EPERM)
-        return std::string("registered buffers refused (") +
-               std::generic_category().message(error) + ")";
-    rlimit limit{};
-    ::getrlimit(RLIMIT_MEMLOCK, &limit);
-    return "registered buffers refused: " + std::to_string(bytes >> 20) +
-           " MiB of locked memory wanted, memlock limit " + std::to_string(limit.rlim_cur >> 20) +
-           " MiB; transfers cost more CPU (raise LimitMEMLOCK or grant CAP_IPC_LOCK)";
+void UringEngine::register_buffers(const BufferPool& pool) {
+    CHECK(!arena_.covers_any());
+    arena_.cover(pool.arena());
+    add_note(arena_.note());
 }
 
-void UringEngine::register_buffers(const BufferPool& pool) {
-    CHECK(arena_.empty());
-    const iovec whole{pool.arena().data(), pool.arena().size()};
-    const int result = io_uring_register_buffers(&ring_, &whole, 1);
-    if (result == 0)
-        arena_ = pool.arena();
-    else
-        add_note(memlock_note(whole.iov_len, -result));
+std::optional<unsigned> UringEngine::registered_memory(ByteSpan bytes) {
+    const bool told = !arena_.note().empty();
+    const auto index = arena_.index_of(bytes);
+    if (!told) add_note(arena_.note());
+    return index;
 }
 
 void UringEngine::read(Handle file, MutableByteSpan into, std::uint64_t offset_bytes,
                        Completion& completion) {
+    const auto registered = registered_memory(into);
     io_uring_sqe* entry = next_entry();
     const auto length = static_cast<unsigned>(into.size());
-    if (registered_memory(into))
-        io_uring_prep_read_fixed(entry, descriptor(file), into.data(), length, offset_bytes, 0);
+    if (registered)
+        io_uring_prep_read_fixed(entry, descriptor(file), into.data(), length, offset_bytes,
+                                 static_cast<int>(*registered));
     else
         io_uring_prep_read(entry, descriptor(file), into.data(), length, offset_bytes);
     launch(entry, file, completion);
@@ -134,10 +125,12 @@ void UringEngine::read(Handle file, MutableByteSpan into, std::uint64_t offset_b
 
 void UringEngine::write(Handle file, ByteSpan from, std::uint64_t offset_bytes,
                         Completion& completion) {
+    const auto registered = registered_memory(from);
     io_uring_sqe* entry = next_entry();
     const auto length = static_cast<unsigned>(from.size());
-    if (registered_memory(from))
-        io_uring_prep_write_fixed(entry, descriptor(file), from.data(), length, offset_bytes, 0);
+    if (registered)
+        io_uring_prep_write_fixed(entry, descriptor(file), from.data(), length, offset_bytes,
+                                  static_cast<int>(*registered));
     else
         io_uring_prep_write(entry, descriptor(file), from.data(), length, offset_bytes);
     launch(entry, file, completion);

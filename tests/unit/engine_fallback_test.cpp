@@ -89,8 +89,9 @@ std::string describe(EngineKind kind) {
     if (!engine) return engine.error().text();
     BufferPool pool(2, kPoolBytes / 2);
     (*engine)->register_buffers(pool);
-    return std::string((*engine)->name()) + ": " + works(**engine, pool) + ": " +
-           (*engine)->notes();
+    // Memory is registered when it is used: the notes come after.
+    const std::string worked = works(**engine, pool);
+    return std::string((*engine)->name()) + ": " + worked + ": " + (*engine)->notes();
 }
 
 TEST(EngineFallbackTest, TakesIoUringWhereItIsAllowed) {

@@ -142,7 +142,8 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
     }
     // What waits for a link that is full would only grow stale at its level.
     if (in_flight_bytes_ >= kInFlightBytesMax) return false;
-    Buffer* buffer = pool_.take();
+    Buffer* buffer =
+        pool_.take(align_up<std::uint64_t>(step.extent.length_bytes, volume_.alignment_bytes));
     if (buffer == nullptr) return false;
     Slot* slot = take_slot();
     slot->extent = step.extent;

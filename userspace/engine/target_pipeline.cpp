@@ -172,7 +172,7 @@ MutableByteSpan TargetPipeline::payload_room(Channel& channel, const FrameHeader
         step(ev::Failed{{Code::kProtocol, 0, "the source sent blocks when none were due"}});
         return {};
     }
-    lane.buffer = writer_->take_room();
+    lane.buffer = writer_->take_room(header.payload_bytes);
     lane.waiting = lane.buffer == nullptr;
     return lane.waiting ? MutableByteSpan{} : lane.buffer->bytes();
 }

@@ -42,7 +42,7 @@ class TargetWriter {
                  Owner& owner);
     ~TargetWriter();
 
-    Buffer* take_room() { return pool_.take(); }
+    Buffer* take_room(std::size_t bytes) { return pool_.take(bytes); }
     void give_back(Buffer* buffer);
     BufferPool& pool() { return pool_; }
 
