@@ -41,6 +41,9 @@ std::string name(const act::StartTransfer& start) {
 std::string name(const act::Commit&) {
     return "commit";
 }
+std::string name(const act::NoteFlushFailed&) {
+    return "note";
+}
 std::string name(const act::Finish&) {
     return "finish";
 }
@@ -206,6 +209,20 @@ TEST_F(SourceCoreTest, ErrorsOfTheTargetAreNotAnswered) {
     start();
     EXPECT_EQ(hear(ErrorMessage{.code = Code::kNoSpace}), "fail-no-space");
     EXPECT_EQ(step(ev::Failed{{Code::kIo, 0, ""}}), "");
+}
+
+// Of a run that was begun: before that there is none that it could be noted of.
+TEST_F(SourceCoreTest, AFailedFlushOfTheTargetIsNoted) {
+    const ErrorMessage error{.code = Code::kIo, .flush_failed = true};
+    start();
+    EXPECT_EQ(hear(error), "fail-io");
+    start();
+    plan(RunMode::kFull);
+    EXPECT_EQ(hear(error), "note fail-io");
+    start();
+    plan(RunMode::kFull);
+    hear(BegunMessage{});
+    EXPECT_EQ(hear(error), "note fail-io");
 }
 
 TEST_F(SourceCoreTest, FailuresAreToldUnlessNobodyListens) {

@@ -189,6 +189,7 @@ void SourceCore::on(const ev::Tick&, Actions& actions) {
 }
 
 void SourceCore::on_message(const ErrorMessage& error, Actions& actions) {
+    if (error.flush_failed && phase_ >= Phase::kBegin) actions.push_back(act::NoteFlushFailed{});
     fail_with({error.code, static_cast<int>(error.system_errno), error.text}, false, actions);
 }
 

@@ -59,6 +59,7 @@ struct StartTransfer {
 struct Commit {
     SealedMessage sealed;
 };
+struct NoteFlushFailed {};  // durably: only a full run makes the target whole
 struct Finish {};
 struct Fail {
     Error error;
@@ -69,8 +70,8 @@ struct Fail {
 using SourceAction =
     std::variant<source_action::Send, source_action::Join, source_action::Plan,
                  source_action::Acknowledged, source_action::StartCompare, source_action::Theirs,
-                 source_action::StartTransfer, source_action::Commit, source_action::Finish,
-                 source_action::Fail>;
+                 source_action::StartTransfer, source_action::Commit,
+                 source_action::NoteFlushFailed, source_action::Finish, source_action::Fail>;
 
 // The source's decisions in the conversation, without I/O and without a clock. Invariants:
 //  - nothing is sent before the run is durably begun on our side (Plan, then Begin);

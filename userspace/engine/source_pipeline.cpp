@@ -368,6 +368,12 @@ void SourcePipeline::perform(act::Commit& action) {
     step(ev::Committed{});
 }
 
+// That it fails changes nothing: the run has failed, and the target tries to note it too.
+void SourcePipeline::perform(act::NoteFlushFailed&) {
+    run_.memory.flush_failed_run = run_.begin.run;
+    if (!config_.request.dry_run) static_cast<void>(store_.save(run_.memory));
+}
+
 void SourcePipeline::perform(act::Finish&) {
     report_progress();
     // A dry run leaves in the middle of the conversation and says so.

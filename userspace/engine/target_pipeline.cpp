@@ -247,11 +247,18 @@ void TargetPipeline::on_closed(Channel&, Error error) {
 }
 
 void TargetPipeline::on_flushed(std::int64_t result) {
-    if (stopped_) return;
     if (result < 0) {
-        return step(ev::Failed{system_error(static_cast<int>(-result), "cannot flush the target")});
+        return on_flush_failed(system_error(static_cast<int>(-result), "cannot flush the target"));
     }
-    step(ev::Flushed{});
+    if (!stopped_) step(ev::Flushed{});
+}
+
+// Noted even when the session is over: the kernel says it once, and whoever opens the volume next
+// would read what is not stored.
+void TargetPipeline::on_flush_failed(Error error) {
+    const Status noted = store_.note_flush_failed(core_.record_flush_failed());
+    if (!noted) error.context += ", nor note that (" + noted.error().text() + ")";
+    if (!stopped_) step(ev::FlushFailed{std::move(error)});
 }
 
 void TargetPipeline::on_tick() {
@@ -298,6 +305,7 @@ void TargetPipeline::perform(act::Prepare& action) {
     auto volume = store_.prepare(engine_, action.volume_bytes, action.dry_run);
     if (!volume) return step(ev::Failed{volume.error()});
     volume_ = *volume;
+    volume_.zeroed &= !action.rewrite;
     step(ev::Prepared{.zeroed = volume_.zeroed});
 }
 
@@ -431,6 +439,8 @@ void TargetPipeline::on_reread(Status status) {
 }
 
 void TargetPipeline::perform(act::Seal& action) {
+    const Status fitted = store_.fit_size();
+    if (!fitted) return on_flush_failed(fitted.error());
     const Status sealed = store_.seal(action.record);
     if (!sealed) return step(ev::Failed{sealed.error()});
     const auto cpu = std::chrono::duration_cast<std::chrono::microseconds>(config_.cpu_time());
@@ -453,6 +463,7 @@ void TargetPipeline::perform(act::Fail& action) {
     talk().send_message(
         ErrorMessage{.code = action.error.code,
                      .system_errno = static_cast<std::uint32_t>(action.error.system_errno),
+                     .flush_failed = action.flush_failed,
                      .text = action.error.context});
     saying_why_ = true;
     close_at_ = engine_.now() + kLastWordTime;

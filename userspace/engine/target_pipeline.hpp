@@ -85,6 +85,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void on_compared(Status status);
     void on_reread(Status status);
     void on_flushed(std::int64_t result);
+    void on_flush_failed(Error error);
     void on_tick();
     void stop(std::optional<Error> error);
 
