@@ -81,7 +81,6 @@ class SourceSender {
     bool start_step(const TransferPlan::Step& step);
     Slot* take_slot();
     void release(Slot& slot);
-    void read(Slot& slot);
     void on_read(Slot& slot, std::int64_t result);
     void check(Slot& slot);
     bool send_if_zero(Slot& slot);
