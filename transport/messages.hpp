@@ -51,6 +51,7 @@ struct HelloMessage {
     static constexpr auto kType = wire::FrameType::kHello;
     std::uint16_t version_min = wire::kVersionMin;
     std::uint16_t version_max = wire::kVersionMax;
+    // What the one who says it can decode.
     std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd;
     // Not nil: this connection joins the session that was given the token, and carries blocks.
     Uuid join_token;

@@ -106,6 +106,23 @@ TEST(Conversation, DryRunChangesNothing) {
     EXPECT_EQ(bench.sources.memories, memories);
 }
 
+// Whatever level is asked for.
+TEST(Conversation, BlocksComeInAKindThatTheTargetDecodes) {
+    const std::pair<std::uint64_t, std::string_view> targets[] = {
+        {0, "none"}, {wire::kCapDeflate, "deflate"}, {wire::kCapZstd, "zstd"}};
+    for (const auto& [capabilities, codec] : targets) {
+        for (const int level : {1, 5, 9}) {
+            Replication bench(1);
+            bench.fill_source(0, 30, 1);
+            bench.source_config.compression.level = level;
+            bench.target_config.limits.capabilities = capabilities;
+            ASSERT_TRUE(bench.run(Kind::kFull));
+            EXPECT_TRUE(bench.equal());
+            EXPECT_EQ(bench.last.codec, codec) << level;
+        }
+    }
+}
+
 // No byte of the conversation may be damaged and the run still succeed with another content.
 TEST(Conversation, DamageOnTheWireNeverSeals) {
     for (std::uint64_t at = 0; at < 40000; at += 61) {

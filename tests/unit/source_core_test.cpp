@@ -243,6 +243,19 @@ TEST_F(SourceCoreTest, VersionsAndNamesThatDoNotFit) {
     EXPECT_EQ(hear(HelloMessage{}), "tell-invalid");
 }
 
+TEST_F(SourceCoreTest, SendsNoCodecThatTheTargetDidNotSay) {
+    const auto hello = [](std::uint64_t capabilities) {
+        return HelloMessage{.capabilities = capabilities};
+    };
+    core = SourceCore({.target_name = "a", .compression = {.codec = CodecChoice::kZstd}});
+    step(ev::Started{});
+    EXPECT_EQ(hear(hello(wire::kCapDeflate)), "tell-unsupported");
+    core = SourceCore({.target_name = "a"});
+    step(ev::Started{});
+    EXPECT_EQ(hear(hello(wire::kCapDeflate)), "send2");
+    EXPECT_EQ(core.compression().codec, CodecChoice::kDeflate);
+}
+
 TEST_F(SourceCoreTest, PingsOnceHelloWasHeard) {
     start();
     now += 60s;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/clock.hpp"
+#include "userspace/engine/compression_choice.hpp"
 #include "userspace/engine/run_decision.hpp"
 
 namespace towline {
@@ -87,6 +88,7 @@ class SourceCore {
         bool dry_run = false;
         bool further_lanes = false;
         Duration ping_interval = 500ms;
+        CompressionChoice compression;
     };
 
     explicit SourceCore(Request request) : request_(std::move(request)) {}
@@ -98,6 +100,8 @@ class SourceCore {
     bool comparing() const { return phase_ == Phase::kCompare; }
     std::string_view stage() const;
     std::uint64_t durable_bytes() const { return durable_bytes_; }
+    // Once the target's Hello was heard: what it can decode of the choice.
+    const CompressionChoice& compression() const { return request_.compression; }
 
   private:
     enum class Phase {

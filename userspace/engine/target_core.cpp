@@ -40,7 +40,7 @@ void TargetCore::on_message(const HelloMessage& hello, Actions& actions) {
     if (!version) return fail_with(version.error(), actions);
     phase_ = Phase::kOpen;
     pinged_at_ = now_;
-    actions.push_back(act::Send{HelloMessage{}});
+    actions.push_back(act::Send{HelloMessage{.capabilities = limits_.capabilities}});
 }
 
 void TargetCore::on_message(const OpenMessage& open, Actions& actions) {

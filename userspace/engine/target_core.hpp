@@ -111,6 +111,7 @@ class TargetCore {
         std::uint64_t checkpoint_bytes = 256ULL << 20;
         Duration checkpoint_interval = 1s;
         Duration ping_interval = 500ms;
+        std::uint64_t capabilities = HelloMessage{}.capabilities;
     };
 
     explicit TargetCore(std::string engine_name) : TargetCore(std::move(engine_name), Limits{}) {}
