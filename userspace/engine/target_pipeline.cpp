@@ -53,6 +53,11 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
       core_(std::string(engine.name()), config_.limits) {
     flush_.on_done([this](std::int64_t result) { on_flushed(result); });
     tick_.on_done([this](std::int64_t) { on_tick(); });
+    // It may wait for an earlier session to end, or for a disk; pings go on meanwhile.
+    look_.run = [this](unsigned) {
+        facts_ = store_.look(wanted_look_.name, wanted_look_.source, wanted_look_.dry_run);
+    };
+    look_.done.on_done([this](std::int64_t) { on_looked(); });
     journal_.run = [this](unsigned) { journal_status_ = store_.journal(journaled_); };
     journal_.done.on_done([this](std::int64_t) {
         if (stopped_) return;
@@ -102,7 +107,8 @@ void TargetPipeline::cancel(Error error) {
 }
 
 bool TargetPipeline::finished() const {
-    if (!stopped_ || flush_.busy() || tick_.busy() || journal_.done.busy()) return false;
+    if (!stopped_ || flush_.busy() || tick_.busy()) return false;
+    if (look_.done.busy() || journal_.done.busy()) return false;
     if (writer_ && !writer_->idle()) return false;
     if (compare_ && compare_->hasher && !compare_->hasher->idle()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
@@ -296,9 +302,14 @@ void TargetPipeline::perform(act::Send& action) {
 }
 
 void TargetPipeline::perform(act::Look& action) {
-    auto facts = store_.look(action.name, action.source, action.dry_run);
-    if (!facts) return step(ev::Failed{facts.error()});
-    step(ev::Looked{.facts = *facts, .join_token = config_.join_token});
+    wanted_look_ = std::move(action);
+    workers_.submit(look_);
+}
+
+void TargetPipeline::on_looked() {
+    if (stopped_) return;
+    if (!facts_) return step(ev::Failed{facts_.error()});
+    step(ev::Looked{.facts = *facts_, .join_token = config_.join_token});
 }
 
 void TargetPipeline::perform(act::Prepare& action) {

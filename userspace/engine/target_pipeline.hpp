@@ -79,6 +79,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Lane& lane_of(Channel& channel);
     void on_joining(Lane& lane, const Message& message);
     Channel& talk();
+    void on_looked();
     void send_acknowledged(const std::vector<Extent>& extents);
     void start_compare(ChangeMap wanted);
     void send_digests(const RangeHasher::Piece& piece);
@@ -107,7 +108,10 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::unique_ptr<Compare> compare_;
     DataHead head_;  // of the frame at hand
 
-    std::vector<Extent> journaled_;  // what the journal work writes
+    target_action::Look wanted_look_;  // what the look work looks for, and finds
+    Result<TargetFacts> facts_;
+    Work look_;
+    std::vector<Extent> journaled_;    // what the journal work writes
     Status journal_status_;
     Work journal_;
     Completion flush_;
