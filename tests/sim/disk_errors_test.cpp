@@ -168,7 +168,7 @@ TEST(DiskErrors, AFailedFlushThatTheTargetCannotNote) {
             EXPECT_EQ(bench.difference(true), "") << "flush " << flush << ", call " << nth;
         }
     }
-    EXPECT_GE(unnoted, 2U);
+    EXPECT_GE(unnoted, 1U);
 }
 
 // The link goes while the flush is under way: the session is over, and its flush still counts.

@@ -50,6 +50,33 @@ TEST(Conversation, ResumedRunGoesOn) {
     EXPECT_GT(resumed, static_cast<int>(kSeeds) / 2);
 }
 
+// A journal may have many ranges, and the link be slower than the target reads them.
+TEST(Conversation, AResumedRunsRangesWaitWithinABound) {
+    constexpr std::size_t kQueuedMax = (1 << 20) + wire::kHeadBytesMax;
+    Replication bench(1);
+    bench.fill_source(0, 60, 1);
+    ConnectionPlan cut_short;
+    cut_short.first_to_second.close_at = 100'000;
+    EXPECT_EQ(bench.attempt(Kind::kFull, cut_short)->run(), RunEnd::kDone);
+    for (std::uint64_t at = 0; at < kRunVolumeBytes; at += 2)
+        bench.targets.entries.push_back({at, 1});
+    bench.source_config.request.run.resume = bench.source_config.request.run.overwrite = true;
+    ConnectionPlan slow;
+    slow.second_to_first.buffer_bytes = 16 << 10;
+    const auto run = bench.attempt(Kind::kAuto, slow);
+    std::size_t queued_max = 0;
+    const auto ended = [&] {
+        queued_max = std::max(queued_max, run->target->queued_bytes());
+        return run->source->finished() && run->target->finished();
+    };
+    EXPECT_EQ(bench.world.run(ended, kLongEnough), RunEnd::kDone);
+    EXPECT_TRUE(run->succeeded());
+    EXPECT_TRUE(run->source->report().resumed);
+    EXPECT_TRUE(bench.equal());
+    EXPECT_LE(queued_max, kQueuedMax);
+    EXPECT_GT(queued_max, kQueuedMax / 2);
+}
+
 // A ping of either side may cross Begin or Begun on the way.
 TEST(Conversation, PingsThatCrossTheBeginningBelongToTheRun) {
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {

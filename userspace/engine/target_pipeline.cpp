@@ -102,6 +102,10 @@ Channel& TargetPipeline::talk() {
     return lanes_.front()->channel;
 }
 
+std::size_t TargetPipeline::queued_bytes() const {
+    return lanes_.empty() ? 0 : lanes_.front()->channel.queued_bytes();
+}
+
 void TargetPipeline::cancel(Error error) {
     if (!stopped_) step(ev::Failed{std::move(error)});
 }
@@ -350,24 +354,18 @@ void TargetPipeline::perform(act::CompareAll&) {
 void TargetPipeline::perform(act::CompareAcknowledged&) {
     auto extents = store_.acknowledged();
     if (!extents) return step(ev::Failed{extents.error()});
-    ChangeMap acknowledged(core_.volume_bytes(), core_.begin().block_bytes);
-    for (const Extent& extent : *extents) {
-        if (extent.end_bytes() <= acknowledged.volume_bytes()) acknowledged.mark(extent);
-    }
-    send_acknowledged(*extents);
-    start_compare(std::move(acknowledged));
+    acknowledged_.start(std::move(*extents));
+    tell_acknowledged();
 }
 
-void TargetPipeline::send_acknowledged(const std::vector<Extent>& extents) {
-    RangesMessage message;
-    for (const Extent& extent : extents) {
-        message.ranges.push_back({extent.offset_bytes, extent.length_bytes});
-        if (message.ranges.size() < wire::kRangesPerFrameMax) continue;
-        talk().send_message(message);
-        message.ranges.clear();
+void TargetPipeline::tell_acknowledged() {
+    if (saying_why_ || !acknowledged_.tell(talk(), kQueuedBytesMax)) return;
+    ChangeMap wanted(core_.volume_bytes(), core_.begin().block_bytes);
+    for (const Extent& extent : acknowledged_.extents()) {
+        if (extent.end_bytes() <= wanted.volume_bytes()) wanted.mark(extent);
     }
-    message.last = true;
-    talk().send_message(message);
+    acknowledged_ = {};
+    start_compare(std::move(wanted));
 }
 
 void TargetPipeline::start_compare(ChangeMap wanted) {
@@ -395,6 +393,7 @@ void TargetPipeline::send_digests(const RangeHasher::Piece& piece) {
 }
 
 void TargetPipeline::on_sent_some(Channel& channel) {
+    if (acknowledged_.telling() && !stopped_ && &channel == &talk()) return tell_acknowledged();
     const bool resumable =
         compare_ && compare_->hasher && channel.queued_bytes() < kQueuedBytesMax / 2;
     if (resumable && !stopped_) compare_->hasher->hold(false);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/channel.hpp"
+#include "userspace/engine/acknowledged_teller.hpp"
 #include "userspace/engine/target_core.hpp"
 #include "userspace/engine/target_writer.hpp"
 
@@ -44,6 +45,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     // Why it failed; nothing while it runs or when it was sealed.
     const std::optional<Error>& error() const { return error_; }
     std::uint64_t stored_bytes() const { return core_.stored_bytes(); }
+    // What waits to be sent to the source.
+    std::size_t queued_bytes() const;
 
   private:
     struct Lane;
@@ -80,7 +83,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void on_joining(Lane& lane, const Message& message);
     Channel& talk();
     void on_looked();
-    void send_acknowledged(const std::vector<Extent>& extents);
+    void tell_acknowledged();
     void start_compare(ChangeMap wanted);
     void send_digests(const RangeHasher::Piece& piece);
     void on_compared(Status status);
@@ -111,6 +114,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     target_action::Look wanted_look_;  // what the look work looks for, and finds
     Result<TargetFacts> facts_;
     Work look_;
+    AcknowledgedTeller acknowledged_;  // of a resumed run
     std::vector<Extent> journaled_;    // what the journal work writes
     Status journal_status_;
     Work journal_;
