@@ -16,7 +16,7 @@ struct RangeHasher::Slot {
     BlockRun run;
     Extent extent;
     Buffer* buffer = nullptr;  // null: a run of zeros
-    std::size_t have_bytes = 0;
+    WholeRead reading;
     bool ready = false;
     Completion completion;
 };
@@ -108,7 +108,6 @@ bool RangeHasher::start_next() {
     slot->run = *run;
     slot->extent = wanted_.extent_of(*run);
     slot->buffer = buffer;
-    slot->have_bytes = 0;
     slot->ready = zeros;
     next_block_ = run->end();
     order_.push_back(slot);
@@ -118,29 +117,24 @@ bool RangeHasher::start_next() {
 
 void RangeHasher::start_read(Slot& slot) {
     ++reading_;
-    const std::uint64_t length =
-        align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
-    engine_.read(volume_.handle,
-                 slot.buffer->bytes().subspan(slot.have_bytes, length - slot.have_bytes),
-                 slot.extent.offset_bytes + slot.have_bytes, slot.completion);
+    slot.reading.start(engine_, volume_, slot.buffer->bytes(), slot.extent.offset_bytes,
+                       slot.extent.length_bytes, slot.completion);
 }
 
 void RangeHasher::on_read(Slot& slot, std::int64_t result) {
     --reading_;
     if (finished_) return;
-    if (result == -EINTR || result == -EAGAIN) return start_read(slot);
-    if (result <= 0) {
-        exhausted_ = true;
-        const int error = result == 0 ? ENODATA : static_cast<int>(-result);
-        return finish(fail_errno(
-            error, "cannot read the volume at byte " + std::to_string(slot.extent.offset_bytes)));
+    const WholeRead::Step step = slot.reading.take(result);
+    if (result > 0) read_bytes_ += static_cast<std::uint64_t>(result);
+    if (step == WholeRead::Step::kAgain) {
+        ++reading_;
+        return;
     }
-    slot.have_bytes += static_cast<std::size_t>(result);
-    read_bytes_ += static_cast<std::uint64_t>(result);
-    if (slot.have_bytes < slot.extent.length_bytes) {
-        // Direct reads go on from a sector's begin.
-        slot.have_bytes = align_down<std::size_t>(slot.have_bytes, volume_.alignment_bytes);
-        return start_read(slot);
+    if (step == WholeRead::Step::kFailed) {
+        exhausted_ = true;
+        return finish(fail_errno(
+            slot.reading.system_errno(),
+            "cannot read the volume at byte " + std::to_string(slot.reading.offset_bytes())));
     }
     slot.ready = true;
     pump();

@@ -11,15 +11,9 @@
 #include "io/buffer_pool.hpp"
 #include "io/checksum.hpp"
 #include "io/engine.hpp"
+#include "io/whole_read.hpp"
 
 namespace towline {
-
-// What reading a volume through an engine needs to know of it.
-struct VolumeView {
-    Handle handle;
-    std::uint64_t size_bytes = 0;
-    std::uint32_t alignment_bytes = 512;
-};
 
 // Hashes blocks of a volume, many reads at a time, and hands the results on in the order of the
 // blocks. Both sides of a scan run one, and so does whatever must attest by rereading. Holes are

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <climits>
 
@@ -31,7 +32,12 @@ iovec part_of(ByteSpan bytes) {
 }  // namespace
 
 Channel::Channel(IoEngine& engine, Handle socket, Owner& owner)
-    : engine_(engine), socket_(socket), owner_(owner), heard_at_(engine.now()) {
+    : engine_(engine),
+      socket_(socket),
+      owner_(owner),
+      taken_(engine.now()),
+      heard_(engine.now()),
+      piece_(engine.now()) {
     sending_.on_done([this](std::int64_t result) { on_sent(result); });
     receiving_.on_done([this](std::int64_t result) { on_received(result); });
     waiting_.on_done([this](std::int64_t) {
@@ -83,11 +89,11 @@ Duration Channel::busy_time() const {
 }
 
 Duration Channel::send_silence() const {
-    return sending_.busy() ? engine_.now() - taken_at_ : Duration{};
+    return sending_.busy() ? taken_.silence(engine_.now()) : Duration{};
 }
 
 Duration Channel::silence() const {
-    const Duration unheard = receiving_.busy() ? engine_.now() - heard_at_ : Duration{};
+    const Duration unheard = receiving_.busy() ? heard_.silence(engine_.now()) : Duration{};
     return std::max(unheard, send_silence());
 }
 
@@ -97,7 +103,7 @@ void Channel::send_more() {
     set_busy(true);
     if (held_by_rate()) return;
     gather();
-    taken_at_ = engine_.now();
+    taken_.see(engine_.now());
     start_send();
 }
 
@@ -158,7 +164,7 @@ void Channel::on_sent(std::int64_t result) {
             {Code::kDisconnected, static_cast<int>(-result), "the connection broke while sending"});
     }
     auto taken = static_cast<std::size_t>(result);
-    taken_at_ = engine_.now();
+    taken_.add(taken, engine_.now());
     sent_bytes_ += taken;
     batch_rest_ -= taken;
     if (batch_rest_ == 0) return finish_batch();
@@ -196,31 +202,48 @@ void Channel::hold(bool held) {
     if (!held) resume();
 }
 
+// Dispatches all that is complete, then asks for what is missing.
 void Channel::receive_more() {
-    // Dispatches all that is complete, then asks for what is missing.
-    dispatching_ = true;
-    while (!closed_ && !held_ && header_ && frame_complete())
-        dispatch();
-    dispatching_ = false;
+    const bool went_on = std::exchange(listening_, false);
+    const bool ended_frames = dispatch_complete();
     if (closed_ || held_ || receiving_.busy()) return;
-    std::size_t count = 0;
-    bool all = false;
-    if (header_) {
-        if (!find_room()) return;
-        if (head_have_ < head_.size())
-            in_parts_[count++] = part_of(std::span(head_).subspan(head_have_));
-        if (payload_have_ < payload_.size())
-            in_parts_[count++] = part_of(payload_.subspan(payload_have_));
-        all = true;
-    }
-    if (!header_ || (header_->flags & wire::kFlagNextFollows) != 0) {
-        in_parts_[count++] = part_of(std::span(header_raw_).subspan(header_have_));
-    }
-    heard_at_ = engine_.now();
+    if (header_ && !find_room()) return;
+    listening_ = true;
+    // While we did not listen, the peer was not silent.
+    if (!went_on || ended_frames) heard_.see(engine_.now());
     in_ = {};
+    in_.msg_iovlen = parts_to_receive();
     in_.msg_iov = in_parts_.data();
-    in_.msg_iovlen = count;
-    engine_.receive(socket_, &in_, all ? ReceiveMode::kAll : ReceiveMode::kSome, receiving_);
+    engine_.receive(socket_, &in_, header_ ? ReceiveMode::kAll : ReceiveMode::kSome, receiving_);
+}
+
+bool Channel::dispatch_complete() {
+    bool any = false;
+    dispatching_ = true;
+    while (!closed_ && !held_ && header_ && frame_complete()) {
+        dispatch();
+        any = true;
+    }
+    dispatching_ = false;
+    return any;
+}
+
+// Head, payload and, where it is promised, the next header: as much of them as a piece is.
+std::size_t Channel::parts_to_receive() {
+    std::size_t count = 0;
+    std::size_t room = header_ ? piece_.bytes() : wire::kHeaderBytes;
+    const auto add = [&](std::span<std::byte> part) {
+        part = part.first(std::min(part.size(), room));
+        room -= part.size();
+        if (!part.empty()) in_parts_[count++] = part_of(part);
+    };
+    if (header_) {
+        add(std::span(head_).subspan(head_have_));
+        add(payload_.subspan(payload_have_));
+    }
+    if (!header_ || (header_->flags & wire::kFlagNextFollows) != 0)
+        add(std::span(header_raw_).subspan(header_have_));
+    return count;
 }
 
 bool Channel::find_room() {
@@ -243,8 +266,11 @@ void Channel::on_received(std::int64_t result) {
     if (result < 0) {
         return fail_with({Code::kDisconnected, static_cast<int>(-result), "the connection broke"});
     }
-    heard_at_ = engine_.now();
-    received_bytes_ += static_cast<std::uint64_t>(result);
+    const Instant now = engine_.now();
+    const auto came_bytes = static_cast<std::size_t>(result);
+    heard_.add(came_bytes, now);
+    piece_.add(came_bytes, now);
+    received_bytes_ += came_bytes;
     consume(static_cast<std::size_t>(result));
     if (!header_ && header_have_ == wire::kHeaderBytes && !take_header()) return;
     receive_more();

@@ -13,6 +13,7 @@
 #include "io/rate_limiter.hpp"
 #include "transport/frame.hpp"
 #include "transport/messages.hpp"
+#include "transport/pace.hpp"
 
 namespace towline {
 
@@ -75,7 +76,8 @@ class Channel {
     std::uint64_t sent_bytes() const { return sent_bytes_; }
     std::uint64_t received_bytes() const { return received_bytes_; }
     std::size_t queued_bytes() const { return queued_bytes_; }
-    // How long the peer has not sent although we listen, or not taken although we send.
+    // How long the peer has not sent although we listen, or not taken although we send, by what
+    // counts as life (pace.hpp).
     Duration silence() const;
     Duration send_silence() const;
     bool drained() const { return queue_.empty() && batch_.empty(); }
@@ -97,6 +99,8 @@ class Channel {
     void set_busy(bool busy);
 
     void receive_more();
+    bool dispatch_complete();
+    std::size_t parts_to_receive();
     void on_received(std::int64_t result);
     void consume(std::size_t bytes);
     bool take_header();
@@ -129,7 +133,7 @@ class Channel {
     std::uint64_t out_sequence_ = 0;
     std::uint64_t sent_bytes_ = 0;
     std::size_t queued_bytes_ = 0;
-    Instant taken_at_{};
+    Life taken_;
     bool finishing_ = false;
     bool busy_ = false;
     Instant busy_since_{};
@@ -149,7 +153,9 @@ class Channel {
     Completion receiving_;
     std::uint64_t in_sequence_ = 0;
     std::uint64_t received_bytes_ = 0;
-    Instant heard_at_{};
+    Life heard_;
+    bool listening_ = false;  // a receive is under way, or the next one goes on where it ended
+    PieceSize piece_;
 };
 
 }  // namespace towline

@@ -135,6 +135,7 @@ void walk(auto& to, Of<OpenedMessage> auto& m) {
     to.enumeration(m.run_mode, RunMode{}, RunMode::kScan);
     to.field(m.plan_digest);
     walk(to, m.run_base);
+    to.field(m.flush_failed_run);
     to.field(m.owner);
     to.field(m.join_token);
     to.text(m.engine, 64);
@@ -201,6 +202,7 @@ void walk(auto& to, Of<SealedMessage> auto& m) {
 void walk(auto& to, Of<ErrorMessage> auto& m) {
     to.enumeration(m.code, Code::kIo, Code::kCancelled);
     to.field(m.system_errno);
+    to.field(m.flush_failed);
     to.text(m.text, wire::kTextBytesMax);
 }
 

@@ -51,6 +51,7 @@ struct HelloMessage {
     static constexpr auto kType = wire::FrameType::kHello;
     std::uint16_t version_min = wire::kVersionMin;
     std::uint16_t version_max = wire::kVersionMax;
+    // What the one who says it can decode.
     std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd;
     // Not nil: this connection joins the session that was given the token, and carries blocks.
     Uuid join_token;
@@ -81,7 +82,10 @@ struct OpenedMessage {
     Uuid run;            // the last run that was sealed, or the unfinished one
     RunMode run_mode{};  // of the unfinished one
     std::uint64_t plan_digest = 0;
-    Base run_base;    // what the unfinished run was to become
+    Base run_base;  // what the unfinished run was to become
+    // At this run a flush failed, and no full run has been sealed since: reads may show what no
+    // medium holds.
+    Uuid flush_failed_run;
     Uuid owner;       // the source whose replica it is
     Uuid join_token;  // lets further connections join the session
     std::string engine;
@@ -172,6 +176,7 @@ struct ErrorMessage {
     static constexpr auto kType = wire::FrameType::kError;
     Code code{};
     std::uint32_t system_errno = 0;
+    bool flush_failed = false;  // of the target's volume: only a full run makes it whole
     std::string text;
     bool operator==(const ErrorMessage&) const = default;
 };

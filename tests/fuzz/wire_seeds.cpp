@@ -84,7 +84,7 @@ void write_conversations() {
     const OpenMessage open{.name = "disk0", .source = uuid_of(1), .source_bytes = kVolumeBytes};
     const auto started = [&](std::uint8_t how, const BeginMessage& message) {
         Conversation made(false, how);
-        made.say(hello).say(open).say(message);
+        made.say(hello).say(open).wait(1).say(message);
         return made;
     };
     for (std::uint8_t kind = 0; kind <= 2; ++kind) {

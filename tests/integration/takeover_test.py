@@ -3,10 +3,11 @@
 """Ends in order on both sides, and who may take over a target from a session that is still there."""
 
 import signal
+import subprocess
 import time
 
 from lib.cutting import acknowledged, cut_off, goes_on, start_slowly
-from lib.lab import MIB, equal, wait_for
+from lib.lab import MIB, Skip, equal, wait_for
 from lib.proxy import UP, silent_after
 from lib.runner import main
 
@@ -69,6 +70,33 @@ def test_a_stopped_client_is_fenced(lab):
     lab.change(source, 3)
     lab.sync(source, server.url("replica"))
     equal(source, lab.root / "replica")
+
+
+def test_a_session_that_ends_late_is_waited_for(lab):
+    """Its writes hang in a frozen filesystem. Whoever takes over is kept alive meanwhile, however
+    short its own patience with a silent target is."""
+    disk = lab.sparse("disk", 4 * SIZE)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", disk], check=True)
+    root = lab.mount(lab.loop(disk), lab.dir / "mounted")
+    source, server = lab.image("source", SIZE), lab.server(root=root, words=["--state-dir", lab.root])
+    first = lab.start_sync(source, server.url("replica"), "--rate", 64, "--compress", 0)
+    wait_for(lambda: sum(each.stat().st_size for each in lab.root.glob("*.acknowledged")))
+    freeze = lambda how: subprocess.run(["fsfreeze", how, root], check=False, capture_output=True)
+    lab.at_end(freeze, "--unfreeze")
+    if freeze("--freeze").returncode != 0:
+        raise Skip("no filesystem can be frozen here")
+    time.sleep(0.5)  # until some write waits
+    first.send_signal(signal.SIGSTOP)
+    other = server.url("replica").replace("127.0.0.1", "localhost")
+    second = lab.start_sync(source, other, "--resume", "--timeout", 2)
+    time.sleep(6)
+    assert second.poll() is None, lab.finish(second)
+    freeze("--unfreeze")
+    ended = lab.finish(second)
+    assert ended.exit == 0, ended
+    equal(source, root / "replica")
+    first.send_signal(signal.SIGCONT)
+    assert lab.finish(first).exit != 0
 
 
 def test_another_source_does_not_fence(lab):

@@ -67,14 +67,16 @@ bool fail_nth(const Case& each, Where where, DiskOperation operation, std::uint6
     EXPECT_TRUE(bench.rest_untouched());
 
     disk_of(bench, where).clear_faults();
-    const RunResult again = bench.run(small_plan(RunRequest::Kind::kAuto, each.links));
+    RunPlan next =
+        small_plan(nth % 2 == 0 ? RunRequest::Kind::kAuto : RunRequest::Kind::kScan, each.links);
+    next.resume = nth % 3 == 0;
+    const RunResult again = bench.run(next);
     EXPECT_TRUE(again.succeeded());
-    EXPECT_EQ(bench.difference(false), "");
-    // A scan cannot see what a failed flush has lost behind the reads: a gap that is known
-    // (docs/reliability.md), and the reason why durability is not asked for after that.
-    if (operation != DiskOperation::kFlush) {
-        EXPECT_EQ(bench.difference(true), "");
+    if (operation == DiskOperation::kFlush) {
+        EXPECT_EQ(again.report.cause, Cause::kTargetFlushFailed);
     }
+    EXPECT_EQ(bench.difference(false), "");
+    EXPECT_EQ(bench.difference(true), "");
     EXPECT_TRUE(bench.rest_untouched());
     return true;
 }
@@ -106,6 +108,93 @@ TEST(DiskErrors, EveryZeroingOfATarget) {
 TEST(DiskErrors, EveryFlushOfATarget) {
     EXPECT_GE(fail_every(Where::kTarget, DiskOperation::kFlush, EIO), 6U);
     EXPECT_GE(fail_every(Where::kTarget, DiskOperation::kFlush, ENOSPC), 6U);
+}
+
+// A comparison that finds all equal flushes too, and marks nothing before that.
+TEST(DiskErrors, TheFlushOfARunThatBringsNothing) {
+    SyncBench bench(1, kDevice);
+    fill(bench);
+    EXPECT_TRUE(bench.run(small_plan(RunRequest::Kind::kFull, 1)).succeeded());
+    bench.target.add_fault({DiskOperation::kFlush, 1, EIO});
+    EXPECT_FALSE(bench.run(small_plan(RunRequest::Kind::kScan, 1)).succeeded());
+    RunPlan listed = small_plan(RunRequest::Kind::kExtents, 1);
+    const RunResult refused = bench.run(listed);
+    ASSERT_TRUE(refused.source_error);
+    EXPECT_EQ(refused.source_error->code, Code::kRefused);
+    const RunResult again = bench.run(small_plan(RunRequest::Kind::kAuto, 1));
+    EXPECT_TRUE(again.succeeded());
+    EXPECT_EQ(again.report.cause, Cause::kTargetFlushFailed);
+    EXPECT_TRUE(bench.run(listed).succeeded());
+}
+
+// The full run that makes it good is cut off as well: it goes on, and a comparison takes its place
+// no more than before.
+TEST(DiskErrors, TheRunAfterAFailedFlushIsCutOff) {
+    for (const bool resume : {false, true}) {
+        SyncBench bench(3, kDevice);
+        fill(bench);
+        bench.target.add_fault({DiskOperation::kFlush, 2, EIO});
+        EXPECT_FALSE(bench.run(small_plan(RunRequest::Kind::kFull, 1)).succeeded());
+        RunPlan dying = small_plan(RunRequest::Kind::kScan, 1);
+        dying.target_hook = [&](StoreCall call, StoreMoment) {
+            if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
+        };
+        EXPECT_FALSE(bench.run(dying).succeeded());
+        RunPlan next = small_plan(RunRequest::Kind::kScan, 1);
+        next.resume = resume;
+        const RunResult again = bench.run(next);
+        EXPECT_TRUE(again.succeeded());
+        EXPECT_EQ(again.report.mode, RunMode::kFull);
+        EXPECT_EQ(again.report.resumed, resume);
+        EXPECT_EQ(bench.difference(true), "");
+    }
+}
+
+// Whatever broke the volume broke the target's state folder too: then the source alone remembers.
+TEST(DiskErrors, AFailedFlushThatTheTargetCannotNote) {
+    std::uint64_t unnoted = 0;
+    for (std::uint64_t flush = 1; flush <= 4; ++flush) {
+        for (std::uint64_t nth = 1; nth <= 12; ++nth) {
+            SyncBench bench(nth, kDevice);
+            fill(bench);
+            bench.target.add_fault({DiskOperation::kFlush, flush, EIO});
+            RunPlan plan = small_plan(RunRequest::Kind::kFull, 1);
+            plan.target_fault = {nth, EIO, false};
+            const RunResult failed = bench.run(plan);
+            bench.target.clear_faults();
+            unnoted += failed.source_error &&
+                       failed.source_error->context.find("nor note that") != std::string::npos;
+            EXPECT_TRUE(bench.run(small_plan(RunRequest::Kind::kScan, 1)).succeeded());
+            EXPECT_EQ(bench.difference(true), "") << "flush " << flush << ", call " << nth;
+        }
+    }
+    EXPECT_GE(unnoted, 1U);
+}
+
+// The link goes while the flush is under way: the session is over, and its flush still counts.
+TEST(DiskErrors, AFailedFlushThatNobodyWaitsForAnyMore) {
+    std::uint64_t late = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SyncBench bench(seed, kDevice);
+        fill(bench);
+        bench.target.plan().delay_min = bench.target.plan().delay_max =
+            std::chrono::milliseconds(50);
+        bench.target.add_fault({DiskOperation::kFlush, 1, EIO});
+        RunPlan plan = small_plan(RunRequest::Kind::kFull, 1);
+        std::uint64_t events_left = seed;
+        plan.after_event = [&] {
+            const bool flushing = bench.target.started_count(DiskOperation::kFlush) > 0;
+            if (flushing && events_left > 0 && --events_left == 0)
+                bench.kill(Side::kSource, KillStyle::kReset);
+        };
+        const RunResult failed = bench.run(plan);
+        bench.target.clear_faults();
+        late += failed.source_killed;
+        EXPECT_FALSE(failed.sealed);
+        EXPECT_TRUE(bench.run(small_plan(RunRequest::Kind::kScan, 1)).succeeded());
+        EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
+    }
+    EXPECT_GE(late, 5U);
 }
 
 TEST(DiskErrors, EveryReadOfATarget) {

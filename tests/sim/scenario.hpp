@@ -43,6 +43,7 @@ class Scenario {
     SyncBench bench_;
     std::uint32_t block_bytes_;
     int level_max_;
+    bool flush_fault_ = false;             // of the target, in the run at hand
     bool power_loss_ = false;              // of the target, at the end of the run at hand
     std::vector<Extent> unnoted_;          // changes that no begun run has durably noted
     std::uint32_t block_bytes_begun_ = 0;  // of the unfinished run; 0: of several sizes

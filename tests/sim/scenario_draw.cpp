@@ -87,6 +87,9 @@ RunPlan Scenario::draw_plan(bool faulty) {
     if (!faulty) return plan;
     draw_fault(plan);
     if (random_.chance(0.2)) draw_fault(plan);
+    // One that dies in the moment between a flush's failure and its note: docs/reliability.md.
+    if (std::exchange(flush_fault_, false) && plan.kill && plan.kill->side == Side::kTarget)
+        plan.kill.reset();
     return plan;
 }
 
@@ -165,6 +168,11 @@ void Scenario::draw_disk_fault() {
     const std::uint64_t nth = 1 + draw_scale(random_, 40);
     if (random_.chance(0.25)) {
         bench_.source.add_fault({DiskOperation::kRead, nth, EIO, sticky});
+        return;
+    }
+    if (random_.chance(0.3)) {
+        flush_fault_ = true;
+        bench_.target.add_fault({DiskOperation::kFlush, random_.between(1, 4), EIO, sticky});
         return;
     }
     const DiskOperation operations[] = {DiskOperation::kWrite, DiskOperation::kWrite,

@@ -117,7 +117,7 @@ Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal)
         [&] {
             if (!keep_journal) shelf_.journal.clear();
             shelf_.record = record;
-            fit_size();
+            fit();
         },
         // Between the steps: the journal is gone, or the record is the new one and the size is not.
         [&] {
@@ -127,7 +127,7 @@ Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal)
         });
 }
 
-void SimulatedTargetStore::fit_size() {
+void SimulatedTargetStore::fit() {
     if (shelf_.exact_size && disk_.size_bytes() != volume_bytes_) disk_.resize(volume_bytes_);
 }
 
@@ -149,19 +149,24 @@ Result<std::vector<Extent>> SimulatedTargetStore::acknowledged() {
     return shelf_.acknowledged();
 }
 
-// The size first, then the record, then the journal; a crash between leaves what is still right.
+Status SimulatedTargetStore::note_flush_failed(const TargetRecord& record) {
+    return access_.change(StoreCall::kNote, [&] { shelf_.record = record; });
+}
+
+Status SimulatedTargetStore::fit_size() {
+    return access_.change(StoreCall::kFit, [&] { fit(); });
+}
+
+// The record first, then the journal; a crash between leaves what is still right.
 Status SimulatedTargetStore::seal(const TargetRecord& record) {
     return access_.change(
         StoreCall::kSeal,
         [&] {
-            fit_size();
             shelf_.record = record;
             shelf_.journal.clear();
         },
         [&] {
-            const std::uint64_t choice = random_.below(3);
-            if (choice >= 1) fit_size();
-            if (choice == 2) shelf_.record = record;
+            if (random_.chance(0.5)) shelf_.record = record;
         });
 }
 

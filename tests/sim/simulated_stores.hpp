@@ -15,7 +15,17 @@ namespace towline {
 
 // Where a side can be killed, or its state folder can fail: before the call changes anything, in
 // the middle of it, and after it is durable.
-enum class StoreCall { kLook, kMark, kJournal, kSeal, kSave, kSavePending, kDropPending };
+enum class StoreCall {
+    kLook,
+    kMark,
+    kJournal,
+    kNote,
+    kFit,
+    kSeal,
+    kSave,
+    kSavePending,
+    kDropPending
+};
 enum class StoreMoment { kBefore, kWithin, kAfter };
 
 // Told at every such moment; may kill the engine of the side.
@@ -84,11 +94,13 @@ class SimulatedTargetStore final : public TargetStore {
     Status mark(const TargetRecord& record, bool keep_journal) override;
     Status journal(std::span<const Extent> acknowledged) override;
     Result<std::vector<Extent>> acknowledged() override;
+    Status note_flush_failed(const TargetRecord& record) override;
+    Status fit_size() override;
     Status seal(const TargetRecord& record) override;
 
   private:
     bool reads_as_zeros() const;
-    void fit_size();
+    void fit();
 
     TargetShelf& shelf_;
     SimulatedDisk& disk_;

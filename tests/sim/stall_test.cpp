@@ -75,6 +75,20 @@ TEST(Stall, OfAFurtherConnectionsAnswers) {
     EXPECT_GE(stall_everywhere({.links = 3, .link = 1, .forward = false}, 37, 100), 3U);
 }
 
+// 8 KiB a second: a frame of 128 KiB takes four times the limit on silence.
+TEST(Stall, NoneWhereALinkIsOnlySlow) {
+    constexpr Duration kStep = std::chrono::seconds(1);
+    RunPlan plan;
+    plan.links[0].first_to_second = {
+        .buffer_bytes = 8 << 10, .latency_min = kStep, .latency_max = kStep, .partial_rate = 0};
+    SyncBench bench(1, kShape);
+    fill_random_data(bench.source, bench.random, 0, kShape.source_bytes);
+    const RunResult result = bench.run(plan);
+    EXPECT_TRUE(result.succeeded()) << result.source_error->text();
+    EXPECT_GT(result.elapsed, 5 * kSilenceMax);
+    EXPECT_EQ(bench.difference(true), "");
+}
+
 // The host of one side is gone, without a word.
 TEST(Stall, OfAPeerThatDied) {
     for (std::uint64_t event = 0; event < 300 && !testing::Test::HasFailure(); event += 7) {

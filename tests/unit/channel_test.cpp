@@ -294,6 +294,70 @@ TEST(Channel, SilenceIsTimeWithoutAByte) {
     EXPECT_LT(ends.second.silence(), 1s);
 }
 
+// What the longest silence of a peer was that sends a frame in steps, until it is whole or a minute
+// of silence has passed.
+Duration longest_silence(std::size_t payload_bytes, std::size_t step_bytes, Duration step) {
+    LinkBench link(1);
+    Listening owner;
+    Duration longest{};
+    {
+        Channel channel(link.target, link.target_socket, owner);
+        RawPeer peer(link.source, link.source_socket);
+        channel.start();
+        const auto bytes = frame_bytes(wire::FrameType::kData, 0, 0, numbered_bytes(24),
+                                       numbered_bytes(payload_bytes));
+        for (std::size_t at = 0; at < bytes.size() && longest < 60s; at += step_bytes) {
+            const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(at);
+            const auto size = std::min(step_bytes, bytes.size() - at);
+            peer.send({begin, begin + static_cast<std::ptrdiff_t>(size)});
+            const Instant later = link.world.now() + step;
+            link.world.at(later, [] {});
+            link.world.run([&] { return link.world.now() >= later; }, step);
+            longest = std::max(longest, channel.silence());
+        }
+        EXPECT_EQ(owner.payloads.size(), longest < 60s ? 1U : 0U);
+        link.end();
+    }
+    return longest;
+}
+
+// Half a megabyte at 4 KB/s takes two minutes, and the limit on silence is half of one.
+TEST(Channel, AFrameThatComesSlowlyIsNoSilence) {
+    EXPECT_LT(longest_silence(512 << 10, 4096, 1s), 8s);
+    EXPECT_LT(longest_silence(512 << 10, 100, 25ms), 8s);
+}
+
+TEST(Channel, APeerThatDribblesIsSilent) {
+    EXPECT_GE(longest_silence(512 << 10, 1, 1s), 60s);
+    EXPECT_GE(longest_silence(512 << 10, 40, 1s), 60s);
+    EXPECT_GE(longest_silence(1, 1, 1s), 60s);
+}
+
+TEST(Pace, AFastLinkIsSoonAskedForWholeFrames) {
+    Instant now{};
+    PieceSize piece(now);
+    int receives = 0;
+    for (; piece.bytes() < wire::kPayloadBytesMax && receives < 1000; ++receives)
+        piece.add(piece.bytes(), now += std::chrono::microseconds(10));
+    EXPECT_LT(receives, 100);
+    for (int i = 0; i < 100'000; ++i)
+        piece.add(piece.bytes(), now += 1ms);
+    EXPECT_EQ(piece.bytes(), PieceSize::kMax);
+}
+
+TEST(Pace, ASlowLinkIsAskedForAMomentsWorth) {
+    for (const std::size_t burst : {100, 10'000, 100'000}) {
+        Instant now{};
+        PieceSize piece(now);
+        const auto step = std::chrono::microseconds(burst * 25);  // 40 KB/s
+        for (int i = 0; i < 10'000; ++i)
+            piece.add(burst, now += step);
+        EXPECT_LE(piece.bytes(), std::max<std::size_t>(5'001, burst / 8)) << burst;
+        piece.add(1, now += 60s);
+        EXPECT_EQ(piece.bytes(), PieceSize::kMin);
+    }
+}
+
 TEST(Channel, APeerThatTakesNothingIsSilent) {
     ConnectionPlan plan;
     plan.first_to_second.stall_at = 1000;

@@ -50,6 +50,33 @@ TEST(Conversation, ResumedRunGoesOn) {
     EXPECT_GT(resumed, static_cast<int>(kSeeds) / 2);
 }
 
+// A journal may have many ranges, and the link be slower than the target reads them.
+TEST(Conversation, AResumedRunsRangesWaitWithinABound) {
+    constexpr std::size_t kQueuedMax = (1 << 20) + wire::kHeadBytesMax;
+    Replication bench(1);
+    bench.fill_source(0, 60, 1);
+    ConnectionPlan cut_short;
+    cut_short.first_to_second.close_at = 100'000;
+    EXPECT_EQ(bench.attempt(Kind::kFull, cut_short)->run(), RunEnd::kDone);
+    for (std::uint64_t at = 0; at < kRunVolumeBytes; at += 2)
+        bench.targets.entries.push_back({at, 1});
+    bench.source_config.request.run.resume = bench.source_config.request.run.overwrite = true;
+    ConnectionPlan slow;
+    slow.second_to_first.buffer_bytes = 16 << 10;
+    const auto run = bench.attempt(Kind::kAuto, slow);
+    std::size_t queued_max = 0;
+    const auto ended = [&] {
+        queued_max = std::max(queued_max, run->target->queued_bytes());
+        return run->source->finished() && run->target->finished();
+    };
+    EXPECT_EQ(bench.world.run(ended, kLongEnough), RunEnd::kDone);
+    EXPECT_TRUE(run->succeeded());
+    EXPECT_TRUE(run->source->report().resumed);
+    EXPECT_TRUE(bench.equal());
+    EXPECT_LE(queued_max, kQueuedMax);
+    EXPECT_GT(queued_max, kQueuedMax / 2);
+}
+
 // A ping of either side may cross Begin or Begun on the way.
 TEST(Conversation, PingsThatCrossTheBeginningBelongToTheRun) {
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
@@ -104,6 +131,23 @@ TEST(Conversation, DryRunChangesNothing) {
     EXPECT_EQ(bench.target_disk.contents(), before);
     EXPECT_EQ(bench.targets.facts.record, record);
     EXPECT_EQ(bench.sources.memories, memories);
+}
+
+// Whatever level is asked for.
+TEST(Conversation, BlocksComeInAKindThatTheTargetDecodes) {
+    const std::pair<std::uint64_t, std::string_view> targets[] = {
+        {0, "none"}, {wire::kCapDeflate, "deflate"}, {wire::kCapZstd, "zstd"}};
+    for (const auto& [capabilities, codec] : targets) {
+        for (const int level : {1, 5, 9}) {
+            Replication bench(1);
+            bench.fill_source(0, 30, 1);
+            bench.source_config.compression.level = level;
+            bench.target_config.limits.capabilities = capabilities;
+            ASSERT_TRUE(bench.run(Kind::kFull));
+            EXPECT_TRUE(bench.equal());
+            EXPECT_EQ(bench.last.codec, codec) << level;
+        }
+    }
 }
 
 // No byte of the conversation may be damaged and the run still succeed with another content.

@@ -36,6 +36,8 @@ struct Victim {
     void open(std::uint64_t bytes = kRunVolumeBytes) {
         peer.say(HelloMessage{});
         peer.say(OpenMessage{.name = "disk0", .source = uuid_of(1), .source_bytes = bytes});
+        world.run([&] { return pipeline->finished() || peer.last<OpenedMessage>() != nullptr; },
+                  1s);
     }
     void settle() {
         world.run([&] { return pipeline->finished() || peer.last<ErrorMessage>() != nullptr; }, 3s);

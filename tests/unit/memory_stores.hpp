@@ -97,6 +97,12 @@ class MemoryTargetStore final : public TargetStore {
         return {};
     }
     Result<std::vector<Extent>> acknowledged() override { return normalized(entries); }
+    Status note_flush_failed(const TargetRecord& record) override {
+        calls.push_back("note");
+        facts.record = record;
+        return {};
+    }
+    Status fit_size() override { return {}; }
     Status seal(const TargetRecord& record) override {
         calls.push_back("seal");
         facts.record = record;

@@ -38,6 +38,7 @@ OpenedMessage some_opened() {
             .run_mode = RunMode::kScan,
             .plan_digest = 21,
             .run_base = base_of(30),
+            .flush_failed_run = uuid_of(39),
             .owner = uuid_of(40),
             .join_token = uuid_of(41),
             .engine = "io_uring"};
@@ -82,15 +83,18 @@ std::vector<Message> all_messages() {
                       .cpu_microseconds = 20,
                       .rss_max_bytes = 21,
                       .written_bytes = 22},
-        ErrorMessage{.code = Code::kCancelled, .system_errno = 28, .text = "why it ended"},
+        ErrorMessage{.code = Code::kCancelled,
+                     .system_errno = 28,
+                     .flush_failed = true,
+                     .text = "why it ended"},
         PingMessage{},
         JoinedMessage{}};
 }
 
 TEST(Messages, EachHasItsSizeOnTheWire) {
-    const std::size_t sizes[] = {28,         2 + 12 + 24 + 1,    201 + 10, 180, 1,
+    const std::size_t sizes[] = {28,         2 + 12 + 24 + 1,    217 + 10, 180, 1,
                                  4 + 32 + 1, 8 + 8 + 4 + 48 + 1, 16,       8,   24,
-                                 105,        2 + 4 + 2 + 12,     0,        0};
+                                 105,        2 + 4 + 1 + 2 + 12, 0,        0};
     const auto messages = all_messages();
     ASSERT_EQ(messages.size(), std::variant_size_v<Message>);
     for (std::size_t i = 0; i < messages.size(); ++i) {

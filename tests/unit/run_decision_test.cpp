@@ -166,6 +166,40 @@ TEST(RunDecision, ExtentsBringWhatIsPendingAlong) {
     EXPECT_TRUE(decide_run(standing.request, standing.memory, standing.opened)->include_pending);
 }
 
+// What reads show is believed by nothing that would leave it as it is.
+TEST(RunDecision, AfterAFailedFlushOnlyAFullRun) {
+    const auto at_target = [](Standing& s) { s.opened.flush_failed_run = uuid_of(9); };
+    const auto here_alone = [](Standing& s) { s.memory->flush_failed_run = uuid_of(9); };
+    for (const auto& noted : std::vector<std::function<void(Standing&)>>{at_target, here_alone}) {
+        for (const Kind kind : {Kind::kAuto, Kind::kScan})
+            expect_rows(kind, {{"flush", noted, RunMode::kFull, Cause::kTargetFlushFailed}});
+        expect_rows(Kind::kFull, {{"flush", noted, RunMode::kFull, Cause::kRequestedFull}});
+        Standing standing;
+        noted(standing);
+        standing.request.kind = Kind::kExtents;
+        const auto refused = decide_run(standing.request, standing.memory, standing.opened);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Code::kRefused);
+        EXPECT_NE(refused.error().context.find("a flush of the target failed"), std::string::npos);
+        EXPECT_NE(refused.error().context.find("run once without --extents"), std::string::npos);
+    }
+}
+
+TEST(RunDecision, AfterAFailedFlushOnlyALaterFullRunIsResumed) {
+    for (const RunMode mode : {RunMode::kFull, RunMode::kExtents, RunMode::kScan}) {
+        for (const int failed : {5, 9}) {
+            Standing standing;
+            standing.cut_off(TargetState::kApplying, mode);
+            standing.request.resume = true;
+            standing.opened.flush_failed_run = uuid_of(failed);
+            const auto decision = decide_run(standing.request, standing.memory, standing.opened);
+            ASSERT_TRUE(decision);
+            EXPECT_EQ(decision->mode, RunMode::kFull);
+            EXPECT_EQ(decision->resume, mode == RunMode::kFull && failed == 5);
+        }
+    }
+}
+
 TEST(RunDecision, ResumesOnlyTheVeryRun) {
     const auto resumed = [](auto change) {
         Standing standing;

@@ -41,6 +41,9 @@ std::string name(const act::StartTransfer& start) {
 std::string name(const act::Commit&) {
     return "commit";
 }
+std::string name(const act::NoteFlushFailed&) {
+    return "note";
+}
 std::string name(const act::Finish&) {
     return "finish";
 }
@@ -208,6 +211,20 @@ TEST_F(SourceCoreTest, ErrorsOfTheTargetAreNotAnswered) {
     EXPECT_EQ(step(ev::Failed{{Code::kIo, 0, ""}}), "");
 }
 
+// Of a run that was begun: before that there is none that it could be noted of.
+TEST_F(SourceCoreTest, AFailedFlushOfTheTargetIsNoted) {
+    const ErrorMessage error{.code = Code::kIo, .flush_failed = true};
+    start();
+    EXPECT_EQ(hear(error), "fail-io");
+    start();
+    plan(RunMode::kFull);
+    EXPECT_EQ(hear(error), "note fail-io");
+    start();
+    plan(RunMode::kFull);
+    hear(BegunMessage{});
+    EXPECT_EQ(hear(error), "note fail-io");
+}
+
 TEST_F(SourceCoreTest, FailuresAreToldUnlessNobodyListens) {
     start();
     EXPECT_EQ(step(ev::Failed{{Code::kIo, EIO, ""}}), "tell-io");
@@ -224,6 +241,19 @@ TEST_F(SourceCoreTest, VersionsAndNamesThatDoNotFit) {
     core = SourceCore({.target_name = std::string(1025, 'n')});
     step(ev::Started{});
     EXPECT_EQ(hear(HelloMessage{}), "tell-invalid");
+}
+
+TEST_F(SourceCoreTest, SendsNoCodecThatTheTargetDidNotSay) {
+    const auto hello = [](std::uint64_t capabilities) {
+        return HelloMessage{.capabilities = capabilities};
+    };
+    core = SourceCore({.target_name = "a", .compression = {.codec = CodecChoice::kZstd}});
+    step(ev::Started{});
+    EXPECT_EQ(hear(hello(wire::kCapDeflate)), "tell-unsupported");
+    core = SourceCore({.target_name = "a"});
+    step(ev::Started{});
+    EXPECT_EQ(hear(hello(wire::kCapDeflate)), "send2");
+    EXPECT_EQ(core.compression().codec, CodecChoice::kDeflate);
 }
 
 TEST_F(SourceCoreTest, PingsOnceHelloWasHeard) {

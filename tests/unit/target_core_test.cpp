@@ -352,8 +352,39 @@ TEST_F(TargetCoreTest, BeginIsBelievedInNothing) {
     refused([](BeginMessage& m) { m.resume = true; }, "prepare");
     refused([](BeginMessage& m) { m.resume = true, m.plan_digest = 12; }, "fail-refused");
     refused([](BeginMessage& m) { m.resume = true, m.run = uuid_of(5); }, "fail-refused");
+    facts.record.flush_failed_run = uuid_of(9);
+    refused(nothing, "prepare");
+    refused([](BeginMessage& m) { m.mode = RunMode::kScan; }, "fail-refused");
+    refused([](BeginMessage& m) { m.mode = RunMode::kExtents; }, "fail-refused");
+    refused([](BeginMessage& m) { m.resume = true; }, "fail-refused");
+    facts.record.flush_failed_run = uuid_of(5);
+    refused([](BeginMessage& m) { m.resume = true; }, "prepare");
     volume = 0;
     refused(nothing, "fail-refused");
+}
+
+// Until a full run is sealed the record goes on saying it, whatever is begun and cut off meanwhile.
+TEST_F(TargetCoreTest, AFailedFlushIsKeptUntilASeal) {
+    seal_a_record(TargetState::kApplying);
+    facts.record.flush_failed_run = uuid_of(5);
+    to_open();
+    EXPECT_EQ(hear(begin(RunMode::kFull)), "prepare");
+    EXPECT_TRUE(std::get<act::Prepare>(actions[0]).rewrite);
+    step(ev::Prepared{});
+    EXPECT_EQ(arrive(blocks(0, 1)), "mark-applying");
+    EXPECT_EQ(std::get<act::Mark>(actions[0]).record.flush_failed_run, uuid_of(5));
+    EXPECT_EQ(core.record_flush_failed().flush_failed_run, uuid_of(9));
+    step(ev::Stored{blocks(0, 1)});
+    EXPECT_EQ(hear(EndMessage{digest}), "flush");
+    EXPECT_EQ(step(ev::Flushed{}), "seal");
+    EXPECT_TRUE(std::get<act::Seal>(actions[0]).record.flush_failed_run.is_nil());
+}
+
+TEST_F(TargetCoreTest, AFlushThatFailsIsSaidAsSuch) {
+    to_transfer(begin(RunMode::kFull));
+    arrive(blocks(0, 1));
+    EXPECT_EQ(step(ev::FlushFailed{{Code::kIo, EIO, "broken"}}), "fail-io");
+    EXPECT_TRUE(std::get<act::Fail>(actions[0]).flush_failed);
 }
 
 TEST_F(TargetCoreTest, ADryRunTakesNeitherBlocksNorEnd) {

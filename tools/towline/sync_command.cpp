@@ -208,28 +208,47 @@ void print_summary(const RunReport& report) {
                 report.reread ? "attested from a second reading" : "attested");
 }
 
-int report_error(const Error& error, bool json) {
-    if (json) {
-        const nlohmann::json object{{"error",
-                                     {{"code", code_name(error.code)},
-                                      {"message", error.text()},
-                                      {"errno", error.system_errno},
-                                      {"exit", exit_code(error.code)}}}};
+// What became of the list of changes when a run failed; nothing where there was none to lose.
+std::optional<bool> list_noted(const SyncWords& words, const Error& error, bool noted) {
+    const bool given = !words.extents_file.empty() && error.code != Code::kInvalid;
+    if (!given || words.dry_run) return std::nullopt;
+    return noted;
+}
+
+std::string list_text(const Error& error, bool noted) {
+    if (noted) return "; the change list was noted: the next run brings it";
+    // The remedy of a refusal may be a run that needs no list.
+    if (error.code == Code::kRefused) return "; the change list was not noted";
+    return "; the change list was not noted yet: give it again";
+}
+
+int report_error(const Error& error, const SyncWords& words, bool noted = false) {
+    const auto list = list_noted(words, error, noted);
+    const std::string text = error.text() + (list ? list_text(error, *list) : "");
+    if (words.json) {
+        nlohmann::json object{{"error",
+                               {{"code", code_name(error.code)},
+                                {"message", text},
+                                {"errno", error.system_errno},
+                                {"exit", exit_code(error.code)}}}};
+        if (list) object["error"]["list_noted"] = *list;
         std::printf("%s\n", object.dump(2).c_str());
     }
-    std::fprintf(stderr, "towline sync: %s\n", error.text().c_str());
+    std::fprintf(stderr, "towline sync: %s\n", text.c_str());
     return exit_code(error.code);
 }
 
 int sync(const SyncWords& words) {
     auto options = make_options(words);
-    if (!options) return report_error(options.error(), words.json);
+    if (!options) return report_error(options.error(), words);
     catch_signals();
     ProgressBar bar(!words.quiet);
+    bool noted = false;
+    options->on_noted = [&noted] { noted = true; };
     options->on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
     const auto report = run_sync(*options);
     bar.clear();
-    if (!report) return report_error(report.error(), words.json);
+    if (!report) return report_error(report.error(), words, noted);
     if (words.json) {
         std::printf("%s\n", json_of(*report, words).dump(2).c_str());
     } else if (!words.quiet) {

@@ -44,7 +44,8 @@ nlohmann::json memory_json(const TargetMemory& memory) {
             {"open_base", to_json(memory.open_base)},
             {"open_modified_ns", memory.open_modified_ns},
             {"open_filesystem", memory.open_filesystem},
-            {"open_volume_bytes", memory.open_volume_bytes}};
+            {"open_volume_bytes", memory.open_volume_bytes},
+            {"flush_failed_run", memory.flush_failed_run.text()}};
 }
 
 Result<Uuid> uuid_of(const std::string& text) {
@@ -74,6 +75,8 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
         memory.open_modified_ns = json.at("open_modified_ns").get<std::int64_t>();
         memory.open_filesystem = json.at("open_filesystem").get<std::string>();
         memory.open_volume_bytes = json.at("open_volume_bytes").get<std::uint64_t>();
+        if (json.contains("flush_failed_run"))
+            memory.flush_failed_run = TRY(uuid_of(json.at("flush_failed_run").get<std::string>()));
         return memory;
     } catch (const nlohmann::json::exception& problem) {
         return fail(Code::kCorrupt,

@@ -178,14 +178,21 @@ Result<std::vector<Extent>> FileTargetStore::acknowledged() {
     return journal.load();
 }
 
-Status FileTargetStore::seal(const TargetRecord& record) {
+Status FileTargetStore::note_flush_failed(const TargetRecord& record) {
+    return save(record);
+}
+
+Status FileTargetStore::fit_size() {
     struct stat status {};
     const bool image = volume_->kind() == VolumeKind::kImageFile;
-    if (image && ::fstat(volume_->fd(), &status) == 0 &&
-        static_cast<std::uint64_t>(status.st_size) != volume_bytes_) {
-        TRY_STATUS(volume_->resize(volume_bytes_));
-        TRY_STATUS(volume_->flush());
-    }
+    if (!image || ::fstat(volume_->fd(), &status) < 0 ||
+        static_cast<std::uint64_t>(status.st_size) == volume_bytes_)
+        return {};
+    TRY_STATUS(volume_->resize(volume_bytes_));
+    return volume_->flush();
+}
+
+Status FileTargetStore::seal(const TargetRecord& record) {
     TRY_STATUS(save(record));
     if (journal_) TRY_STATUS(journal_->clear());
     return {};

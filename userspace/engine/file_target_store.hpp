@@ -31,6 +31,8 @@ class FileTargetStore final : public TargetStore {
     Status mark(const TargetRecord& record, bool keep_journal) override;
     Status journal(std::span<const Extent> acknowledged) override;
     Result<std::vector<Extent>> acknowledged() override;
+    Status note_flush_failed(const TargetRecord& record) override;
+    Status fit_size() override;
     Status seal(const TargetRecord& record) override;
 
   private:

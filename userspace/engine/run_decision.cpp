@@ -30,6 +30,8 @@ std::string_view cause_name(Cause cause) {
             return "target-changed";
         case Cause::kUnfinishedRun:
             return "unfinished-run";
+        case Cause::kTargetFlushFailed:
+            return "target-flush-failed";
         case Cause::kSourceResized:
             return "source-resized";
         case Cause::kSourceReverted:
@@ -65,6 +67,8 @@ std::string_view cause_text(Cause cause) {
             return "the target was replaced or written to since its last run";
         case Cause::kUnfinishedRun:
             return "an earlier run to this target was cut off";
+        case Cause::kTargetFlushFailed:
+            return "a flush of the target failed, so what it reads back need not be stored";
         case Cause::kSourceResized:
             return "the source's size changed since the last run";
         case Cause::kSourceReformatted:
@@ -86,6 +90,7 @@ void commit_open_run(TargetMemory& memory) {
     memory.open_mode = {};
     memory.open_plan_digest = 0;
     memory.open_base = {};
+    memory.flush_failed_run = {};
 }
 
 bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
@@ -97,6 +102,18 @@ bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
 
 namespace {
 
+// A comparison would believe reads that a failed flush has made worthless, and so would a list and
+// a resumption.
+bool flush_failed(const std::optional<TargetMemory>& memory, const OpenedMessage& opened) {
+    return !opened.flush_failed_run.is_nil() || (memory && !memory->flush_failed_run.is_nil());
+}
+
+// A full run that began after the failure writes everything, and what it acknowledged was flushed.
+bool began_after_failure(const std::optional<TargetMemory>& memory, const OpenedMessage& opened) {
+    return opened.run_mode == RunMode::kFull && opened.run != opened.flush_failed_run &&
+           (!memory || opened.run != memory->flush_failed_run);
+}
+
 // Why no list of changes can stand on what the target holds; nothing when one can.
 std::optional<Cause> why_no_base(const RunRequest& request,
                                  const std::optional<TargetMemory>& memory,
@@ -106,6 +123,7 @@ std::optional<Cause> why_no_base(const RunRequest& request,
         return !opened.exists || opened.empty ? Cause::kFirstCopy : Cause::kUnknownTarget;
     }
     if (opened.owner != request.source) return Cause::kOtherSource;
+    if (flush_failed(memory, opened)) return Cause::kTargetFlushFailed;
     if (opened.state == TargetState::kBuilding) return Cause::kUnfinishedRun;
     if (!memory || memory->base.sequence == 0) return Cause::kUnknownTarget;
     if (opened.base != memory->base) return Cause::kTargetDiffers;
@@ -172,7 +190,9 @@ Result<RunDecision> decide_run(const RunRequest& request, const std::optional<Ta
     const auto no_base = why_no_base(request, memory, opened);
     // A run of listed changes goes on only upon its base; a copy or comparison of everything needs
     // none.
-    const bool stands = opened.run_mode != RunMode::kExtents || !no_base;
+    const bool lost = flush_failed(memory, opened);
+    const bool stands = lost ? began_after_failure(memory, opened)
+                             : opened.run_mode != RunMode::kExtents || !no_base;
     if (request.resume && stands && can_resume(request, memory, opened)) {
         return RunDecision{.mode = opened.run_mode,
                            .cause = Cause::kResumed,
@@ -192,6 +212,7 @@ Result<RunDecision> decide_run(const RunRequest& request, const std::optional<Ta
     }
     const bool fresh = opened.state == TargetState::kUnclaimed && (!opened.exists || opened.empty);
     if (fresh) return RunDecision{.mode = RunMode::kFull, .cause = Cause::kFirstCopy};
+    if (lost) return RunDecision{.mode = RunMode::kFull, .cause = Cause::kTargetFlushFailed};
     const bool foreign =
         opened.state == TargetState::kUnclaimed && opened.has_data && !request.overwrite;
     const Cause cause =

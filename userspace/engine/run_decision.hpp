@@ -27,6 +27,7 @@ enum class Cause {
                      // second target)
     kTargetChanged,  // the target was replaced, or written to by others, since its last run
     kUnfinishedRun,  // an earlier run was cut off and not resumed
+    kTargetFlushFailed,  // a flush of the target failed: what it reads back need not be stored
     kSourceResized,
     kSourceReformatted,  // it holds another filesystem than at the last run
     kSourceReverted,  // the source's own time went backwards: an older image was put in its place
@@ -63,6 +64,9 @@ struct TargetMemory {
     std::int64_t open_modified_ns = 0;
     std::string open_filesystem;
     std::uint64_t open_volume_bytes = 0;
+    // The open run at which the target said that a flush had failed; nil: none. Kept here too,
+    // since whatever failed there may keep the target from noting it.
+    Uuid flush_failed_run;
     bool operator==(const TargetMemory&) const = default;
 };
 

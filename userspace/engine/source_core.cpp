@@ -58,6 +58,9 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
     if (phase_ != Phase::kHello) return unexpected(actions);
     const auto version = agree_version(HelloMessage{}, hello);
     if (!version) return fail_with(version.error(), true, actions);
+    auto compression = decodable(request_.compression, hello.capabilities);
+    if (!compression) return fail_with(compression.error(), true, actions);
+    request_.compression = std::move(*compression);
     // Cut off it would be another target's.
     if (request_.target_name.size() > wire::kNameBytesMax) {
         return fail_with(
@@ -189,6 +192,7 @@ void SourceCore::on(const ev::Tick&, Actions& actions) {
 }
 
 void SourceCore::on_message(const ErrorMessage& error, Actions& actions) {
+    if (error.flush_failed && phase_ >= Phase::kBegin) actions.push_back(act::NoteFlushFailed{});
     fail_with({error.code, static_cast<int>(error.system_errno), error.text}, false, actions);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "io/clock.hpp"
+#include "userspace/engine/compression_choice.hpp"
 #include "userspace/engine/run_decision.hpp"
 
 namespace towline {
@@ -59,6 +60,7 @@ struct StartTransfer {
 struct Commit {
     SealedMessage sealed;
 };
+struct NoteFlushFailed {};  // durably: only a full run makes the target whole
 struct Finish {};
 struct Fail {
     Error error;
@@ -69,8 +71,8 @@ struct Fail {
 using SourceAction =
     std::variant<source_action::Send, source_action::Join, source_action::Plan,
                  source_action::Acknowledged, source_action::StartCompare, source_action::Theirs,
-                 source_action::StartTransfer, source_action::Commit, source_action::Finish,
-                 source_action::Fail>;
+                 source_action::StartTransfer, source_action::Commit,
+                 source_action::NoteFlushFailed, source_action::Finish, source_action::Fail>;
 
 // The source's decisions in the conversation, without I/O and without a clock. Invariants:
 //  - nothing is sent before the run is durably begun on our side (Plan, then Begin);
@@ -86,6 +88,7 @@ class SourceCore {
         bool dry_run = false;
         bool further_lanes = false;
         Duration ping_interval = 500ms;
+        CompressionChoice compression;
     };
 
     explicit SourceCore(Request request) : request_(std::move(request)) {}
@@ -97,6 +100,8 @@ class SourceCore {
     bool comparing() const { return phase_ == Phase::kCompare; }
     std::string_view stage() const;
     std::uint64_t durable_bytes() const { return durable_bytes_; }
+    // Once the target's Hello was heard: what it can decode of the choice.
+    const CompressionChoice& compression() const { return request_.compression; }
 
   private:
     enum class Phase {

@@ -40,7 +40,8 @@ SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore
              .volume_bytes = config_.request.run.volume_bytes,
              .dry_run = config_.request.dry_run,
              .further_lanes = config_.further_lanes > 0,
-             .ping_interval = config_.ping_interval}),
+             .ping_interval = config_.ping_interval,
+             .compression = config_.compression}),
       limiter_(config_.rate_bytes_per_second),
       pool_(config_.buffer_count * config_.buffer_bytes /
                 std::max<std::size_t>(config_.buffer_bytes, config_.request.block_bytes),
@@ -347,7 +348,7 @@ void SourcePipeline::perform(act::StartTransfer& action) {
     wanted_ = {};  // compared; at 16 TiB each map is 32 MiB
     SourceSender::Owner& owner = *this;
     sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
-                                             *hasher_, *digester_, config_.compression, owner);
+                                             *hasher_, *digester_, core_.compression(), owner);
     std::vector<Channel*> lanes;
     lanes.reserve(lanes_.size());
     for (const auto& lane : lanes_)
@@ -366,6 +367,12 @@ void SourcePipeline::perform(act::Commit& action) {
     const Status committed = commit_run(run_, store_);
     if (!committed) return step(ev::Failed{committed.error()});
     step(ev::Committed{});
+}
+
+// That it fails changes nothing: the run has failed, and the target tries to note it too.
+void SourcePipeline::perform(act::NoteFlushFailed&) {
+    run_.memory.flush_failed_run = run_.begin.run;
+    if (!config_.request.dry_run) static_cast<void>(store_.save(run_.memory));
 }
 
 void SourcePipeline::perform(act::Finish&) {

@@ -70,6 +70,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void perform(source_action::Theirs& action);
     void perform(source_action::StartTransfer& action);
     void perform(source_action::Commit& action);
+    void perform(source_action::NoteFlushFailed& action);
     void perform(source_action::Finish& action);
     void perform(source_action::Fail& action);
 

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 
-#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
@@ -18,7 +17,7 @@ struct SourceSender::Slot {
     Buffer* buffer = nullptr;
     Buffer* packed = nullptr;
     std::array<Hash128, wire::kBlocksPerFrameMax> hashes{};
-    std::size_t have_bytes = 0;
+    WholeRead reading;
     int level = 0;
     BlockKind kind{};
     DataHead head;
@@ -149,36 +148,25 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
     slot->extent = step.extent;
     slot->count = step.run.count;
     slot->buffer = buffer;
-    slot->have_bytes = 0;
     in_flight_bytes_ += step.extent.length_bytes;
-    read(*slot);
-    return true;
-}
-
-void SourceSender::read(Slot& slot) {
     ++active_;
-    const std::uint64_t length =
-        align_up<std::uint64_t>(slot.extent.length_bytes, volume_.alignment_bytes);
-    engine_.read(volume_.handle,
-                 slot.buffer->bytes().subspan(slot.have_bytes, length - slot.have_bytes),
-                 slot.extent.offset_bytes + slot.have_bytes, slot.read);
+    slot->reading.start(engine_, volume_, buffer->bytes(), slot->extent.offset_bytes,
+                        slot->extent.length_bytes, slot->read);
+    return true;
 }
 
 void SourceSender::on_read(Slot& slot, std::int64_t result) {
     if (stopped_) return;
-    if (result == -EINTR || result == -EAGAIN) return read(slot);
-    if (result <= 0) {
-        const int error = result == 0 ? ENODATA : static_cast<int>(-result);
-        return owner_.on_read_failed(
-            system_error(error, "cannot read the source at byte " +
-                                    std::to_string(slot.extent.offset_bytes + slot.have_bytes)));
+    const WholeRead::Step step = slot.reading.take(result);
+    if (result > 0) counters_.read_bytes += static_cast<std::uint64_t>(result);
+    if (step == WholeRead::Step::kAgain) {
+        ++active_;
+        return;
     }
-    counters_.read_bytes += static_cast<std::uint64_t>(result);
-    slot.have_bytes += static_cast<std::size_t>(result);
-    if (slot.have_bytes < slot.extent.length_bytes) {
-        // Direct reads go on from a sector's begin.
-        slot.have_bytes = align_down<std::size_t>(slot.have_bytes, volume_.alignment_bytes);
-        return read(slot);
+    if (step == WholeRead::Step::kFailed) {
+        return owner_.on_read_failed(system_error(
+            slot.reading.system_errno(),
+            "cannot read the source at byte " + std::to_string(slot.reading.offset_bytes())));
     }
     check(slot);
     if (send_if_zero(slot)) return;

@@ -13,20 +13,11 @@
 #include "transport/channel.hpp"
 #include "transport/codec.hpp"
 #include "transport/level_control.hpp"
+#include "userspace/engine/compression_choice.hpp"
 #include "userspace/engine/run_digest.hpp"
 #include "userspace/engine/transfer_plan.hpp"
 
 namespace towline {
-
-struct CompressionChoice {
-    CodecChoice codec = CodecChoice::kAuto;
-    std::optional<int> level;  // nothing: auto
-    unsigned workers = 1;
-    // What the link gives, where it is known beforehand (a rate limit); 0: it is found out.
-    std::uint64_t link_bytes_per_second = 0;
-    // The clock by which the workers' time is taken; the simulator has its own.
-    std::function<Duration()> worker_time = [] { return monotonic_now().time_since_epoch(); };
-};
 
 // From the plan to the connections: read, check, compress where wanted, frame, send. What is sent
 // raw goes from the read buffer to the socket as it is. The buffers are the bound on blocks in
@@ -81,7 +72,6 @@ class SourceSender {
     bool start_step(const TransferPlan::Step& step);
     Slot* take_slot();
     void release(Slot& slot);
-    void read(Slot& slot);
     void on_read(Slot& slot, std::int64_t result);
     void check(Slot& slot);
     bool send_if_zero(Slot& slot);

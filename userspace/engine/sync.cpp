@@ -75,6 +75,32 @@ class LocalTarget {
     std::thread thread_;
 };
 
+// Tells when the run's changes are durably pending. The plan, and with it the list, is in the first
+// map that is saved.
+class TellingStore final : public SourceStore {
+  public:
+    TellingStore(SourceStore& store, std::function<void()> on_noted)
+        : store_(store), on_noted_(std::move(on_noted)) {}
+
+    Result<std::optional<TargetMemory>> load(const Uuid& target) override {
+        return store_.load(target);
+    }
+    Status save(const TargetMemory& memory) override { return store_.save(memory); }
+    Result<std::optional<ChangeMap>> pending(const Uuid& target) override {
+        return store_.pending(target);
+    }
+    Status save_pending(const Uuid& target, const ChangeMap& changes) override {
+        TRY_STATUS(store_.save_pending(target, changes));
+        on_noted_();
+        return {};
+    }
+    Status drop_pending(const Uuid& target) override { return store_.drop_pending(target); }
+
+  private:
+    SourceStore& store_;
+    std::function<void()> on_noted_;
+};
+
 // Declared in the order in which it must be taken down, last first.
 struct Run {
     std::unique_ptr<IoEngine> engine;
@@ -149,7 +175,8 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     config.cancelled = options.cancelled;
     config.on_progress = options.on_progress;
 
-    SourcePipeline pipeline(*run.engine, workers, store, std::move(config));
+    TellingStore telling(store, options.on_noted);
+    SourcePipeline pipeline(*run.engine, workers, telling, std::move(config));
     pipeline.start(TRY(connect()));
     while (!pipeline.finished())
         TRY_STATUS(run.engine->run_once());

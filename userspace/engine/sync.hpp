@@ -32,6 +32,9 @@ struct SyncOptions {
     Duration silence_max = 30s;
     std::function<bool()> cancelled = [] { return false; };
     std::function<void(const RunProgress&)> on_progress = [](const RunProgress&) {};
+    // What the run was to bring is durably pending: should it fail, the next one brings it, and a
+    // list of changes need not be given again.
+    std::function<void()> on_noted = [] {};
 };
 
 // Blocks until the run has ended. A target on this host is served by a second thread of this

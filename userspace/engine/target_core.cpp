@@ -40,7 +40,7 @@ void TargetCore::on_message(const HelloMessage& hello, Actions& actions) {
     if (!version) return fail_with(version.error(), actions);
     phase_ = Phase::kOpen;
     pinged_at_ = now_;
-    actions.push_back(act::Send{HelloMessage{}});
+    actions.push_back(act::Send{HelloMessage{.capabilities = limits_.capabilities}});
 }
 
 void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
@@ -73,6 +73,7 @@ OpenedMessage TargetCore::opened() const {
             .run_mode = record.run_mode,
             .plan_digest = record.plan_digest,
             .run_base = record.run_base,
+            .flush_failed_run = record.flush_failed_run,
             .owner = record.owner,
             .join_token = join_token_,
             .engine = engine_name_};
@@ -84,7 +85,9 @@ void TargetCore::on_message(const BeginMessage& begin, Actions& actions) {
     if (!checked) return fail_with(checked.error(), actions);
     begin_ = begin;
     phase_ = Phase::kPrepare;
-    actions.push_back(act::Prepare{.volume_bytes = open_.source_bytes, .dry_run = begin.dry_run});
+    actions.push_back(act::Prepare{.volume_bytes = open_.source_bytes,
+                                   .dry_run = begin.dry_run,
+                                   .rewrite = !facts_.record.flush_failed_run.is_nil()});
 }
 
 Status TargetCore::check_begin(const BeginMessage& begin) const {
@@ -141,6 +144,12 @@ Status TargetCore::check_base(const BeginMessage& begin) const {
          record.plan_digest != begin.plan_digest || record.volume_bytes != open_.source_bytes)) {
         return fail(Code::kRefused,
                     "the run that is to be resumed is not the target's unfinished one");
+    }
+    if (!record.flush_failed_run.is_nil() &&
+        (begin.mode != RunMode::kFull || (begin.resume && begin.run == record.flush_failed_run))) {
+        return fail(Code::kRefused,
+                    "a flush of the target failed, so what it reads back need not be stored; run "
+                    "once with --full");
     }
     if (begin.mode == RunMode::kExtents) {
         const bool based =
@@ -209,7 +218,14 @@ TargetRecord TargetCore::record_under_way() const {
             .run_mode = begin_.mode,
             .plan_digest = begin_.plan_digest,
             .run_base = begin_.next_base,
-            .volume_bytes = open_.source_bytes};
+            .volume_bytes = open_.source_bytes,
+            .flush_failed_run = old.flush_failed_run};
+}
+
+TargetRecord TargetCore::record_flush_failed() const {
+    TargetRecord record = record_under_way();
+    record.flush_failed_run = begin_.run;
+    return record;
 }
 
 TargetRecord TargetCore::record_sealed() const {
@@ -269,6 +285,11 @@ void TargetCore::on(const ev::Flushed&, Actions& actions) {
     }
     checkpoint_ = Checkpoint::kJournaling;
     actions.push_back(act::Journal{flushing_});
+}
+
+void TargetCore::on(const ev::FlushFailed& event, Actions& actions) {
+    phase_ = Phase::kFailed;
+    actions.push_back(act::Fail{.error = event.error, .flush_failed = true});
 }
 
 void TargetCore::on(const ev::Journaled&, Actions& actions) {

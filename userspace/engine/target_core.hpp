@@ -31,6 +31,9 @@ struct Stored {  // written, not yet flushed
     Extent extent;
 };
 struct Flushed {};
+struct FlushFailed {  // already noted
+    Error error;
+};
 struct Journaled {};
 struct Reread {  // every block of the run was read back
     bool equal = false;
@@ -45,8 +48,9 @@ struct Failed {
 using TargetEvent =
     std::variant<target_event::Received, target_event::Looked, target_event::Prepared,
                  target_event::CompareSent, target_event::Arrived, target_event::Stored,
-                 target_event::Flushed, target_event::Journaled, target_event::Reread,
-                 target_event::Sealed, target_event::Tick, target_event::Failed>;
+                 target_event::Flushed, target_event::FlushFailed, target_event::Journaled,
+                 target_event::Reread, target_event::Sealed, target_event::Tick,
+                 target_event::Failed>;
 
 // What the pipeline is to do about it.
 namespace target_action {
@@ -61,6 +65,8 @@ struct Look {
 struct Prepare {
     std::uint64_t volume_bytes = 0;
     bool dry_run = false;
+    // What reads as zeros need not be zeros on the medium: they are written too.
+    bool rewrite = false;
 };
 struct Begin {  // the run's geometry and secret are known; blocks may come after this
     BeginMessage begin;
@@ -82,6 +88,7 @@ struct Seal {
 };
 struct Fail {  // tell the peer, then close
     Error error;
+    bool flush_failed = false;
 };
 }  // namespace target_action
 
@@ -104,6 +111,7 @@ class TargetCore {
         std::uint64_t checkpoint_bytes = 256ULL << 20;
         Duration checkpoint_interval = 1s;
         Duration ping_interval = 500ms;
+        std::uint64_t capabilities = HelloMessage{}.capabilities;
     };
 
     explicit TargetCore(std::string engine_name) : TargetCore(std::move(engine_name), Limits{}) {}
@@ -124,6 +132,8 @@ class TargetCore {
     bool sealed() const { return phase_ == Phase::kSealed; }
     const BeginMessage& begin() const { return begin_; }
     std::uint64_t volume_bytes() const { return open_.source_bytes; }
+    // What the record says when a flush of this run failed, whether or not the run had marked it.
+    TargetRecord record_flush_failed() const;
     // What marks the run's frames.
     std::uint64_t run_number() const { return run_number_of(begin_.run); }
     const ChangeMap& arrived_map() const { return arrived_map_; }
@@ -154,6 +164,7 @@ class TargetCore {
     void on(const target_event::Arrived& event, Actions& actions);
     void on(const target_event::Stored& event, Actions& actions);
     void on(const target_event::Flushed& event, Actions& actions);
+    void on(const target_event::FlushFailed& event, Actions& actions);
     void on(const target_event::Journaled& event, Actions& actions);
     void on(const target_event::Reread& event, Actions& actions);
     void on(const target_event::Sealed& event, Actions& actions);

@@ -52,6 +52,11 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
       core_(std::string(engine.name()), config_.limits) {
     flush_.on_done([this](std::int64_t result) { on_flushed(result); });
     tick_.on_done([this](std::int64_t) { on_tick(); });
+    // It may wait for an earlier session to end, or for a disk; pings go on meanwhile.
+    look_.run = [this](unsigned) {
+        facts_ = store_.look(wanted_look_.name, wanted_look_.source, wanted_look_.dry_run);
+    };
+    look_.done.on_done([this](std::int64_t) { on_looked(); });
     journal_.run = [this](unsigned) { journal_status_ = store_.journal(journaled_); };
     journal_.done.on_done([this](std::int64_t) {
         if (stopped_) return;
@@ -96,12 +101,17 @@ Channel& TargetPipeline::talk() {
     return lanes_.front()->channel;
 }
 
+std::size_t TargetPipeline::queued_bytes() const {
+    return lanes_.empty() ? 0 : lanes_.front()->channel.queued_bytes();
+}
+
 void TargetPipeline::cancel(Error error) {
     if (!stopped_) step(ev::Failed{std::move(error)});
 }
 
 bool TargetPipeline::finished() const {
-    if (!stopped_ || flush_.busy() || tick_.busy() || journal_.done.busy()) return false;
+    if (!stopped_ || flush_.busy() || tick_.busy()) return false;
+    if (look_.done.busy() || journal_.done.busy()) return false;
     if (writer_ && !writer_->idle()) return false;
     if (compare_ && compare_->hasher && !compare_->hasher->idle()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
@@ -246,11 +256,18 @@ void TargetPipeline::on_closed(Channel&, Error error) {
 }
 
 void TargetPipeline::on_flushed(std::int64_t result) {
-    if (stopped_) return;
     if (result < 0) {
-        return step(ev::Failed{system_error(static_cast<int>(-result), "cannot flush the target")});
+        return on_flush_failed(system_error(static_cast<int>(-result), "cannot flush the target"));
     }
-    step(ev::Flushed{});
+    if (!stopped_) step(ev::Flushed{});
+}
+
+// Noted even when the session is over: the kernel says it once, and whoever opens the volume next
+// would read what is not stored.
+void TargetPipeline::on_flush_failed(Error error) {
+    const Status noted = store_.note_flush_failed(core_.record_flush_failed());
+    if (!noted) error.context += ", nor note that (" + noted.error().text() + ")";
+    if (!stopped_) step(ev::FlushFailed{std::move(error)});
 }
 
 void TargetPipeline::on_tick() {
@@ -288,15 +305,21 @@ void TargetPipeline::perform(act::Send& action) {
 }
 
 void TargetPipeline::perform(act::Look& action) {
-    auto facts = store_.look(action.name, action.source, action.dry_run);
-    if (!facts) return step(ev::Failed{facts.error()});
-    step(ev::Looked{.facts = *facts, .join_token = config_.join_token});
+    wanted_look_ = std::move(action);
+    workers_.submit(look_);
+}
+
+void TargetPipeline::on_looked() {
+    if (stopped_) return;
+    if (!facts_) return step(ev::Failed{facts_.error()});
+    step(ev::Looked{.facts = *facts_, .join_token = config_.join_token});
 }
 
 void TargetPipeline::perform(act::Prepare& action) {
     auto volume = store_.prepare(engine_, action.volume_bytes, action.dry_run);
     if (!volume) return step(ev::Failed{volume.error()});
     volume_ = *volume;
+    volume_.zeroed &= !action.rewrite;
     step(ev::Prepared{.zeroed = volume_.zeroed});
 }
 
@@ -331,24 +354,18 @@ void TargetPipeline::perform(act::CompareAll&) {
 void TargetPipeline::perform(act::CompareAcknowledged&) {
     auto extents = store_.acknowledged();
     if (!extents) return step(ev::Failed{extents.error()});
-    ChangeMap acknowledged(core_.volume_bytes(), core_.begin().block_bytes);
-    for (const Extent& extent : *extents) {
-        if (extent.end_bytes() <= acknowledged.volume_bytes()) acknowledged.mark(extent);
-    }
-    send_acknowledged(*extents);
-    start_compare(std::move(acknowledged));
+    acknowledged_.start(std::move(*extents));
+    tell_acknowledged();
 }
 
-void TargetPipeline::send_acknowledged(const std::vector<Extent>& extents) {
-    RangesMessage message;
-    for (const Extent& extent : extents) {
-        message.ranges.push_back({extent.offset_bytes, extent.length_bytes});
-        if (message.ranges.size() < wire::kRangesPerFrameMax) continue;
-        talk().send_message(message);
-        message.ranges.clear();
+void TargetPipeline::tell_acknowledged() {
+    if (saying_why_ || !acknowledged_.tell(talk(), kQueuedBytesMax)) return;
+    ChangeMap wanted(core_.volume_bytes(), core_.begin().block_bytes);
+    for (const Extent& extent : acknowledged_.extents()) {
+        if (extent.end_bytes() <= wanted.volume_bytes()) wanted.mark(extent);
     }
-    message.last = true;
-    talk().send_message(message);
+    acknowledged_ = {};
+    start_compare(std::move(wanted));
 }
 
 void TargetPipeline::start_compare(ChangeMap wanted) {
@@ -376,6 +393,7 @@ void TargetPipeline::send_digests(const RangeHasher::Piece& piece) {
 }
 
 void TargetPipeline::on_sent_some(Channel& channel) {
+    if (acknowledged_.telling() && !stopped_ && &channel == &talk()) return tell_acknowledged();
     const bool resumable =
         compare_ && compare_->hasher && channel.queued_bytes() < kQueuedBytesMax / 2;
     if (resumable && !stopped_) compare_->hasher->hold(false);
@@ -431,6 +449,8 @@ void TargetPipeline::on_reread(Status status) {
 }
 
 void TargetPipeline::perform(act::Seal& action) {
+    const Status fitted = store_.fit_size();
+    if (!fitted) return on_flush_failed(fitted.error());
     const Status sealed = store_.seal(action.record);
     if (!sealed) return step(ev::Failed{sealed.error()});
     const auto cpu = std::chrono::duration_cast<std::chrono::microseconds>(config_.cpu_time());
@@ -453,6 +473,7 @@ void TargetPipeline::perform(act::Fail& action) {
     talk().send_message(
         ErrorMessage{.code = action.error.code,
                      .system_errno = static_cast<std::uint32_t>(action.error.system_errno),
+                     .flush_failed = action.flush_failed,
                      .text = action.error.context});
     saying_why_ = true;
     close_at_ = engine_.now() + kLastWordTime;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/channel.hpp"
+#include "userspace/engine/acknowledged_teller.hpp"
 #include "userspace/engine/target_core.hpp"
 #include "userspace/engine/target_writer.hpp"
 
@@ -45,6 +46,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     // Why it failed; nothing while it runs or when it was sealed.
     const std::optional<Error>& error() const { return error_; }
     std::uint64_t stored_bytes() const { return core_.stored_bytes(); }
+    // What waits to be sent to the source.
+    std::size_t queued_bytes() const;
 
   private:
     struct Lane;
@@ -80,12 +83,14 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Lane& lane_of(Channel& channel);
     void on_joining(Lane& lane, const Message& message);
     Channel& talk();
-    void send_acknowledged(const std::vector<Extent>& extents);
+    void on_looked();
+    void tell_acknowledged();
     void start_compare(ChangeMap wanted);
     void send_digests(const RangeHasher::Piece& piece);
     void on_compared(Status status);
     void on_reread(Status status);
     void on_flushed(std::int64_t result);
+    void on_flush_failed(Error error);
     void on_tick();
     void stop(std::optional<Error> error);
 
@@ -107,7 +112,11 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::unique_ptr<Compare> compare_;
     DataHead head_;  // of the frame at hand
 
-    std::vector<Extent> journaled_;  // what the journal work writes
+    target_action::Look wanted_look_;  // what the look work looks for, and finds
+    Result<TargetFacts> facts_;
+    Work look_;
+    AcknowledgedTeller acknowledged_;  // of a resumed run
+    std::vector<Extent> journaled_;    // what the journal work writes
     Status journal_status_;
     Work journal_;
     Completion flush_;

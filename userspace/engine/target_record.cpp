@@ -69,7 +69,9 @@ TargetRecord record_of(const nlohmann::json& json) {
             .run_mode = value_in(kModes, json.at("run_mode").get<std::string>()),
             .plan_digest = json.at("plan_digest").get<std::uint64_t>(),
             .run_base = base_of(json.at("run_base")),
-            .volume_bytes = json.at("volume_bytes").get<std::uint64_t>()};
+            .volume_bytes = json.at("volume_bytes").get<std::uint64_t>(),
+            .flush_failed_run =
+                json.contains("flush_failed_run") ? uuid_at(json, "flush_failed_run") : Uuid{}};
 }
 
 // nlohmann's exceptions end here.
@@ -97,16 +99,19 @@ Result<Base> base_from_json(const nlohmann::json& json) {
 }
 
 nlohmann::json to_json(const TargetRecord& record) {
-    return {{"format", kFormat},
-            {"state", name_in(kStates, record.state)},
-            {"target", record.target.text()},
-            {"base", to_json(record.base)},
-            {"owner", record.owner.text()},
-            {"run", record.run.text()},
-            {"run_mode", name_in(kModes, record.run_mode)},
-            {"plan_digest", record.plan_digest},
-            {"run_base", to_json(record.run_base)},
-            {"volume_bytes", record.volume_bytes}};
+    nlohmann::json json{{"format", kFormat},
+                        {"state", name_in(kStates, record.state)},
+                        {"target", record.target.text()},
+                        {"base", to_json(record.base)},
+                        {"owner", record.owner.text()},
+                        {"run", record.run.text()},
+                        {"run_mode", name_in(kModes, record.run_mode)},
+                        {"plan_digest", record.plan_digest},
+                        {"run_base", to_json(record.run_base)},
+                        {"volume_bytes", record.volume_bytes}};
+    if (!record.flush_failed_run.is_nil())
+        json["flush_failed_run"] = record.flush_failed_run.text();
+    return json;
 }
 
 Result<TargetRecord> record_from_json(const nlohmann::json& json) {

@@ -23,6 +23,9 @@ struct TargetRecord {
     std::uint64_t plan_digest = 0;
     Base run_base;  // what the unfinished run becomes when it is sealed
     std::uint64_t volume_bytes = 0;
+    // The run at whose flush the volume failed; nil: none since the last seal. What reads show need
+    // not be on the medium until a full run that began after it is sealed.
+    Uuid flush_failed_run;
 
     bool unfinished() const {
         return state == TargetState::kBuilding || state == TargetState::kApplying;

@@ -53,6 +53,11 @@ class TargetStore {
     virtual Status mark(const TargetRecord& record, bool keep_journal) = 0;
     virtual Status journal(std::span<const Extent> acknowledged) = 0;
     virtual Result<std::vector<Extent>> acknowledged() = 0;
+    // A flush failed: what it was for may be lost although reads still show it. At any moment from
+    // prepare() on, also when the session is over already.
+    virtual Status note_flush_failed(const TargetRecord& record) = 0;
+    // Before the seal: an image has the source's size, durably. A failure counts as a failed flush.
+    virtual Status fit_size() = 0;
     // After the last flush: one atomic step to the new moment.
     virtual Status seal(const TargetRecord& record) = 0;
 };

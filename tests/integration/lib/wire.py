@@ -82,8 +82,8 @@ def begin(source, run, mode=FULL, block_bytes=65536, resume=False, overwrite=Fal
 
 
 
-def error(code, message, errno=0):
-    return struct.pack("<HI", code, errno) + text(message)
+def error(code, message, errno=0, flush_failed=False):
+    return struct.pack("<HIB", code, errno, flush_failed) + text(message)
 
 
 class Talk:

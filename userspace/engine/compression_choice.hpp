@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "io/clock.hpp"
+#include "transport/codec.hpp"
+
+namespace towline {
+
+struct CompressionChoice {
+    CodecChoice codec = CodecChoice::kAuto;
+    std::optional<int> level;  // nothing: auto
+    unsigned workers = 1;
+    // What the link gives, where it is known beforehand (a rate limit); 0: it is found out.
+    std::uint64_t link_bytes_per_second = 0;
+    // The clock by which the workers' time is taken; the simulator has its own.
+    std::function<Duration()> worker_time = [] { return monotonic_now().time_since_epoch(); };
+};
+
+// The choice as a target of these capabilities (its Hello's) can decode it: another codec where
+// none was named, no compression where it has none. A codec that was named is not replaced behind
+// the user's back: kUnsupported, with the remedy.
+Result<CompressionChoice> decodable(CompressionChoice choice, std::uint64_t capabilities);
+
+}  // namespace towline
