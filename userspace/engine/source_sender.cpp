@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
