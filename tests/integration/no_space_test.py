@@ -78,14 +78,16 @@ def test_state_folder_of_the_source(lab):
     assert not (lab.root / "replica").exists()
     filler.unlink()
     lab.sync(source, server.url("replica"), state=state)
-    # With a base on both sides: nothing of it may be lost when the folder is full again.
-    changes = lab.change(source, 3)
+    # With a base on both sides a run takes no more room than its states have already; another
+    # target's states do.
     filler = fill(state)
-    ended = lab.try_sync(source, server.url("replica"), "--extents", "-", state=state,
-                         stdin=lines(changes))
-    full(ended)
+    lab.extents(source, server.url("replica"), lab.change(source, 3), state=state)
+    equal(source, lab.root / "replica")
+    full(lab.try_sync(source, server.url("new"), state=state))
     filler.unlink()
-    lab.extents(source, server.url("replica"), changes, state=state)
+    lab.sync(source, server.url("new"), state=state)
+    equal(source, lab.root / "new")
+    lab.extents(source, server.url("replica"), lab.change(source, 3), state=state)
     equal(source, lab.root / "replica")
 
 
@@ -94,12 +96,12 @@ def test_state_folder_of_the_server(lab):
     source = lab.image("source", SIZE)
     server = lab.server(words=["--state-dir", state])
     lab.sync(source, server.url("replica"))
-    changes = lab.change(source, 3)
     filler = fill(state)
-    full(lab.try_sync(source, server.url("replica"), "--extents", "-", stdin=lines(changes)))
+    lab.extents(source, server.url("replica"), lab.change(source, 3))
+    equal(source, lab.root / "replica")
     full(lab.try_sync(source, server.url("new")))
     filler.unlink()
-    lab.extents(source, server.url("replica"), changes)
+    lab.extents(source, server.url("replica"), lab.change(source, 3))
     equal(source, lab.root / "replica")
     lab.sync(source, server.url("new"))
     equal(source, lab.root / "new")
