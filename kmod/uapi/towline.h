@@ -20,7 +20,7 @@
 #define TOWLINE_CONTROL_PATH "/dev/towline-control"
 #define TOWLINE_API_VERSION 1
 
-#define TOWLINE_BLOCK_SIZE_MIN (4U << 10)
+#define TOWLINE_BLOCK_SIZE_MIN 0x1000U
 #define TOWLINE_BLOCK_SIZE_MAX 0x100000U
 #define TOWLINE_GROUP_MAX 64
 #define TOWLINE_TIMEOUT_MS_MAX 60000
@@ -96,7 +96,7 @@ struct towline_epoch {
  */
 #define TOWLINE_FREEZE_SNAPSHOT 0x2U
 
-#define TOWLINE_CHUNK_SIZE_MIN (4U << 10)
+#define TOWLINE_CHUNK_SIZE_MIN 0x1000U
 #define TOWLINE_CHUNK_SIZE_MAX 0x100000U
 
 struct towline_snapshot {
