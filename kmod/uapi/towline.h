@@ -68,7 +68,6 @@ struct towline_detach {
 #define TOWLINE_REASON_GREW 0x4U /* the device grew; all that is new is marked */
 #define TOWLINE_REASON_SHRANK 0x8U /* it became smaller; what lay beyond is forgotten */
 #define TOWLINE_REASON_HOOK_LOST 0x10U /* the hook was not in place: unknown */
-#define TOWLINE_REASON_MISSED 0x20U /* the hook saw a write that it could not note: unknown */
 
 struct towline_epoch {
 	struct towline_uuid uuid; /* in */
