@@ -46,3 +46,13 @@ wait_until() {
         sleep 0.1
     done
 }
+
+# epoch NAME UUID [drain]: ends the present epoch; NAME.epoch and NAME.map tell of it.
+epoch() {
+    local sequence blocks
+    track freeze "${3:-loose}" "$2" >"$1.epoch"
+    sequence=$(sed -n 's/.* sequence=\([0-9]*\) .*/\1/p' "$1.epoch")
+    blocks=$(sed -n 's/.* blocks=\([0-9]*\) .*/\1/p' "$1.epoch")
+    track map "$2" "$sequence" "$blocks" "$1.map"
+    track commit "$2" "$sequence"
+}

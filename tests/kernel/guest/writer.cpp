@@ -7,6 +7,7 @@
 //
 // `ranges`: that many of a hundred acts are discards or write-zeroes instead (devices only).
 #include <algorithm>
+#include <csignal>
 #include <ctime>
 #include <memory>
 #include <sys/mman.h>
@@ -69,6 +70,9 @@ Options parse(int count, char** arguments) {
     return options;
 }
 
+// SIGTERM ends the load as its count or time does: what is under way is completed.
+volatile sig_atomic_t told_to_stop = 0;
+
 // Draws what to write next, until the count or the time is up.
 class Plan {
   public:
@@ -96,6 +100,7 @@ class Plan {
 
   private:
     bool over() const {
+        if (told_to_stop != 0) return true;
         if (options_.seconds == 0) return done_ >= options_.count;
         timespec now{};
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -170,7 +175,10 @@ void run_aio(int fd, Plan& plan, const Options& options) {
             more = plan.next(act);
         }
         io_event event{};
-        if (io_getevents(context, 1, 1, &event, nullptr) != 1) die("io_getevents");
+        int got = 0;
+        while ((got = io_getevents(context, 1, 1, &event, nullptr)) == -EINTR) {
+        }
+        if (got != 1) die("io_getevents: %d", got);
         errno = EIO;
         if (event.res != event.obj->u.c.nbytes) die("aio of %lu", event.obj->u.c.nbytes);
         free_slots.push_back(static_cast<uint64_t>(event.obj - blocks.data()));
@@ -202,9 +210,12 @@ void run_uring(int fd, Plan& plan, const Options& options) {
             io_uring_sqe_set_data64(entry, slot);
             more = plan.next(act);
         }
-        if (io_uring_submit_and_wait(&ring, 1) < 0) die("io_uring_submit");
+        if (io_uring_submit(&ring) < 0) die("io_uring_submit");
         io_uring_cqe* completion = nullptr;
-        if (io_uring_wait_cqe(&ring, &completion) != 0) die("io_uring_wait_cqe");
+        int waited = 0;
+        while ((waited = io_uring_wait_cqe(&ring, &completion)) == -EINTR) {
+        }
+        if (waited != 0) die("io_uring_wait_cqe: %d", waited);
         const uint64_t slot = io_uring_cqe_get_data64(completion);
         errno = EIO;
         if (completion->res != static_cast<int>(sizes[slot]))
@@ -233,6 +244,7 @@ int open_target(Options& options) {
 }  // namespace
 
 int main(int count, char** arguments) {
+    signal(SIGTERM, [](int) { told_to_stop = 1; });
     Options options = parse(count, arguments);
     const int fd = open_target(options);
     Plan plan(options);
