@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/towline-control: checks what a program asks for, and has it done. See uapi/towline.h.
+ */
+#include <linux/capability.h>
+#include <linux/fs.h>
+#include <linux/file.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "control.h"
+#include "epoch.h"
+#include "write.h"
+
+union tl_request {
+	__u32 size;
+	struct towline_version version;
+	struct towline_attach attach;
+	struct towline_detach detach;
+	struct towline_list list;
+	struct towline_status status;
+	struct towline_freeze freeze;
+	struct towline_map map;
+	struct towline_settle settle;
+};
+
+static struct tl_device *find(const struct towline_uuid *uuid)
+{
+	return tl_device_find((const uuid_t *)uuid);
+}
+
+static int do_version(union tl_request *request)
+{
+	request->version.api = TOWLINE_API_VERSION;
+	request->version.features = TOWLINE_FEATURE_TRACK;
+	return 0;
+}
+
+static int do_attach(union tl_request *request)
+{
+	struct towline_attach *attach = &request->attach;
+
+	if (attach->flags || attach->timeout_ms > TOWLINE_TIMEOUT_MS_MAX)
+		return -EINVAL;
+	if (attach->major >= 1U << (32 - MINORBITS) || attach->minor > MINORMASK)
+		return -EINVAL;
+	return tl_device_attach(MKDEV(attach->major, attach->minor), attach->diskseq,
+				attach->block_size, attach->timeout_ms, (uuid_t *)&attach->uuid);
+}
+
+static int do_detach(union tl_request *request)
+{
+	struct tl_device *device;
+
+	if (request->detach.flags)
+		return -EINVAL;
+	mutex_lock(&tl_lock);
+	device = find(&request->detach.uuid);
+	if (device)
+		tl_device_detach(device);
+	mutex_unlock(&tl_lock);
+	return device ? 0 : -ENOENT;
+}
+
+/* Gathers under tl_lock, copies after it: a fault may wait for a disk. */
+static int do_list(union tl_request *request)
+{
+	struct towline_list *list = &request->list;
+	struct towline_uuid *uuids;
+	struct tl_device *device;
+	u32 capacity = min_t(u32, list->capacity, 4096);
+	int error = 0;
+
+	if (list->flags)
+		return -EINVAL;
+	uuids = kvcalloc(capacity, sizeof(*uuids), GFP_KERNEL);
+	if (!uuids)
+		return -ENOMEM;
+	list->count = 0;
+	mutex_lock(&tl_lock);
+	list_for_each_entry(device, &tl_devices, list) {
+		if (list->count < capacity)
+			memcpy(&uuids[list->count], &device->uuid, sizeof(*uuids));
+		list->count++;
+	}
+	mutex_unlock(&tl_lock);
+	if (copy_to_user(u64_to_user_ptr(list->uuids), uuids,
+			 min(list->count, capacity) * sizeof(*uuids)))
+		error = -EFAULT;
+	kvfree(uuids);
+	return error;
+}
+
+static void describe(struct tl_device *device, struct towline_status *status)
+{
+	struct tl_writes_seen seen;
+
+	tl_writes_look(device, &seen);
+	status->major = MAJOR(device->number);
+	status->minor = MINOR(device->number);
+	status->diskseq = device->diskseq;
+	status->first_sector = device->first;
+	status->device_bytes = (u64)device->sectors << SECTOR_SHIFT;
+	status->sequence = device->sequence;
+	status->sequence_frozen = device->frozen ? device->sequence - 1 : 0;
+	status->sequence_committed = device->sequence_committed;
+	status->memory_bytes = tl_device_memory(device);
+	status->block_size = 1U << (device->block_shift + SECTOR_SHIFT);
+	status->writes_in_flight = seen.count;
+	status->oldest_write_ms = seen.oldest_ms;
+	status->writes_held = READ_ONCE(device->held_count);
+	status->writes_seen = seen.writes;
+	status->bytes_seen = seen.sectors << SECTOR_SHIFT;
+	status->discards_seen = seen.discards;
+	status->writes_deferred = READ_ONCE(device->held_total);
+	if (device->trust == TOWLINE_TRUST_UNKNOWN)
+		status->flags |= TOWLINE_STATUS_UNKNOWN;
+}
+
+static int do_status(union tl_request *request)
+{
+	struct towline_status *status = &request->status;
+	struct tl_device *device;
+	struct tl_bdev opened;
+	struct tl_place place;
+
+	status->flags = 0;
+	mutex_lock(&tl_lock);
+	device = find(&status->uuid);
+	if (device) {
+		place = tl_device_place(device);
+		describe(device, status);
+	}
+	mutex_unlock(&tl_lock);
+	if (!device)
+		return -ENOENT;
+	if (tl_place_open(&place, &opened))
+		status->flags |= TOWLINE_STATUS_GONE;
+	else
+		tl_bdev_close(&opened);
+	return 0;
+}
+
+static int do_freeze(union tl_request *request)
+{
+	struct towline_freeze *freeze = &request->freeze;
+	struct towline_epoch *epochs;
+	void __user *user = u64_to_user_ptr(freeze->epochs);
+	size_t bytes;
+	int error;
+
+	if (freeze->flags & ~TOWLINE_FREEZE_DRAIN || freeze->timeout_ms > TOWLINE_TIMEOUT_MS_MAX ||
+	    freeze->epoch_size != sizeof(*epochs) || !freeze->count ||
+	    freeze->count > TOWLINE_GROUP_MAX)
+		return -EINVAL;
+	bytes = freeze->count * sizeof(*epochs);
+	epochs = memdup_user(user, bytes);
+	if (IS_ERR(epochs))
+		return PTR_ERR(epochs);
+	freeze->held_us = 0;
+	error = tl_epochs_freeze(epochs, freeze->count, freeze->flags, freeze->timeout_ms,
+				 &freeze->held_us);
+	/*
+	 * Should this fail, the epochs are frozen and the program does not know: nothing is lost,
+	 * as the next freeze gives back what nobody committed.
+	 */
+	if (!error && copy_to_user(user, epochs, bytes))
+		error = -EFAULT;
+	kfree(epochs);
+	return error;
+}
+
+static int do_map(union tl_request *request)
+{
+	struct towline_map *map = &request->map;
+	struct tl_device *device;
+	struct file *file;
+
+	if (map->flags || map->reserved)
+		return -EINVAL;
+	mutex_lock(&tl_lock);
+	device = find(&map->uuid);
+	if (!device) {
+		file = ERR_PTR(-ENOENT);
+	} else if (!device->frozen || map->sequence != device->sequence - 1) {
+		file = ERR_PTR(-ESTALE);
+	} else {
+		map->bytes = device->frozen->bytes;
+		file = tl_map_file(device->frozen);
+	}
+	mutex_unlock(&tl_lock);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	map->fd = get_unused_fd_flags(O_CLOEXEC);
+	if (map->fd < 0)
+		fput(file);
+	else
+		fd_install(map->fd, file);
+	return min(map->fd, 0);
+}
+
+static int settle(union tl_request *request, int (*end)(struct tl_device *device, u64 sequence))
+{
+	struct towline_settle *settle = &request->settle;
+	struct tl_device *device;
+	int error;
+
+	if (settle->flags)
+		return -EINVAL;
+	mutex_lock(&tl_lock);
+	device = find(&settle->uuid);
+	error = device ? end(device, settle->sequence) : -ENOENT;
+	mutex_unlock(&tl_lock);
+	return error;
+}
+
+static int do_commit(union tl_request *request)
+{
+	return settle(request, tl_epoch_commit);
+}
+
+static int do_give_back(union tl_request *request)
+{
+	return settle(request, tl_epoch_give_back);
+}
+
+static const struct {
+	int (*handle)(union tl_request *request);
+	size_t size; /* of what this module knows */
+	size_t size_min; /* of the first version */
+} requests[] = {
+	[_IOC_NR(TOWLINE_IOC_VERSION)] = { do_version, sizeof(struct towline_version), 16 },
+	[_IOC_NR(TOWLINE_IOC_ATTACH)] = { do_attach, sizeof(struct towline_attach), 48 },
+	[_IOC_NR(TOWLINE_IOC_DETACH)] = { do_detach, sizeof(struct towline_detach), 24 },
+	[_IOC_NR(TOWLINE_IOC_LIST)] = { do_list, sizeof(struct towline_list), 24 },
+	[_IOC_NR(TOWLINE_IOC_STATUS)] = { do_status, sizeof(struct towline_status), 136 },
+	[_IOC_NR(TOWLINE_IOC_FREEZE)] = { do_freeze, sizeof(struct towline_freeze), 32 },
+	[_IOC_NR(TOWLINE_IOC_MAP)] = { do_map, sizeof(struct towline_map), 48 },
+	[_IOC_NR(TOWLINE_IOC_COMMIT)] = { do_commit, sizeof(struct towline_settle), 32 },
+	[_IOC_NR(TOWLINE_IOC_GIVE_BACK)] = { do_give_back, sizeof(struct towline_settle), 32 },
+};
+
+static long control_ioctl(struct file *file, unsigned int command, unsigned long argument)
+{
+	void __user *user = (void __user *)argument;
+	unsigned int number = _IOC_NR(command);
+	union tl_request request = {};
+	size_t known;
+	u32 given;
+	int error;
+
+	if (!capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	if (number >= ARRAY_SIZE(requests) || command != _IO(TOWLINE_IOC_TYPE, number))
+		return -ENOTTY;
+	known = requests[number].size;
+	if (get_user(given, (u32 __user *)user))
+		return -EFAULT;
+	if (given < requests[number].size_min)
+		return -EINVAL;
+	if (given > PAGE_SIZE)
+		return -E2BIG;
+	error = copy_struct_from_user(&request, known, user, given);
+	if (error)
+		return error;
+	request.size = given;
+	error = requests[number].handle(&request);
+	if (!error && copy_to_user(user, &request, min_t(size_t, known, given)))
+		error = -EFAULT;
+	return error;
+}
+
+static const struct file_operations control_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = control_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.open = nonseekable_open,
+};
+
+static struct miscdevice control = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "towline-control",
+	.fops = &control_fops,
+	.mode = 0600,
+};
+
+int tl_control_init(void)
+{
+	return misc_register(&control);
+}
+
+void tl_control_exit(void)
+{
+	misc_deregister(&control);
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Attaching a device, detaching it, and taking it down.
+ *
+ * Attaching. The device is entered in the filter's table, so from then on each write is noted. One
+ * that was submitted before is not, and could land much later; so attaching ends when it is known
+ * that these are complete, or fails. How that is known is told at settle().
+ *
+ * Detaching, and why nobody is left holding what is freed:
+ *
+ *   1. It leaves the filter's table, and RCU waits for those who had found it there: no write is
+ *      begun, no bio put in its line any more.
+ *   2. The line's worker finds that the device is in nobody's way, and submits what waits.
+ *   3. Bios in flight still wear its writes. They complete when the disk completes them, which may
+ *      take as long as the disk likes; nothing waits for it but the reaper, which looks again and
+ *      again, and rmmod, which waits for the reaper.
+ *   4. The line is empty, its worker idle, nothing in flight: RCU waits once more, for completions
+ *      that took the last write off its list and still look at the device. Then it is freed.
+ *   5. Maps that a program has mapped live on with the file.
+ *
+ * Removing the module does that for every device and then lets the last completion leave the
+ * module's code: see tl_writes_exit().
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/log2.h>
+#include <linux/module.h>
+#include <linux/part_stat.h>
+#include <linux/slab.h>
+
+#include "compat/bdev.h"
+#include "device.h"
+#include "filter.h"
+#include "hook.h"
+#include "write.h"
+
+/* See device.h. */
+DEFINE_MUTEX(tl_lock);
+LIST_HEAD(tl_devices);
+
+/* Devices that are detached and not yet freed. */
+static atomic_t leaving = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(all_left);
+static struct workqueue_struct *reap_queue;
+
+#define REAP_DELAY (HZ / 20)
+#define TIMEOUT_MS_DEFAULT 10000
+
+/* 2^20 blocks, 128 KiB a map, is what a map grows to before blocks do; 64 KiB from 32 GiB on. */
+static u32 block_size_by(sector_t sectors)
+{
+	u64 bytes = (u64)sectors << SECTOR_SHIFT;
+
+	if (bytes <= 4ULL << 30)
+		return SZ_4K;
+	if (bytes <= 32ULL << 30)
+		return SZ_16K;
+	if (bytes <= 64ULL << 40)
+		return SZ_64K;
+	return SZ_1M;
+}
+
+static int check_block_size(u32 block_size)
+{
+	if (!block_size)
+		return 0;
+	if (!is_power_of_2(block_size) || block_size < TOWLINE_BLOCK_SIZE_MIN ||
+	    block_size > TOWLINE_BLOCK_SIZE_MAX)
+		return -EINVAL;
+	return 0;
+}
+
+/* What the hook can't see is refused, not tracked badly. */
+static int check_kind(struct block_device *bdev)
+{
+	if (blk_queue_dax(bdev_get_queue(bdev))) {
+		pr_err("%pg: DAX writes go past the block layer\n", bdev);
+		return -EOPNOTSUPP;
+	}
+	if (bdev_is_zoned(bdev)) {
+		pr_err("%pg: zoned devices are not supported\n", bdev);
+		return -EOPNOTSUPP;
+	}
+	if (!bdev_nr_sectors(bdev))
+		return -ENOMEDIUM;
+	return 0;
+}
+
+static long writes_counted(struct block_device *bdev)
+{
+	long count = 0;
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		count += local_read(&per_cpu_ptr(bdev->bd_stats, cpu)->in_flight[1]);
+	return count;
+}
+
+/* While the gate holds new writes, the kernel's statistics tell of those begun before. */
+static bool settle_bio_based(struct tl_device *device, struct block_device *bdev,
+			     unsigned long timeout)
+{
+	unsigned long deadline = jiffies + timeout;
+	struct block_device *whole = bdev_whole(bdev);
+	bool settled;
+
+	tl_gate_close(device);
+	for (;;) {
+		settled = tl_writes_none(device) && writes_counted(bdev) <= 0 &&
+			  writes_counted(whole) <= 0;
+		if (settled || time_after(jiffies, deadline))
+			break;
+		schedule_timeout_uninterruptible(1);
+	}
+	tl_gate_open(device);
+	return settled;
+}
+
+/*
+ * Waits for the writes that were submitted before the device was in the table.
+ *
+ * A request holds its queue until it is complete: freezing the queue waits for all of them. A
+ * driver that takes bios lets go of the queue at once; there the in-flight counter of the
+ * statistics is waited for, behind the closed gate. Neither knows of a bio that a cgroup's limit
+ * (blk-throttle) holds back before it came to the queue: docs/kmod.md says so.
+ *
+ * Both keep new writes waiting, for no longer than the timeout.
+ */
+static int settle(struct tl_device *device, struct block_device *bdev, unsigned int timeout_ms)
+{
+	unsigned long timeout = msecs_to_jiffies(timeout_ms ?: TIMEOUT_MS_DEFAULT);
+	struct request_queue *queue = bdev_get_queue(bdev);
+	bool settled;
+
+	tl_queue_freeze_start(queue);
+	settled = blk_mq_freeze_queue_wait_timeout(queue, timeout) > 0;
+	tl_queue_unfreeze(queue);
+	if (settled && tl_bdev_is_bio_based(bdev))
+		settled = settle_bio_based(device, bdev, timeout);
+	return settled ? 0 : -ETIMEDOUT;
+}
+
+static void tracked_free(struct tl_device *device)
+{
+	tl_writes_destroy(device);
+	tl_map_put(device->present);
+	tl_map_put(device->frozen);
+	tl_map_put(device->spare);
+	kfree(device);
+}
+
+static void reap(struct work_struct *work)
+{
+	struct tl_device *device = container_of(to_delayed_work(work), struct tl_device, reap_work);
+
+	if (!tl_filter_is_idle(device) || !tl_writes_none(device)) {
+		queue_delayed_work(reap_queue, &device->reap_work, REAP_DELAY);
+		return;
+	}
+	cancel_delayed_work_sync(&device->held_work);
+	synchronize_rcu();
+	tracked_free(device);
+	if (atomic_dec_and_test(&leaving))
+		wake_up(&all_left);
+}
+
+static struct tl_device *tracked_create(struct block_device *bdev, u32 block_size)
+{
+	struct tl_device *device = kzalloc(sizeof(*device), GFP_KERNEL);
+	u64 blocks;
+
+	if (!device)
+		return NULL;
+	device->disk = bdev->bd_disk;
+	device->diskseq = bdev->bd_disk->diskseq;
+	device->number = bdev->bd_dev;
+	device->first = bdev->bd_start_sect;
+	device->sectors = bdev_nr_sectors(bdev);
+	/* A disk that grows is followed at once, what lies beyond its map is for the resize. */
+	device->end = bdev_is_partition(bdev) ? device->first + device->sectors : ~(sector_t)0;
+	device->block_shift = ilog2(block_size ?: block_size_by(device->sectors)) - SECTOR_SHIFT;
+	device->sequence = 1;
+	device->reasons = TOWLINE_REASON_FIRST;
+	device->trust = TOWLINE_TRUST_EXACT;
+	uuid_gen(&device->uuid);
+	INIT_DELAYED_WORK(&device->reap_work, reap);
+	tl_filter_prepare(device);
+
+	blocks = tl_device_blocks(device, device->sectors);
+	device->present = tl_map_create(blocks);
+	device->spare = tl_map_create(blocks);
+	if (!device->present || !device->spare || tl_writes_create(device)) {
+		tracked_free(device);
+		return NULL;
+	}
+	return device;
+}
+
+static int check_free(const struct block_device *bdev)
+{
+	const struct tl_device *device;
+
+	list_for_each_entry(device, &tl_devices, list) {
+		if (device->disk == bdev->bd_disk && device->diskseq == bdev->bd_disk->diskseq &&
+		    device->number == bdev->bd_dev)
+			return -EEXIST;
+	}
+	return 0;
+}
+
+static int attach_opened(struct block_device *bdev, u32 block_size, unsigned int timeout_ms,
+			 uuid_t *uuid)
+{
+	struct tl_device *device;
+	int error;
+
+	error = check_kind(bdev) ?: check_free(bdev);
+	if (error)
+		return error;
+	device = tracked_create(bdev, block_size);
+	if (!device)
+		return -ENOMEM;
+	error = tl_hook_get();
+	if (error) {
+		tracked_free(device);
+		return error;
+	}
+	list_add_tail(&device->list, &tl_devices);
+	tl_filter_add(device);
+
+	error = tl_hook_is_alive(bdev) ? settle(device, bdev, timeout_ms) : -EIO;
+	if (error) {
+		pr_err("%pg: not attached: %s\n", bdev, error == -EIO ?
+		       "ftrace does not call the hook" : "writes begun before did not end in time");
+		tl_device_detach(device);
+		return error;
+	}
+	*uuid = device->uuid;
+	pr_info("%pg: attached as %pU, blocks of %u KiB\n", bdev, &device->uuid,
+		1U << (device->block_shift + SECTOR_SHIFT - 10));
+	return 0;
+}
+
+int tl_device_attach(dev_t number, u64 diskseq, u32 block_size, unsigned int timeout_ms,
+		     uuid_t *uuid)
+{
+	struct tl_bdev opened;
+	int error;
+
+	error = check_block_size(block_size);
+	if (error)
+		return error;
+	/* It is open only while it is attached to, so that it stays the same disk meanwhile. */
+	error = tl_bdev_open(&opened, number);
+	if (error)
+		return error;
+	if (diskseq && diskseq != opened.bdev->bd_disk->diskseq) {
+		error = -ESTALE;
+	} else {
+		mutex_lock(&tl_lock);
+		error = attach_opened(opened.bdev, block_size, timeout_ms, uuid);
+		mutex_unlock(&tl_lock);
+	}
+	tl_bdev_close(&opened);
+	return error;
+}
+
+/* Under tl_lock. Returns at once; what is left to wait for, the reaper waits for. */
+void tl_device_detach(struct tl_device *device)
+{
+	list_del(&device->list);
+	tl_filter_remove(device);
+	tl_hook_put();
+	atomic_inc(&leaving);
+	queue_delayed_work(reap_queue, &device->reap_work, 0);
+}
+
+static void detach_all(void)
+{
+	struct tl_device *device, *next;
+
+	mutex_lock(&tl_lock);
+	list_for_each_entry_safe(device, next, &tl_devices, list)
+		tl_device_detach(device);
+	mutex_unlock(&tl_lock);
+}
+
+/* Under tl_lock. */
+struct tl_device *tl_device_find(const uuid_t *uuid)
+{
+	struct tl_device *device;
+
+	list_for_each_entry(device, &tl_devices, list) {
+		if (uuid_equal(&device->uuid, uuid))
+			return device;
+	}
+	return NULL;
+}
+
+/* What is spent on a device beside what the writes in flight take. Under tl_lock. */
+u64 tl_device_memory(const struct tl_device *device)
+{
+	const struct tl_map *maps[] = { device->present, device->frozen, device->spare };
+	u64 bytes = sizeof(*device) + num_possible_cpus() * sizeof(struct tl_slot);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(maps); i++)
+		bytes += maps[i] ? maps[i]->bytes : 0;
+	return bytes;
+}
+
+/* Where a device is. Under tl_lock; what is done with it then needs no lock. */
+struct tl_place tl_device_place(const struct tl_device *device)
+{
+	return (struct tl_place){
+		.number = device->number,
+		.diskseq = device->diskseq,
+		.first = device->first,
+	};
+}
+
+/*
+ * Opens what is tracked there. -ENODEV: it is gone, or another device has its number. Opening can
+ * wait for the disk, so neither tl_lock nor a closed gate is held here.
+ */
+int tl_place_open(const struct tl_place *place, struct tl_bdev *opened)
+{
+	if (tl_bdev_open(opened, place->number))
+		return -ENODEV;
+	if (opened->bdev->bd_disk->diskseq == place->diskseq &&
+	    opened->bdev->bd_start_sect == place->first)
+		return 0;
+	tl_bdev_close(opened);
+	return -ENODEV;
+}
+
+int tl_devices_init(void)
+{
+	reap_queue = alloc_workqueue("towline-reap", WQ_UNBOUND, 0);
+	return reap_queue ? 0 : -ENOMEM;
+}
+
+/* The module is about to go: detaches what is attached, and waits until all of it is freed. */
+void tl_devices_exit(void)
+{
+	detach_all();
+	wait_event(all_left, !atomic_read(&leaving));
+	/* Its last work may still be on its way out of this module's code. */
+	destroy_workqueue(reap_queue);
+}

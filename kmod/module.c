@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Towline: which blocks of a live volume changed. docs/kmod.md is the page to begin with.
+ */
+#include <linux/module.h>
+
+#include "control.h"
+#include "device.h"
+#include "filter.h"
+#include "hook.h"
+#include "stats.h"
+#include "write.h"
+
+static int __init towline_init(void)
+{
+	int error;
+
+	error = tl_writes_init();
+	if (error)
+		return error;
+	error = tl_filter_init();
+	if (error)
+		goto undo_writes;
+	error = tl_hook_init();
+	if (error)
+		goto undo_filter;
+	error = tl_devices_init();
+	if (error)
+		goto undo_hook;
+	error = tl_control_init();
+	if (error)
+		goto undo_devices;
+	tl_stats_init();
+	return 0;
+
+undo_devices:
+	tl_devices_exit();
+undo_hook:
+	tl_hook_exit();
+undo_filter:
+	tl_filter_exit();
+undo_writes:
+	tl_writes_exit();
+	return error;
+}
+
+/*
+ * Nobody has the control device or a map open: they hold a reference on the module. So nobody can
+ * attach any more once it is gone, and what is attached is taken down in the reverse order.
+ */
+static void __exit towline_exit(void)
+{
+	tl_stats_exit();
+	tl_control_exit();
+	tl_devices_exit();
+	tl_hook_exit();
+	tl_filter_exit();
+	tl_writes_exit();
+}
+
+module_init(towline_init);
+module_exit(towline_exit);
+
+MODULE_AUTHOR("The Towline authors");
+MODULE_DESCRIPTION("Towline: live changed-block tracking");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

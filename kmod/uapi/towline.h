@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * What towline.ko and a program say to each other over /dev/towline-control.
+ *
+ * Every struct that an ioctl takes begins with its own size, as the program was compiled with it.
+ * A struct only ever grows at its end: the module reads what it knows and takes what is missing
+ * for zero; it refuses (E2BIG) a longer one in which anything that it does not know is not zero.
+ * It writes back no more than the size it was given. Flags and reserved fields that it does not
+ * know are refused (EINVAL), never ignored.
+ *
+ * A tracked device is named by the uuid that attaching it gave: device numbers are reused, it is
+ * not.
+ */
+#ifndef _UAPI_TOWLINE_H
+#define _UAPI_TOWLINE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define TOWLINE_CONTROL_PATH "/dev/towline-control"
+#define TOWLINE_API_VERSION 1
+
+#define TOWLINE_BLOCK_SIZE_MIN (4U << 10)
+#define TOWLINE_BLOCK_SIZE_MAX (1U << 20)
+#define TOWLINE_GROUP_MAX 64
+#define TOWLINE_TIMEOUT_MS_MAX 60000
+
+struct towline_uuid {
+	__u8 bytes[16];
+};
+
+/* What the module can do: a bit that is not set is an ioctl or flag that is refused. */
+#define TOWLINE_FEATURE_TRACK (1ULL << 0)
+#define TOWLINE_FEATURE_SNAPSHOT (1ULL << 1)
+#define TOWLINE_FEATURE_INTENT_LOG (1ULL << 2)
+
+struct towline_version {
+	__u32 size;
+	__u32 api; /* out: TOWLINE_API_VERSION of the module */
+	__u64 features; /* out: TOWLINE_FEATURE_* */
+};
+
+struct towline_attach {
+	__u32 size;
+	__u32 flags; /* none yet */
+	__u32 major;
+	__u32 minor;
+	__u64 diskseq; /* refuse (ESTALE) when the disk is another by now; 0: any */
+	__u32 block_size; /* power of two, TOWLINE_BLOCK_SIZE_*; 0: by the device's size */
+	__u32 timeout_ms; /* how long to wait for writes begun before; 0: 10 s */
+	struct towline_uuid uuid; /* out */
+};
+
+struct towline_detach {
+	__u32 size;
+	__u32 flags; /* none yet */
+	struct towline_uuid uuid;
+};
+
+/* How far an epoch's map can be believed. */
+#define TOWLINE_TRUST_EXACT 1 /* these blocks were written, and no other */
+#define TOWLINE_TRUST_SUPERSET 2 /* every block that was written is among these */
+#define TOWLINE_TRUST_UNKNOWN 3 /* writes may have been missed: compare both ends */
+
+/* What happened in an epoch that a report should say. */
+#define TOWLINE_REASON_FIRST (1U << 0) /* it began when the device was attached */
+#define TOWLINE_REASON_MERGED (1U << 1) /* holds earlier epochs that were never committed */
+#define TOWLINE_REASON_GREW (1U << 2) /* the device grew; all that is new is marked */
+#define TOWLINE_REASON_SHRANK (1U << 3) /* it became smaller; what lay beyond is forgotten */
+#define TOWLINE_REASON_HOOK_LOST (1U << 4) /* the hook was not in place: unknown */
+#define TOWLINE_REASON_MISSED (1U << 5) /* the hook saw a write that it could not note: unknown */
+
+struct towline_epoch {
+	struct towline_uuid uuid; /* in */
+	__u64 sequence; /* out: the first epoch of a device is 1 */
+	__u64 device_bytes; /* out: size when it was frozen */
+	__u64 blocks; /* out: bits in the map */
+	__u64 blocks_changed; /* out: bits set */
+	__u32 block_size; /* out */
+	__u32 trust; /* out: TOWLINE_TRUST_* */
+	__u32 reasons; /* out: TOWLINE_REASON_* */
+	__u32 reserved;
+};
+
+/*
+ * Without it, no write is held back: one that is in flight is marked in both epochs. With it, new
+ * writes wait until all that were begun are complete on every device of the group, so that each
+ * write of the group belongs to one epoch. Name an upper device before the ones it stands on. A
+ * disk and its own partition can't be of one such group (EINVAL).
+ */
+#define TOWLINE_FREEZE_DRAIN (1U << 0)
+
+struct towline_freeze {
+	__u32 size;
+	__u32 flags; /* TOWLINE_FREEZE_* */
+	__u64 epochs; /* address of count struct towline_epoch */
+	__u32 count; /* 1..TOWLINE_GROUP_MAX */
+	__u32 epoch_size; /* sizeof(struct towline_epoch) */
+	__u32 timeout_ms; /* of draining, for the whole group; 0: 1 s */
+	__u32 held_us; /* out: how long writes were held back */
+};
+
+/* TOWLINE_IOC_COMMIT and TOWLINE_IOC_GIVE_BACK: the end of a frozen epoch. */
+struct towline_settle {
+	__u32 size;
+	__u32 flags; /* none yet */
+	struct towline_uuid uuid;
+	__u64 sequence;
+};
+
+struct towline_map {
+	__u32 size;
+	__u32 flags; /* none yet */
+	struct towline_uuid uuid;
+	__u64 sequence; /* of the frozen epoch */
+	__u64 bytes; /* out: length to mmap, in whole pages */
+	__s32 fd; /* out: to be mmap-ed PROT_READ at offset 0, then closed */
+	__u32 reserved;
+};
+
+/* Bit n of the map, counted from the lowest bit of the first byte on, is block n. */
+
+struct towline_status {
+	__u32 size;
+	__u32 flags; /* out: TOWLINE_STATUS_* */
+	struct towline_uuid uuid; /* in */
+	__u32 major;
+	__u32 minor;
+	__u64 diskseq;
+	__u64 first_sector; /* of the device on its disk, in units of 512 bytes */
+	__u64 device_bytes;
+	__u64 sequence; /* of the present epoch */
+	__u64 sequence_frozen; /* 0: none is frozen */
+	__u64 sequence_committed; /* 0: none was */
+	__u64 memory_bytes; /* maps and what is set aside for writes in flight */
+	__u32 block_size;
+	__u32 writes_in_flight;
+	__u32 oldest_write_ms; /* age of the longest of these */
+	__u32 writes_held; /* waiting to be let on */
+	__u64 writes_seen;
+	__u64 bytes_seen;
+	__u64 discards_seen; /* of the writes: discard, secure erase, write-zeroes */
+	__u64 writes_deferred; /* of the writes: those that had to wait */
+};
+
+#define TOWLINE_STATUS_GONE (1U << 0) /* the disk was removed, or is another now */
+#define TOWLINE_STATUS_UNKNOWN (1U << 1) /* the present epoch's trust is unknown by now */
+
+struct towline_list {
+	__u32 size;
+	__u32 flags; /* none yet */
+	__u64 uuids; /* address of capacity struct towline_uuid */
+	__u32 capacity;
+	__u32 count; /* out: how many there are, which may be more than capacity */
+};
+
+#define TOWLINE_IOC_TYPE 0xB5
+
+#define TOWLINE_IOC_VERSION _IO(TOWLINE_IOC_TYPE, 0) /* struct towline_version */
+#define TOWLINE_IOC_ATTACH _IO(TOWLINE_IOC_TYPE, 1) /* struct towline_attach */
+#define TOWLINE_IOC_DETACH _IO(TOWLINE_IOC_TYPE, 2) /* struct towline_detach */
+#define TOWLINE_IOC_LIST _IO(TOWLINE_IOC_TYPE, 3) /* struct towline_list */
+#define TOWLINE_IOC_STATUS _IO(TOWLINE_IOC_TYPE, 4) /* struct towline_status */
+#define TOWLINE_IOC_FREEZE _IO(TOWLINE_IOC_TYPE, 5) /* struct towline_freeze */
+#define TOWLINE_IOC_MAP _IO(TOWLINE_IOC_TYPE, 6) /* struct towline_map */
+#define TOWLINE_IOC_COMMIT _IO(TOWLINE_IOC_TYPE, 7) /* struct towline_settle */
+#define TOWLINE_IOC_GIVE_BACK _IO(TOWLINE_IOC_TYPE, 8) /* struct towline_settle */
+
+#endif /* _UAPI_TOWLINE_H */
