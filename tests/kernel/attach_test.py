@@ -16,7 +16,6 @@ BLOCK = 4096
 # What a module leaves behind is seen where the kernel keeps account of it.
 ACCOUNT = """
 account() {
-    grep -c towline /proc/vmallocinfo /proc/slabinfo /proc/kallsyms || true
     [ -z "$(grep towline /proc/vmallocinfo)" ]
     [ -z "$(grep towline /proc/slabinfo)" ]
     [ ! -e /dev/towline-control ]
@@ -27,7 +26,7 @@ account() {
 
 def test_load_and_unload(rig):
     boot = rig.boot(ACCOUNT + """
-        for round in $(seq 5); do
+        for round in 1 2 3; do
             insmod /towline.ko
             track version
             [ -z "$(track list)" ]
@@ -116,7 +115,7 @@ def come_and_go(rig, device, setup, teardown, origin):
         start=0
         for how in direct buffered uring aio; do
             writer {device} how=$how seed={rig.random.randrange(1 << 30)} seconds=600 max=64K \\
-                depth=6 start=${{start}}M span=6M &
+                depth=6 start=${{start}}M span=6M pause_us=4000 &
             writers="$writers $!"
             start=$((start + 6))
         done

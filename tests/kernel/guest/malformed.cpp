@@ -91,8 +91,10 @@ void pointers_and_sizes(int fd) {
         memset(page + verb.flags_at + 3, 0x80, 1);
         refused("an unknown flag", page, EINVAL);
     }
-    expect("an unknown verb", call(fd, _IO(TOWLINE_IOC_TYPE, 200), page), ENOTTY, errno);
-    expect("another's verb", call(fd, BLKGETSIZE64, page), ENOTTY, errno);
+    int result = call(fd, _IO(TOWLINE_IOC_TYPE, 200), page);
+    expect("an unknown verb", result, ENOTTY, errno);
+    result = call(fd, BLKGETSIZE64, page);
+    expect("another's verb", result, ENOTTY, errno);
 }
 
 void freezes(int fd, const towline_uuid& uuid) {

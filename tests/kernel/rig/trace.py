@@ -46,7 +46,8 @@ class Trace:
 
 
 def blocks_of(writes, block, shift=0, end=None):
-    """The blocks that these writes touch; `shift` bytes are before the volume on its disk."""
+    """The blocks that these writes touch; `shift` bytes are before the volume on its disk,
+    and it ends after `end` bytes of its own."""
     touched = set()
     for first, length in writes:
         first, last = first - shift, first - shift + length

@@ -92,7 +92,7 @@ def judge_step(rig, scene, boot, trace, number, name):
     assert told["device_bytes"] == scene.bytes, told
     before, after = scene.epochs[number]
     written = blocks_of(trace.writes(scene.disk.name, before, after), scene.block, scene.start,
-                        scene.start + scene.bytes)
+                        scene.bytes)
     finding = Finding(written, marked)
     rig.count(blocks_missed=len(finding.missed))
     assert not finding.missed, f"{scene.name}, {name}: {finding}"
