@@ -12,6 +12,7 @@
 
 #include "control.h"
 #include "epoch.h"
+#include "image.h"
 #include "write.h"
 
 union tl_request {
@@ -24,6 +25,8 @@ union tl_request {
 	struct towline_freeze freeze;
 	struct towline_map map;
 	struct towline_settle settle;
+	struct towline_snapshot_status snapshot_status;
+	struct towline_snapshot_delete snapshot_delete;
 };
 
 static struct tl_device *find(const struct towline_uuid *uuid)
@@ -34,7 +37,7 @@ static struct tl_device *find(const struct towline_uuid *uuid)
 static int do_version(union tl_request *request)
 {
 	request->version.api = TOWLINE_API_VERSION;
-	request->version.features = TOWLINE_FEATURE_TRACK;
+	request->version.features = TOWLINE_FEATURE_TRACK | TOWLINE_FEATURE_SNAPSHOT;
 	return 0;
 }
 
@@ -53,15 +56,20 @@ static int do_attach(union tl_request *request)
 static int do_detach(union tl_request *request)
 {
 	struct tl_device *device;
+	int error = 0;
 
 	if (request->detach.flags)
 		return -EINVAL;
 	mutex_lock(&tl_lock);
 	device = find(&request->detach.uuid);
-	if (device)
+	if (!device)
+		error = -ENOENT;
+	else if (device->snapshot)
+		error = -EBUSY;
+	else
 		tl_device_detach(device);
 	mutex_unlock(&tl_lock);
-	return device ? 0 : -ENOENT;
+	return error;
 }
 
 /* Gathers under tl_lock, copies after it: a fault may wait for a disk. */
@@ -143,32 +151,125 @@ static int do_status(union tl_request *request)
 	return 0;
 }
 
+static int check_freeze(const struct towline_freeze *freeze)
+{
+	bool wants_snapshots = freeze->flags & TOWLINE_FREEZE_SNAPSHOT;
+
+	if (freeze->flags & ~(TOWLINE_FREEZE_DRAIN | TOWLINE_FREEZE_SNAPSHOT) ||
+	    freeze->timeout_ms > TOWLINE_TIMEOUT_MS_MAX || freeze->reserved)
+		return -EINVAL;
+	if (!freeze->count || freeze->count > TOWLINE_GROUP_MAX ||
+	    freeze->epoch_size != sizeof(struct towline_epoch))
+		return -EINVAL;
+	if (wants_snapshots ? freeze->snapshot_size != sizeof(struct towline_snapshot) :
+			      freeze->snapshots || freeze->snapshot_size)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_members(const struct tl_freeze *freeze)
+{
+	u32 i;
+
+	for (i = 0; i < freeze->count; i++) {
+		if (freeze->epochs[i].reserved ||
+		    (freeze->snapshots && freeze->snapshots[i].reserved))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * Should copying out fail, the epochs are frozen and the program does not know: nothing is lost, as
+ * the next freeze gives back what nobody committed, and a snapshot can be deleted by its device.
+ */
+static int freeze_copied(struct towline_freeze *request, struct tl_freeze *freeze)
+{
+	int error = check_members(freeze) ?: tl_epochs_freeze(freeze);
+
+	if (error)
+		return error;
+	request->held_us = freeze->held_us;
+	if (copy_to_user(u64_to_user_ptr(request->epochs), freeze->epochs,
+			 freeze->count * sizeof(*freeze->epochs)))
+		return -EFAULT;
+	if (freeze->snapshots &&
+	    copy_to_user(u64_to_user_ptr(request->snapshots), freeze->snapshots,
+			 freeze->count * sizeof(*freeze->snapshots)))
+		return -EFAULT;
+	return 0;
+}
+
 static int do_freeze(union tl_request *request)
 {
-	struct towline_freeze *freeze = &request->freeze;
-	struct towline_epoch *epochs;
-	void __user *user = u64_to_user_ptr(freeze->epochs);
-	size_t bytes;
-	int error;
+	struct towline_freeze *asked = &request->freeze;
+	struct tl_freeze freeze = {
+		.count = asked->count,
+		.flags = asked->flags,
+		.timeout_ms = asked->timeout_ms,
+	};
+	int error = check_freeze(asked);
 
-	if (freeze->flags & ~TOWLINE_FREEZE_DRAIN || freeze->timeout_ms > TOWLINE_TIMEOUT_MS_MAX ||
-	    freeze->epoch_size != sizeof(*epochs) || !freeze->count ||
-	    freeze->count > TOWLINE_GROUP_MAX)
+	if (error)
+		return error;
+	freeze.epochs = memdup_user(u64_to_user_ptr(asked->epochs),
+				    freeze.count * sizeof(*freeze.epochs));
+	if (IS_ERR(freeze.epochs))
+		return PTR_ERR(freeze.epochs);
+	if (freeze.flags & TOWLINE_FREEZE_SNAPSHOT) {
+		freeze.flags |= TOWLINE_FREEZE_DRAIN;
+		freeze.snapshots = memdup_user(u64_to_user_ptr(asked->snapshots),
+					       freeze.count * sizeof(*freeze.snapshots));
+	}
+	if (IS_ERR(freeze.snapshots)) {
+		error = PTR_ERR(freeze.snapshots);
+	} else {
+		error = freeze_copied(asked, &freeze);
+		kfree(freeze.snapshots);
+	}
+	kfree(freeze.epochs);
+	return error;
+}
+
+static int do_snapshot_status(union tl_request *request)
+{
+	struct towline_snapshot_status *status = &request->snapshot_status;
+	const struct tl_snapshot *snapshot;
+	struct tl_device *device;
+
+	mutex_lock(&tl_lock);
+	device = find(&status->uuid);
+	snapshot = device ? device->snapshot : NULL;
+	if (snapshot) {
+		status->error = READ_ONCE(snapshot->error);
+		status->flags = status->error ? TOWLINE_SNAPSHOT_FAILED : 0;
+		status->sequence = snapshot->sequence;
+		status->chunks_stored = READ_ONCE(snapshot->store->chunks_stored);
+		status->chunks_max = snapshot->store->chunks_max;
+		status->chunk_size = 1U << (snapshot->chunk_shift + SECTOR_SHIFT);
+		status->index = snapshot->index;
+		status->reserved = 0;
+	}
+	mutex_unlock(&tl_lock);
+	return snapshot ? 0 : -ENOENT;
+}
+
+static int do_snapshot_delete(union tl_request *request)
+{
+	struct tl_device *device;
+	int error = 0;
+
+	if (request->snapshot_delete.flags)
 		return -EINVAL;
-	bytes = freeze->count * sizeof(*epochs);
-	epochs = memdup_user(user, bytes);
-	if (IS_ERR(epochs))
-		return PTR_ERR(epochs);
-	freeze->held_us = 0;
-	error = tl_epochs_freeze(epochs, freeze->count, freeze->flags, freeze->timeout_ms,
-				 &freeze->held_us);
-	/*
-	 * Should this fail, the epochs are frozen and the program does not know: nothing is lost,
-	 * as the next freeze gives back what nobody committed.
-	 */
-	if (!error && copy_to_user(user, epochs, bytes))
-		error = -EFAULT;
-	kfree(epochs);
+	mutex_lock(&tl_lock);
+	device = find(&request->snapshot_delete.uuid);
+	if (!device || !device->snapshot)
+		error = -ENOENT;
+	else if (tl_image_is_open(device->snapshot))
+		error = -EBUSY;
+	else
+		tl_device_drop_snapshot(device);
+	mutex_unlock(&tl_lock);
 	return error;
 }
 
@@ -236,10 +337,16 @@ static const struct {
 	[_IOC_NR(TOWLINE_IOC_DETACH)] = { do_detach, sizeof(struct towline_detach), 24 },
 	[_IOC_NR(TOWLINE_IOC_LIST)] = { do_list, sizeof(struct towline_list), 24 },
 	[_IOC_NR(TOWLINE_IOC_STATUS)] = { do_status, sizeof(struct towline_status), 136 },
-	[_IOC_NR(TOWLINE_IOC_FREEZE)] = { do_freeze, sizeof(struct towline_freeze), 32 },
+	[_IOC_NR(TOWLINE_IOC_FREEZE)] = { do_freeze, sizeof(struct towline_freeze), 48 },
 	[_IOC_NR(TOWLINE_IOC_MAP)] = { do_map, sizeof(struct towline_map), 48 },
 	[_IOC_NR(TOWLINE_IOC_COMMIT)] = { do_commit, sizeof(struct towline_settle), 32 },
 	[_IOC_NR(TOWLINE_IOC_GIVE_BACK)] = { do_give_back, sizeof(struct towline_settle), 32 },
+	[_IOC_NR(TOWLINE_IOC_SNAPSHOT_STATUS)] = {
+		do_snapshot_status, sizeof(struct towline_snapshot_status), 64,
+	},
+	[_IOC_NR(TOWLINE_IOC_SNAPSHOT_DELETE)] = {
+		do_snapshot_delete, sizeof(struct towline_snapshot_delete), 24,
+	},
 };
 
 static long control_ioctl(struct file *file, unsigned int command, unsigned long argument)

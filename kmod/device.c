@@ -32,6 +32,8 @@
 #include "device.h"
 #include "filter.h"
 #include "hook.h"
+#include "image.h"
+#include "snapshot.h"
 #include "write.h"
 
 /* See device.h. */
@@ -142,6 +144,7 @@ static int settle(struct tl_device *device, struct block_device *bdev, unsigned 
 
 static void tracked_free(struct tl_device *device)
 {
+	tl_filter_finish(device);
 	tl_writes_destroy(device);
 	tl_map_put(device->present);
 	tl_map_put(device->frozen);
@@ -157,7 +160,6 @@ static void reap(struct work_struct *work)
 		queue_delayed_work(reap_queue, &device->reap_work, REAP_DELAY);
 		return;
 	}
-	cancel_delayed_work_sync(&device->held_work);
 	synchronize_rcu();
 	tracked_free(device);
 	if (atomic_dec_and_test(&leaving))
@@ -184,12 +186,12 @@ static struct tl_device *tracked_create(struct block_device *bdev, u32 block_siz
 	device->trust = TOWLINE_TRUST_EXACT;
 	uuid_gen(&device->uuid);
 	INIT_DELAYED_WORK(&device->reap_work, reap);
-	tl_filter_prepare(device);
 
 	blocks = tl_device_blocks(device, device->sectors);
 	device->present = tl_map_create(blocks);
 	device->spare = tl_map_create(blocks);
-	if (!device->present || !device->spare || tl_writes_create(device)) {
+	if (!device->present || !device->spare || tl_filter_prepare(device) ||
+	    tl_writes_create(device)) {
 		tracked_free(device);
 		return NULL;
 	}
@@ -265,9 +267,22 @@ int tl_device_attach(dev_t number, u64 diskseq, u32 block_size, unsigned int tim
 	return error;
 }
 
+/*
+ * Under tl_lock. The image goes first: once writes are not copied any more it could only be read
+ * wrongly.
+ */
+void tl_device_drop_snapshot(struct tl_device *device)
+{
+	if (!device->snapshot)
+		return;
+	tl_image_remove(device->snapshot);
+	tl_snapshot_disarm(device);
+}
+
 /* Under tl_lock. Returns at once; what is left to wait for, the reaper waits for. */
 void tl_device_detach(struct tl_device *device)
 {
+	tl_device_drop_snapshot(device);
 	list_del(&device->list);
 	tl_filter_remove(device);
 	tl_hook_put();

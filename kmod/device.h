@@ -24,6 +24,8 @@
  * diskseq, which the kernel never gives twice, tell whether a write goes to the same disk still.
  */
 
+struct tl_snapshot;
+
 /*
  * What one CPU began. A write is listed where it was begun and taken off by whichever CPU completes
  * it. The lock is held for a few instructions; hard interrupts take it, so interrupts are off.
@@ -49,6 +51,7 @@ struct tl_device {
 	bool gate_closed; /* read under a slot's lock; see write.c */
 	bool draining; /* somebody waits for nothing to be in flight */
 	struct tl_map *present; /* read under a slot's lock; see tl_writes_switch() */
+	struct tl_snapshot *snapshot; /* NULL: none; read under a slot's lock, or held_lock */
 	struct tl_slot __percpu *slots;
 
 	/* Protected by tl_lock. */
@@ -73,6 +76,7 @@ struct tl_device {
 	struct bio_list held;
 	unsigned int held_count;
 	u64 held_total;
+	struct workqueue_struct *held_queue;
 	struct delayed_work held_work;
 
 	struct delayed_work reap_work;
@@ -94,6 +98,7 @@ void tl_devices_exit(void);
 int tl_device_attach(dev_t number, u64 diskseq, u32 block_size, unsigned int timeout_ms,
 		     uuid_t *uuid);
 void tl_device_detach(struct tl_device *device);
+void tl_device_drop_snapshot(struct tl_device *device);
 struct tl_device *tl_device_find(const uuid_t *uuid);
 u64 tl_device_memory(const struct tl_device *device);
 struct tl_place tl_device_place(const struct tl_device *device);

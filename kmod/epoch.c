@@ -2,9 +2,9 @@
 /*
  * Epochs: freezing the present one, and what becomes of a frozen one.
  *
- *     present ── freeze ──► frozen ── commit ──► dropped
- *        ▲                    │
- *        └──── give_back ─────┘     (or a freeze meanwhile: the new one holds both)
+ *     present -- freeze --> frozen -- commit --> dropped
+ *        ^                    |
+ *        +---- give_back -----+     (or a freeze meanwhile: the new one holds both)
  *
  * A frozen epoch's marks are dropped by commit alone. What can fail (memory, the device's size, the
  * hook) is settled for every device of a group before the first is switched; after that nothing
@@ -20,6 +20,8 @@
 
 #include "epoch.h"
 #include "hook.h"
+#include "image.h"
+#include "snapshot.h"
 #include "write.h"
 
 #define TIMEOUT_MS_DEFAULT 1000
@@ -30,6 +32,7 @@ struct member {
 	struct tl_device *device;
 	struct tl_map *next; /* empty, for the epoch that begins */
 	struct tl_map *grown; /* the device grew: takes the marks of the epoch that ends */
+	struct tl_snapshot *snapshot; /* NULL: none is wanted; a reference of ours */
 	sector_t sectors; /* the device's size now */
 };
 
@@ -66,18 +69,40 @@ static struct tl_map *empty_map(struct tl_device *device, u64 blocks)
 	return tl_map_create(blocks);
 }
 
-/* Opens the device of that uuid, without tl_lock; the caller looks it up again under it. */
-static int member_open(struct member *member, const uuid_t *uuid)
+/*
+ * Opens the device of that uuid, and makes ready its snapshot, without tl_lock; the caller looks it
+ * up again under it.
+ */
+static int member_open(struct member *member, const uuid_t *uuid,
+		       const struct towline_snapshot *wanted)
 {
 	struct tl_device *device;
 	struct tl_place place;
+	int error;
 
 	mutex_lock(&tl_lock);
 	device = tl_device_find(uuid);
 	if (device)
 		place = tl_device_place(device);
 	mutex_unlock(&tl_lock);
-	return device ? tl_place_open(&place, &member->opened) : -ENOENT;
+	error = device ? tl_place_open(&place, &member->opened) : -ENOENT;
+	if (error || !wanted)
+		return error;
+	member->snapshot = tl_snapshot_create(&place, wanted->store_bytes, wanted->chunk_size);
+	if (!IS_ERR(member->snapshot))
+		return 0;
+	error = PTR_ERR(member->snapshot);
+	member->snapshot = NULL;
+	tl_bdev_close(&member->opened);
+	return error;
+}
+
+static void member_close(struct member *member)
+{
+	tl_map_put(member->next);
+	tl_map_put(member->grown);
+	tl_snapshot_put(member->snapshot);
+	tl_bdev_close(&member->opened);
 }
 
 static bool overlap(const struct tl_device *a, const struct tl_device *b)
@@ -114,6 +139,11 @@ static int prepare(struct member *member)
 	member->sectors = bdev_nr_sectors(member->opened.bdev);
 	if (!member->sectors)
 		return -ENOMEDIUM;
+	if (member->snapshot && device->snapshot)
+		return -EBUSY;
+	/* It was resized since. */
+	if (member->snapshot && member->snapshot->sectors != member->sectors)
+		return -EAGAIN;
 	blocks = tl_device_blocks(device, member->sectors);
 	if (device->frozen)
 		return_frozen(device);
@@ -205,6 +235,10 @@ static void switch_epoch(struct member *member)
 	if (member->sectors != device->sectors)
 		switch_size(member, &ended);
 	device->frozen = ended;
+	if (member->snapshot) {
+		member->snapshot->sequence = device->sequence;
+		tl_snapshot_arm(device, member->snapshot);
+	}
 	device->sequence++;
 }
 
@@ -221,67 +255,92 @@ static void describe(const struct member *member, struct towline_epoch *epoch)
 	epoch->reasons = device->reasons_frozen;
 }
 
-/* Under tl_lock, with every device of the group open. */
-static int freeze_opened(struct member *members, struct towline_epoch *epochs, u32 count, u32 flags,
-			 unsigned long timeout, u32 *held_us)
+/*
+ * All or none. The images come after the gates are open: adding a disk allocates, and reads it.
+ * Should one fail, the epochs stay frozen, as if the caller had died: the next freeze holds them.
+ */
+static int show_images(struct member *members, struct towline_snapshot *snapshots, u32 count)
 {
+	int error = 0;
+	u32 i;
+
+	for (i = 0; i < count && !error; i++) {
+		struct tl_snapshot *snapshot = members[i].snapshot;
+
+		error = tl_image_create(snapshot);
+		if (error)
+			break;
+		snapshots[i].index = snapshot->index;
+		snapshots[i].major = snapshot->disk->major;
+		snapshots[i].minor = snapshot->disk->first_minor;
+	}
+	for (i = 0; i < count && error; i++)
+		tl_device_drop_snapshot(members[i].device);
+	return error;
+}
+
+static int find_members(struct member *members, const struct tl_freeze *freeze)
+{
+	u32 i;
+
+	for (i = 0; i < freeze->count; i++) {
+		members[i].device = tl_device_find((const uuid_t *)&freeze->epochs[i].uuid);
+		if (!members[i].device)
+			return -ENOENT;
+	}
+	return check_group(members, freeze->count, freeze->flags);
+}
+
+/* Under tl_lock, with every device of the group open. */
+static int freeze_opened(struct member *members, struct tl_freeze *freeze)
+{
+	unsigned long timeout = msecs_to_jiffies(freeze->timeout_ms ?: TIMEOUT_MS_DEFAULT);
 	ktime_t closed;
 	int error;
 	u32 i;
 
-	for (i = 0; i < count; i++) {
-		members[i].device = tl_device_find((const uuid_t *)&epochs[i].uuid);
-		if (!members[i].device)
-			return -ENOENT;
-	}
-	error = check_group(members, count, flags);
-	for (i = 0; i < count && !error; i++)
+	error = find_members(members, freeze);
+	for (i = 0; i < freeze->count && !error; i++)
 		error = prepare(&members[i]);
 	if (error)
 		return error;
 
 	closed = ktime_get();
-	if (flags & TOWLINE_FREEZE_DRAIN) {
-		error = close_gates(members, count, timeout);
+	if (freeze->flags & TOWLINE_FREEZE_DRAIN) {
+		error = close_gates(members, freeze->count, timeout);
 		if (error)
 			return error;
 	}
-	for (i = 0; i < count; i++)
+	for (i = 0; i < freeze->count; i++)
 		switch_epoch(&members[i]);
-	if (flags & TOWLINE_FREEZE_DRAIN) {
-		open_gates(members, count);
-		*held_us = min_t(s64, ktime_us_delta(ktime_get(), closed), U32_MAX);
+	if (freeze->flags & TOWLINE_FREEZE_DRAIN) {
+		open_gates(members, freeze->count);
+		freeze->held_us = min_t(s64, ktime_us_delta(ktime_get(), closed), U32_MAX);
 	}
-	for (i = 0; i < count; i++)
-		describe(&members[i], &epochs[i]);
-	return 0;
+	for (i = 0; i < freeze->count; i++)
+		describe(&members[i], &freeze->epochs[i]);
+	return freeze->snapshots ? show_images(members, freeze->snapshots, freeze->count) : 0;
 }
 
-int tl_epochs_freeze(struct towline_epoch *epochs, u32 count, u32 flags, unsigned int timeout_ms,
-		     u32 *held_us)
+int tl_epochs_freeze(struct tl_freeze *freeze)
 {
-	struct member *members = kcalloc(count, sizeof(*members), GFP_KERNEL);
-	u32 opened, i;
+	struct member *members = kcalloc(freeze->count, sizeof(*members), GFP_KERNEL);
+	u32 opened;
 	int error = 0;
 
 	if (!members)
 		return -ENOMEM;
-	for (opened = 0; opened < count; opened++) {
-		error = member_open(&members[opened], (const uuid_t *)&epochs[opened].uuid);
-		if (error)
-			goto close;
+	for (opened = 0; opened < freeze->count && !error; opened += !error)
+		error = member_open(&members[opened],
+				    (const uuid_t *)&freeze->epochs[opened].uuid,
+				    freeze->snapshots ? &freeze->snapshots[opened] : NULL);
+	if (!error) {
+		mutex_lock(&tl_lock);
+		error = freeze_opened(members, freeze);
+		mutex_unlock(&tl_lock);
 	}
-	mutex_lock(&tl_lock);
-	error = freeze_opened(members, epochs, count, flags,
-			      msecs_to_jiffies(timeout_ms ?: TIMEOUT_MS_DEFAULT), held_us);
-	mutex_unlock(&tl_lock);
-	for (i = 0; i < count; i++) {
-		tl_map_put(members[i].next);
-		tl_map_put(members[i].grown);
-	}
-close:
 	while (opened--)
-		tl_bdev_close(&members[opened].opened);
+		member_close(&members[opened]);
 	kfree(members);
 	return error;
 }

@@ -9,16 +9,18 @@
  * came by, so a partition's tracker sees what is written through the disk's node and the other way
  * round.
  *
- * The hook must not sleep and can't fail, so a write that can't be noted now (the gate is closed,
- * or there is no memory at all) is taken from its submitter and put in the device's line. A worker
- * submits it again. That serves a bio with REQ_NOWAIT, too: its submitter does not wait. A write
- * that comes later can overtake one that is held; no one may rely on an order between writes of
- * which neither is complete.
+ * The hook must not sleep and can't fail, so a write that can't be noted now (the gate is closed, a
+ * snapshot has to keep a chunk first, or there is no memory at all) is taken from its submitter and
+ * put in the device's line. A worker sees to what it waits for and submits it again. That serves a
+ * bio with REQ_NOWAIT, too: its submitter does not wait. A write that comes later can overtake one
+ * that is held; no one may rely on an order between writes of which neither is complete.
  *
  * What makes the line move, so that no bio is left in it:
  *
  *   - Who puts a bio in line queues the worker afterwards. Who opens the gate queues it after
  *     opening. So after the later of the two the worker looks at the line with the gate open.
+ *   - Each device has a queue of its own, with a thread set aside for when there is no memory to
+ *     make one: submitting a held bio to an upper device can wait for what a lower one holds.
  *   - Where memory was short the worker looks again at the next tick. A reserve that is used up is
  *     in flight, and comes back without the help of memory or of any other line.
  */
@@ -26,12 +28,12 @@
 #include <linux/rculist.h>
 
 #include "filter.h"
+#include "snapshot.h"
 #include "write.h"
 
 #define TABLE_BITS 7
 
 static struct hlist_head table[1 << TABLE_BITS];
-static struct workqueue_struct *held_queue;
 
 static struct hlist_head *bucket_of(const struct gendisk *disk)
 {
@@ -49,36 +51,41 @@ static void hold(struct tl_device *device, struct bio *bio)
 	raw_spin_unlock_irqrestore(&device->held_lock, flags);
 }
 
+/* The part of the bio that is the device's, in sectors of the device. False: none is. */
+static bool is_touched(const struct tl_device *device, struct bio *bio, sector_t *first,
+		       u32 *sectors)
+{
+	const struct gendisk *disk = bio->bi_bdev->bd_disk;
+	sector_t from = bio->bi_iter.bi_sector;
+	sector_t to;
+
+	/* A disk that was freed can leave its address to another; never its diskseq. */
+	if (device->disk != disk || device->diskseq != disk->diskseq)
+		return false;
+	/* Until it is remapped a bio counts from the start of its partition. */
+	if (!bio_flagged(bio, BIO_REMAPPED))
+		from += bio->bi_bdev->bd_start_sect;
+	to = min(from + bio_sectors(bio), READ_ONCE(device->end));
+	from = max(from, device->first);
+	if (from >= to)
+		return false;
+	*first = from - device->first;
+	*sectors = to - from;
+	return true;
+}
+
 /* The device that can't note the bio now; NULL when all that it touches have. */
 static struct tl_device *note(struct bio *bio)
 {
-	const struct gendisk *disk = bio->bi_bdev->bd_disk;
-	sector_t first = bio->bi_iter.bi_sector;
-	sector_t end = first + bio_sectors(bio);
 	struct tl_device *device;
+	sector_t first;
+	u32 sectors;
 
-	hlist_for_each_entry_rcu(device, bucket_of(disk), node) {
-		sector_t from, to;
-
-		/* A disk that was freed can leave its address to another; never its diskseq. */
-		if (device->disk != disk || device->diskseq != disk->diskseq)
+	hlist_for_each_entry_rcu(device, bucket_of(bio->bi_bdev->bd_disk), node) {
+		if (!is_touched(device, bio, &first, &sectors) ||
+		    tl_write_is_noted(device, bio, first, sectors))
 			continue;
-		/* Until it is remapped a bio counts from the start of its partition. */
-		from = first;
-		to = end;
-		if (!bio_flagged(bio, BIO_REMAPPED)) {
-			from += bio->bi_bdev->bd_start_sect;
-			to += bio->bi_bdev->bd_start_sect;
-		}
-		from = max(from, device->first);
-		to = min(to, device->end);
-		if (from >= to)
-			continue;
-		from -= device->first;
-		to -= device->first;
-		if (tl_write_is_noted(device, bio, from, to - from))
-			continue;
-		if (unlikely(!tl_write_begin(device, bio, from, to - from)))
+		if (unlikely(!tl_write_begin(device, bio, first, sectors)))
 			return device;
 	}
 	return NULL;
@@ -124,6 +131,35 @@ static void put_back(struct tl_device *device, struct bio *bio)
 	raw_spin_unlock_irq(&device->held_lock);
 }
 
+/* The bio was in this device's line. False: it is again, and there is no use in going on. */
+static bool send_on(struct tl_device *device, struct bio *bio)
+{
+	struct tl_device *blocking;
+	sector_t first;
+	u32 sectors;
+
+	rcu_read_lock();
+	blocking = note(bio);
+	if (blocking && blocking != device) {
+		hold(blocking, bio);
+		tl_filter_kick(blocking);
+	}
+	rcu_read_unlock();
+	if (blocking == device) {
+		put_back(device, bio);
+		/* It is at the head of the line, which only we take from. */
+		if (is_touched(device, bio, &first, &sectors) &&
+		    tl_snapshot_make_way(device, first, sectors))
+			return true;
+		if (!READ_ONCE(device->gate_closed))
+			queue_delayed_work(device->held_queue, &device->held_work, 1);
+		return false;
+	}
+	if (!blocking)
+		submit_bio_noacct(bio);
+	return true;
+}
+
 /*
  * A device that is no longer in the table notes nothing, so its line empties whatever its gate
  * says. The hook sees each bio again when it is submitted from here, and finds it noted.
@@ -131,38 +167,34 @@ static void put_back(struct tl_device *device, struct bio *bio)
 static void held_work(struct work_struct *work)
 {
 	struct tl_device *device = container_of(to_delayed_work(work), struct tl_device, held_work);
-	struct tl_device *blocking;
 	struct bio *bio;
 
-	while ((bio = take_held(device))) {
-		rcu_read_lock();
-		blocking = note(bio);
-		if (blocking && blocking != device) {
-			hold(blocking, bio);
-			tl_filter_kick(blocking);
-		}
-		rcu_read_unlock();
-		if (!blocking) {
-			submit_bio_noacct(bio);
-		} else if (blocking == device) {
-			put_back(device, bio);
-			if (!READ_ONCE(device->gate_closed))
-				queue_delayed_work(held_queue, &device->held_work, 1);
-			return;
-		}
-	}
+	do {
+		bio = take_held(device);
+	} while (bio && send_on(device, bio));
 }
 
 void tl_filter_kick(struct tl_device *device)
 {
-	mod_delayed_work(held_queue, &device->held_work, 0);
+	mod_delayed_work(device->held_queue, &device->held_work, 0);
 }
 
-void tl_filter_prepare(struct tl_device *device)
+int tl_filter_prepare(struct tl_device *device)
 {
 	raw_spin_lock_init(&device->held_lock);
 	bio_list_init(&device->held);
 	INIT_DELAYED_WORK(&device->held_work, held_work);
+	device->held_queue = alloc_workqueue("towline-held", WQ_MEM_RECLAIM | WQ_HIGHPRI, 1);
+	return device->held_queue ? 0 : -ENOMEM;
+}
+
+/* The device was removed, its line is empty, and it is not kicked any more. */
+void tl_filter_finish(struct tl_device *device)
+{
+	if (!device->held_queue)
+		return;
+	cancel_delayed_work_sync(&device->held_work);
+	destroy_workqueue(device->held_queue);
 }
 
 void tl_filter_add(struct tl_device *device)
@@ -182,15 +214,4 @@ void tl_filter_remove(struct tl_device *device)
 bool tl_filter_is_idle(struct tl_device *device)
 {
 	return !READ_ONCE(device->held_count) && !work_busy(&device->held_work.work);
-}
-
-int tl_filter_init(void)
-{
-	held_queue = alloc_workqueue("towline-held", WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
-	return held_queue ? 0 : -ENOMEM;
-}
-
-void tl_filter_exit(void)
-{
-	destroy_workqueue(held_queue);
 }

@@ -4,9 +4,8 @@
 
 #include "device.h"
 
-int tl_filter_init(void);
-void tl_filter_exit(void);
-void tl_filter_prepare(struct tl_device *device);
+int tl_filter_prepare(struct tl_device *device);
+void tl_filter_finish(struct tl_device *device);
 void tl_filter_add(struct tl_device *device);
 void tl_filter_remove(struct tl_device *device);
 bool tl_filter_is_idle(struct tl_device *device);

@@ -6,8 +6,9 @@
 
 #include "control.h"
 #include "device.h"
-#include "filter.h"
 #include "hook.h"
+#include "image.h"
+#include "snapshot.h"
 #include "stats.h"
 #include "write.h"
 
@@ -18,15 +19,15 @@ static int __init towline_init(void)
 	error = tl_writes_init();
 	if (error)
 		return error;
-	error = tl_filter_init();
-	if (error)
-		goto undo_writes;
 	error = tl_hook_init();
 	if (error)
-		goto undo_filter;
-	error = tl_devices_init();
+		goto undo_writes;
+	error = tl_snapshots_init();
 	if (error)
 		goto undo_hook;
+	error = tl_devices_init();
+	if (error)
+		goto undo_snapshots;
 	error = tl_control_init();
 	if (error)
 		goto undo_devices;
@@ -35,10 +36,10 @@ static int __init towline_init(void)
 
 undo_devices:
 	tl_devices_exit();
+undo_snapshots:
+	tl_snapshots_exit();
 undo_hook:
 	tl_hook_exit();
-undo_filter:
-	tl_filter_exit();
 undo_writes:
 	tl_writes_exit();
 	return error;
@@ -53,8 +54,9 @@ static void __exit towline_exit(void)
 	tl_stats_exit();
 	tl_control_exit();
 	tl_devices_exit();
+	tl_images_exit();
+	tl_snapshots_exit();
 	tl_hook_exit();
-	tl_filter_exit();
 	tl_writes_exit();
 }
 

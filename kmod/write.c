@@ -34,6 +34,7 @@
 #include <linux/slab.h>
 
 #include "filter.h"
+#include "snapshot.h"
 #include "write.h"
 
 #define RESERVE_COUNT 32
@@ -175,11 +176,15 @@ static struct tl_write *take_spare(struct tl_slot *slot)
 	return write;
 }
 
-/* Lists and marks a write. False: the gate is closed. */
+/* Lists and marks a write. False: the gate is closed, or a snapshot has to keep a chunk first. */
 static bool enlist(struct tl_device *device, struct tl_slot *slot, struct tl_write *write,
 		   struct bio *bio, sector_t first, u32 sectors)
 {
+	const struct tl_snapshot *snapshot = READ_ONCE(device->snapshot);
+
 	if (unlikely(device->gate_closed))
+		return false;
+	if (unlikely(snapshot) && !tl_snapshot_admits(snapshot, first, sectors))
 		return false;
 	write->slot = slot;
 	write->device = device;
@@ -250,16 +255,14 @@ void tl_writes_switch(struct tl_device *device, struct tl_map *next)
 	}
 }
 
-static void gate_set(struct tl_device *device, bool closed)
+/*
+ * Takes each slot's lock once. Afterwards each section that was under way when this began has
+ * ended, and those to come see what was written before.
+ */
+void tl_writes_visit(const struct tl_device *device)
 {
 	unsigned int cpu;
 
-	/*
-	 * Taking each lock once: a write that read the flag before has left its section. All locks
-	 * are taken for opening, too, though nothing would be lost without: the flag is then never
-	 * written to under a reader.
-	 */
-	WRITE_ONCE(device->gate_closed, closed);
 	for_each_possible_cpu(cpu) {
 		struct tl_slot *slot = per_cpu_ptr(device->slots, cpu);
 		unsigned long flags;
@@ -275,12 +278,14 @@ static void gate_set(struct tl_device *device, bool closed)
  */
 void tl_gate_close(struct tl_device *device)
 {
-	gate_set(device, true);
+	WRITE_ONCE(device->gate_closed, true);
+	tl_writes_visit(device);
 }
 
 void tl_gate_open(struct tl_device *device)
 {
-	gate_set(device, false);
+	WRITE_ONCE(device->gate_closed, false);
+	tl_writes_visit(device);
 	tl_filter_kick(device);
 }
 

@@ -21,7 +21,7 @@
 #define TOWLINE_API_VERSION 1
 
 #define TOWLINE_BLOCK_SIZE_MIN (4U << 10)
-#define TOWLINE_BLOCK_SIZE_MAX (1U << 20)
+#define TOWLINE_BLOCK_SIZE_MAX 0x100000U
 #define TOWLINE_GROUP_MAX 64
 #define TOWLINE_TIMEOUT_MS_MAX 60000
 
@@ -30,9 +30,9 @@ struct towline_uuid {
 };
 
 /* What the module can do: a bit that is not set is an ioctl or flag that is refused. */
-#define TOWLINE_FEATURE_TRACK (1ULL << 0)
-#define TOWLINE_FEATURE_SNAPSHOT (1ULL << 1)
-#define TOWLINE_FEATURE_INTENT_LOG (1ULL << 2)
+#define TOWLINE_FEATURE_TRACK 0x1ULL
+#define TOWLINE_FEATURE_SNAPSHOT 0x2ULL
+#define TOWLINE_FEATURE_INTENT_LOG 0x4ULL
 
 struct towline_version {
 	__u32 size;
@@ -63,12 +63,12 @@ struct towline_detach {
 #define TOWLINE_TRUST_UNKNOWN 3 /* writes may have been missed: compare both ends */
 
 /* What happened in an epoch that a report should say. */
-#define TOWLINE_REASON_FIRST (1U << 0) /* it began when the device was attached */
-#define TOWLINE_REASON_MERGED (1U << 1) /* holds earlier epochs that were never committed */
-#define TOWLINE_REASON_GREW (1U << 2) /* the device grew; all that is new is marked */
-#define TOWLINE_REASON_SHRANK (1U << 3) /* it became smaller; what lay beyond is forgotten */
-#define TOWLINE_REASON_HOOK_LOST (1U << 4) /* the hook was not in place: unknown */
-#define TOWLINE_REASON_MISSED (1U << 5) /* the hook saw a write that it could not note: unknown */
+#define TOWLINE_REASON_FIRST 0x1U /* it began when the device was attached */
+#define TOWLINE_REASON_MERGED 0x2U /* holds earlier epochs that were never committed */
+#define TOWLINE_REASON_GREW 0x4U /* the device grew; all that is new is marked */
+#define TOWLINE_REASON_SHRANK 0x8U /* it became smaller; what lay beyond is forgotten */
+#define TOWLINE_REASON_HOOK_LOST 0x10U /* the hook was not in place: unknown */
+#define TOWLINE_REASON_MISSED 0x20U /* the hook saw a write that it could not note: unknown */
 
 struct towline_epoch {
 	struct towline_uuid uuid; /* in */
@@ -88,7 +88,25 @@ struct towline_epoch {
  * write of the group belongs to one epoch. Name an upper device before the ones it stands on. A
  * disk and its own partition can't be of one such group (EINVAL).
  */
-#define TOWLINE_FREEZE_DRAIN (1U << 0)
+#define TOWLINE_FREEZE_DRAIN 0x1U
+
+/*
+ * Takes a copy-on-write snapshot of each device of the group at the moment of the freeze, which
+ * implies TOWLINE_FREEZE_DRAIN. A device has at most one (EBUSY).
+ */
+#define TOWLINE_FREEZE_SNAPSHOT 0x2U
+
+#define TOWLINE_CHUNK_SIZE_MIN (4U << 10)
+#define TOWLINE_CHUNK_SIZE_MAX 0x100000U
+
+struct towline_snapshot {
+	__u64 store_bytes; /* in: memory set aside for what is overwritten */
+	__u32 chunk_size; /* in: power of two, TOWLINE_CHUNK_SIZE_*; 0: 64 KiB */
+	__u32 index; /* out: the image is /dev/towline/INDEX */
+	__u32 major; /* out */
+	__u32 minor; /* out */
+	__u64 reserved;
+};
 
 struct towline_freeze {
 	__u32 size;
@@ -98,6 +116,31 @@ struct towline_freeze {
 	__u32 epoch_size; /* sizeof(struct towline_epoch) */
 	__u32 timeout_ms; /* of draining, for the whole group; 0: 1 s */
 	__u32 held_us; /* out: how long writes were held back */
+	__u64 snapshots; /* address of count struct towline_snapshot; only with SNAPSHOT */
+	__u32 snapshot_size; /* sizeof(struct towline_snapshot) */
+	__u32 reserved;
+};
+
+/* The snapshot failed: its image gives EIO, and nothing is copied for it any more. */
+#define TOWLINE_SNAPSHOT_FAILED 0x1U
+
+struct towline_snapshot_status {
+	__u32 size;
+	__u32 flags; /* out: TOWLINE_SNAPSHOT_* */
+	struct towline_uuid uuid; /* in: of the device */
+	__u64 sequence; /* out: of the epoch that ended when it was taken */
+	__u64 chunks_stored; /* out */
+	__u64 chunks_max; /* out: what the store holds */
+	__u32 chunk_size; /* out */
+	__u32 index; /* out: the image is /dev/towline/INDEX */
+	__s32 error; /* out: why it failed, as a negative errno */
+	__u32 reserved;
+};
+
+struct towline_snapshot_delete {
+	__u32 size;
+	__u32 flags; /* none yet */
+	struct towline_uuid uuid; /* of the device */
 };
 
 /* TOWLINE_IOC_COMMIT and TOWLINE_IOC_GIVE_BACK: the end of a frozen epoch. */
@@ -143,8 +186,8 @@ struct towline_status {
 	__u64 writes_deferred; /* of the writes: those that had to wait */
 };
 
-#define TOWLINE_STATUS_GONE (1U << 0) /* the disk was removed, or is another now */
-#define TOWLINE_STATUS_UNKNOWN (1U << 1) /* the present epoch's trust is unknown by now */
+#define TOWLINE_STATUS_GONE 0x1U /* the disk was removed, or is another now */
+#define TOWLINE_STATUS_UNKNOWN 0x2U /* the present epoch's trust is unknown by now */
 
 struct towline_list {
 	__u32 size;
@@ -165,5 +208,7 @@ struct towline_list {
 #define TOWLINE_IOC_MAP _IO(TOWLINE_IOC_TYPE, 6) /* struct towline_map */
 #define TOWLINE_IOC_COMMIT _IO(TOWLINE_IOC_TYPE, 7) /* struct towline_settle */
 #define TOWLINE_IOC_GIVE_BACK _IO(TOWLINE_IOC_TYPE, 8) /* struct towline_settle */
+#define TOWLINE_IOC_SNAPSHOT_STATUS _IO(TOWLINE_IOC_TYPE, 9) /* struct towline_snapshot_status */
+#define TOWLINE_IOC_SNAPSHOT_DELETE _IO(TOWLINE_IOC_TYPE, 10) /* struct towline_snapshot_delete */
 
 #endif /* _UAPI_TOWLINE_H */
