@@ -40,8 +40,10 @@ class Module {
         if (try_call(code, request) != 0) die("%s", name);
     }
 
+    // With `snapshots` one is taken of each; they say how large its store is.
     std::vector<towline_epoch> freeze(const std::vector<towline_uuid>& uuids, bool drain,
-                                      uint32_t timeout_ms, uint32_t* held_us = nullptr) const {
+                                      uint32_t timeout_ms, uint32_t* held_us = nullptr,
+                                      std::vector<towline_snapshot>* snapshots = nullptr) const {
         std::vector<towline_epoch> epochs(uuids.size());
         for (size_t at = 0; at < uuids.size(); ++at)
             epochs[at].uuid = uuids[at];
@@ -51,9 +53,20 @@ class Module {
         request.count = static_cast<uint32_t>(epochs.size());
         request.epoch_size = sizeof(towline_epoch);
         request.timeout_ms = timeout_ms;
+        if (snapshots != nullptr) {
+            request.flags |= TOWLINE_FREEZE_SNAPSHOT;
+            request.snapshots = reinterpret_cast<uintptr_t>(snapshots->data());
+            request.snapshot_size = sizeof(towline_snapshot);
+        }
         call("freeze", TOWLINE_IOC_FREEZE, request);
         if (held_us != nullptr) *held_us = request.held_us;
         return epochs;
+    }
+
+    void delete_snapshot(const towline_uuid& uuid) const {
+        towline_snapshot_delete request{};
+        request.uuid = uuid;
+        call("delete of a snapshot", TOWLINE_IOC_SNAPSHOT_DELETE, request);
     }
 
     Map map(const towline_uuid& uuid, uint64_t sequence) const {

@@ -4,6 +4,10 @@
 // With writers at work a block may be read in mid-change; its writer then marks the next epoch too.
 //
 //   replicate ORIGIN REPLICA UUID rounds=N [seed=N] [drain=0|1|2: now and then] [pause_us=N]
+//             [unsettled=8] [snapshot=STORE_BYTES [chunk=64K] [verify=N]]
+//
+// With `snapshot` the blocks come from an image of the moment, so that the replica is that moment:
+// each Nth round it is compared with the image as a whole, while the writers go on.
 #include <algorithm>
 
 #include "module.hpp"
@@ -14,11 +18,12 @@ struct Options {
     std::string origin, replica;
     towline_uuid uuid{};
     uint64_t rounds = 1, seed = 1, drain = 0, pause_us = 0, unsettled = 8;
+    uint64_t snapshot = 0, chunk = 0, verify = 0;
 };
 
 struct Totals {
-    uint64_t switches = 0, blocks = 0, given_back = 0, frozen_over = 0, held_us_max = 0,
-             sequence = 0;
+    uint64_t switches = 0, blocks = 0, given_back = 0, frozen_over = 0, verified = 0,
+             held_us_max = 0, sequence = 0;
 };
 
 Options parse(int count, char** arguments) {
@@ -39,6 +44,12 @@ Options parse(int count, char** arguments) {
             options.drain = value;
         else if (key == "pause_us")
             options.pause_us = value;
+        else if (key == "snapshot")
+            options.snapshot = value;
+        else if (key == "chunk")
+            options.chunk = value;
+        else if (key == "verify")
+            options.verify = value;
         else if (key == "unsettled")
             options.unsettled = value;
         else
@@ -60,14 +71,36 @@ class Replicator {
     void round(bool last) {
         const bool drain = options_.drain == 1 || (options_.drain == 2 && random_.below(2) == 0);
         uint32_t held_us = 0;
-        const towline_epoch epoch = module_.freeze({options_.uuid}, drain, 20000, &held_us).at(0);
+        std::vector<towline_snapshot> snapshots(1);
+        snapshots[0].store_bytes = options_.snapshot;
+        snapshots[0].chunk_size = static_cast<uint32_t>(options_.chunk);
+        const towline_epoch epoch = module_
+                                        .freeze({options_.uuid}, drain, 20000, &held_us,
+                                                options_.snapshot != 0 ? &snapshots : nullptr)
+                                        .at(0);
         check(epoch);
         totals_.held_us_max = std::max<uint64_t>(totals_.held_us_max, held_us);
         ++totals_.switches;
+        if (options_.snapshot != 0) {
+            image_ = open_or_die("/dev/towline/" + std::to_string(snapshots[0].index),
+                                 O_RDONLY | O_DIRECT);
+        }
+        settle(epoch, last);
+        if (options_.snapshot != 0) {
+            close(image_);
+            module_.delete_snapshot(options_.uuid);
+        }
+    }
+
+    const Totals& totals() const { return totals_; }
+
+  private:
+    void settle(const towline_epoch& epoch, bool last) {
         const bool unsettled =
             !last && options_.unsettled != 0 && random_.below(options_.unsettled) == 0;
         if (!unsettled) {
             copy(epoch);
+            if (options_.verify != 0 && totals_.switches % options_.verify == 0) verify(epoch);
             module_.settle(TOWLINE_IOC_COMMIT, options_.uuid, epoch.sequence);
         } else if (random_.below(2) == 0) {
             ++totals_.given_back;
@@ -77,9 +110,31 @@ class Replicator {
         }
     }
 
-    const Totals& totals() const { return totals_; }
+    // The replica is the moment of the snapshot: what was there before, and what was marked.
+    void verify(const towline_epoch& epoch) {
+        void* other = aligned_memory(kMiB);
+        const int replica = open_or_die(options_.replica, O_RDONLY | O_DIRECT);
+        for (uint64_t at = 0; at < epoch.device_bytes; at += kMiB) {
+            const uint64_t size = std::min<uint64_t>(kMiB, epoch.device_bytes - at);
+            read_exactly(image_, memory_, size, at);
+            read_exactly(replica, other, size, at);
+            errno = EPROTO;
+            for (uint64_t block = 0; block < size; block += kSector)
+                if (memcmp(static_cast<char*>(memory_) + block, static_cast<char*>(other) + block,
+                           kSector) != 0)
+                    die("round %lu: blocks of the replica differ from the image at %lu",
+                        totals_.switches, at + block);
+        }
+        close(replica);
+        free(other);
+        ++totals_.verified;
+    }
 
-  private:
+    static void read_exactly(int fd, void* memory, uint64_t size, uint64_t offset) {
+        if (pread(fd, memory, size, static_cast<off_t>(offset)) != static_cast<ssize_t>(size))
+            die("read at %lu", offset);
+    }
+
     void check(const towline_epoch& epoch) {
         errno = EPROTO;
         if (epoch.trust != TOWLINE_TRUST_EXACT)
@@ -119,8 +174,7 @@ class Replicator {
     void copy_bytes(uint64_t offset, uint64_t end) {
         const uint64_t size = end - offset;
         const auto at = static_cast<off_t>(offset);
-        if (pread(origin_, memory_, size, at) != static_cast<ssize_t>(size))
-            die("read of the origin at %lu", offset);
+        read_exactly(options_.snapshot != 0 ? image_ : origin_, memory_, size, offset);
         if (pwrite(replica_, memory_, size, at) != static_cast<ssize_t>(size))
             die("write of the replica at %lu", offset);
     }
@@ -128,7 +182,7 @@ class Replicator {
     const Options& options_;
     Random random_;
     Module module_;
-    int origin_, replica_;
+    int origin_, replica_, image_ = -1;
     void* memory_;
     Totals totals_;
 };
@@ -143,8 +197,8 @@ int main(int count, char** arguments) {
         if (options.pause_us != 0) usleep(static_cast<useconds_t>(options.pause_us));
     }
     const Totals& totals = replicator.totals();
-    printf("switches=%lu blocks=%lu given_back=%lu frozen_over=%lu held_us_max=%lu\n",
-           totals.switches, totals.blocks, totals.given_back, totals.frozen_over,
+    printf("switches=%lu verified=%lu blocks=%lu given_back=%lu frozen_over=%lu held_us_max=%lu\n",
+           totals.switches, totals.verified, totals.blocks, totals.given_back, totals.frozen_over,
            totals.held_us_max);
     return 0;
 }

@@ -73,6 +73,32 @@ void freeze(const Module& module, const Words& words) {
             epoch.reasons, held_us);
 }
 
+// track snapshot STORE_BYTES CHUNK UUID...: "uuid= sequence= image= held_us=", a line a device.
+void snapshot(const Module& module, const Words& words) {
+    std::vector<towline_uuid> uuids;
+    for (size_t at = 2; at < words.size(); ++at)
+        uuids.push_back(parse_uuid(words[at]));
+    std::vector<towline_snapshot> snapshots(uuids.size());
+    for (towline_snapshot& each : snapshots) {
+        each.store_bytes = number(words.at(0));
+        each.chunk_size = static_cast<uint32_t>(number(words.at(1)));
+    }
+    uint32_t held_us = 0;
+    const auto epochs = module.freeze(uuids, true, 20000, &held_us, &snapshots);
+    for (size_t at = 0; at < uuids.size(); ++at)
+        printf("uuid=%s sequence=%llu image=/dev/towline/%u held_us=%u\n",
+               print_uuid(uuids[at]).c_str(), wide(epochs[at].sequence), snapshots[at].index,
+               held_us);
+}
+
+void snapshot_status(const Module& module, const Words& words) {
+    towline_snapshot_status told{};
+    told.uuid = parse_uuid(words.at(0));
+    module.call("snapshot_status", TOWLINE_IOC_SNAPSHOT_STATUS, told);
+    printf("flags=%u error=%d stored=%llu max=%llu chunk=%u\n", told.flags, told.error,
+           wide(told.chunks_stored), wide(told.chunks_max), told.chunk_size);
+}
+
 // track map UUID SEQUENCE BLOCKS FILE
 void map(const Module& module, const Words& words) {
     const Map bits = module.map(parse_uuid(words.at(0)), number(words.at(1)));
@@ -99,9 +125,12 @@ int run(const Module& module, std::string_view verb, const Words& words) {
     if (verb == "status") return status(module, words), 0;
     if (verb == "freeze") return freeze(module, words), 0;
     if (verb == "map") return map(module, words), 0;
+    if (verb == "snapshot") return snapshot(module, words), 0;
+    if (verb == "snapshot_status") return snapshot_status(module, words), 0;
+    if (verb == "snapshot_delete") return module.delete_snapshot(parse_uuid(words.at(0))), 0;
     if (verb == "commit") return settle(module, TOWLINE_IOC_COMMIT, words), 0;
     if (verb == "give_back") return settle(module, TOWLINE_IOC_GIVE_BACK, words), 0;
-    fprintf(stderr, "track version|attach|detach|list|status|freeze|map|commit|give_back ...\n");
+    fprintf(stderr, "track version|attach|detach|list|status|freeze|snapshot|map|commit|... ...\n");
     return 1;
 }
 
