@@ -10,7 +10,7 @@ from rig.runner import count, main
 from rig.trace import blocks_of
 from rig.tracking import fields, read_epoch
 
-ROUNDS = 8  # of attach, detach and unload under load; a campaign asks for 200
+ROUNDS = 6  # of attach, detach and unload under load; TOWLINE_COUNT asks for more
 BLOCK = 4096
 
 # What a module leaves behind is seen where the kernel keeps account of it.

@@ -9,7 +9,7 @@ from rig.disks import PARTITION_START, format_disk, format_partition, partition
 from rig.runner import count, main
 from rig.tracking import Scene, play
 
-WRITES = 120
+WRITES = 90
 DISK = 40 * MIB
 PARTITION = 32 * MIB
 

@@ -11,7 +11,7 @@ from rig.runner import count, main
 from rig.tracking import fields
 
 SIZE = 16 * MIB
-ROUNDS = 8  # of each; a campaign asks for more
+ROUNDS = 8  # of each; TOWLINE_COUNT asks for more
 STAMPERS = 4
 
 

@@ -15,7 +15,7 @@ from rig.machine import Disk
 from rig.runner import count, main
 from rig.tracking import fields
 
-SWITCHES = 40  # of each storm; a campaign asks for 500
+SWITCHES = 25  # of each storm; TOWLINE_COUNT asks for more
 SIZE = 24 * MIB
 DELAY_MS = 60  # below 50 the 6.12 kernel waits by polling, which emulation does not bear
 

@@ -9,7 +9,7 @@ from rig.runner import count, main
 from rig.tracking import Scene, play
 
 WAYS = ("direct", "buffered", "mmap", "aio", "uring")
-WRITES = 150  # of each way; a campaign asks for more
+WRITES = 100  # of each way; TOWLINE_COUNT asks for more
 
 
 def writes(rig, path, how, extra=""):

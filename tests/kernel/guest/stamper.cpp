@@ -21,6 +21,8 @@ constexpr uint64_t kSlotBytes = 12288;  // across chunks, blocks and pages
 constexpr uint64_t kWords = kSlotBytes / sizeof(uint64_t);
 
 volatile sig_atomic_t told_to_stop = 0;
+constexpr uint64_t kStampersMax = 64;
+pid_t children[kStampersMax];
 
 uint64_t offset_of(uint64_t stamper, uint64_t number) {
     return (stamper * kSlots + number % kSlots) * kSlotBytes;
@@ -54,29 +56,30 @@ void run_one(const char* first, const char* second, uint64_t stamper) {
     printf("stamper %lu came to %lu\n", stamper, number - 1);
 }
 
+// Each child stops after the number that it is at.
+void stop_children(int) {
+    for (const pid_t child : children)
+        if (child > 0) kill(child, SIGTERM);
+}
+
 int run(const char* first, const char* second, uint64_t stampers) {
-    signal(SIGTERM, [](int) { told_to_stop = 1; });
-    std::vector<pid_t> children;
+    errno = EINVAL;
+    if (stampers > kStampersMax) die("%lu stampers", stampers);
     for (uint64_t at = 0; at < stampers; ++at) {
         const pid_t child = fork();
         if (child < 0) die("fork");
         if (child == 0) {
+            signal(SIGTERM, [](int) { told_to_stop = 1; });
             run_one(first, second, at);
             fflush(stdout);
             _exit(0);
         }
-        children.push_back(child);
+        children[at] = child;
     }
-    int failed = 0;
-    for (size_t left = children.size(); left > 0;) {
-        int status = 0;
-        if (wait(&status) < 0) {
-            if (errno != EINTR) die("wait");
-            for (const pid_t child : children)
-                kill(child, SIGTERM);
-            continue;
-        }
-        --left;
+    signal(SIGTERM, stop_children);
+    int failed = 0, status = 0;
+    for (uint64_t at = 0; at < stampers; ++at) {
+        if (wait(&status) < 0) die("wait");
         failed |= status != 0;
     }
     return failed;
