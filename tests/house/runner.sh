@@ -5,7 +5,7 @@
 # shellcheck disable=SC2016,SC2034  # the made-up tests expand their own; LOGS is for the runner
 set -euo pipefail
 lib=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../tools/lib" && pwd)
-for part in common results gtest script_test; do
+for part in common results gtest script_test kernel kernel_campaign; do
     # shellcheck source=/dev/null
     . "$lib/$part.sh"
 done
@@ -84,5 +84,20 @@ gtest silent 'exit 0'
 expect silent '0 passed, 1 failed, 0 skipped'
 run_gtest absent "$work/no_such_program" '' 2
 expect absent '0 passed, 1 failed, 0 skipped'
+
+# A campaign that was stopped in its first of two rounds goes on with the test that had not ended.
+LOGS=$work/build/campaign-logs/kernel
+mkdir -p "$LOGS"
+script kernel first_test.py 'echo "$TOWLINE_SEED" >>"$0.seeds"'
+script kernel second_test.py 'echo "$TOWLINE_SEED" >>"$0.seeds"; test "$TOWLINE_SEED" = 7'
+printf 'abc 7 2\n0 first_test.py pass\n' >"$(kernel_campaign_note)"
+: >"$LOGS/kernel-report.jsonl"
+[[ $(stopped_campaign_seed kernel abc 2) == 7 ]]
+[[ -z $(stopped_campaign_seed kernel abd 2)$(stopped_campaign_seed kernel abc 3) ]]
+TOWLINE_LIB=$lib run_kernel_campaign abc 7 2 >/dev/null
+expect kernel '3 passed, 1 failed, 0 skipped'
+[[ $(<"$work/tests/kernel/first_test.py.seeds") == 8 ]]
+[[ $(<"$work/tests/kernel/second_test.py.seeds") == $'7\n8' ]]
+[[ -z $(stopped_campaign_seed kernel abc 2) ]]
 
 if results_good; then exit 1; fi

@@ -4,7 +4,7 @@
 # The areas of tools/test, in the order in which they run: what is quick to fail comes first. Each
 # takes a pattern that chooses among its tests (empty: all). Sourced, never run.
 
-readonly AREAS=(house tidy unit sim integration faults fuzz asan)
+readonly AREAS=(house tidy unit sim integration faults kernel fuzz asan)
 
 # Shortened campaigns: what CI has time for. tools/campaign runs the whole.
 readonly SIM_SEEDS=1000
@@ -19,6 +19,7 @@ area_summary() {
         sim) echo "pipelines over the simulated engine, $SIM_SEEDS seeds" ;;
         integration) echo "the programs as a user runs them, a behaviour a file" ;;
         faults) echo "kills and failures, a seeded sample" ;;
+        kernel) echo "the kernel module in both kernels, under emulation, a seeded sample" ;;
         fuzz) echo "each libFuzzer target for $FUZZ_SECONDS seconds after its corpus" ;;
         asan) echo "unit and sim with AddressSanitizer and UBSan, $SIM_SEEDS_ASAN seeds" ;;
     esac
@@ -52,6 +53,8 @@ area_faults() {
     build_for faults release || return 0
     run_script_folder faults tests/faults "$1" 600
 }
+
+area_kernel() { run_kernel_tests kernel "$1" 600; }
 
 area_asan() {
     build_for asan asan || return 0

@@ -5,7 +5,7 @@
 # A test takes the seed of its rounds and their number from TOWLINE_SEED and TOWLINE_COUNT.
 # Sourced, never run.
 
-readonly CAMPAIGNS=(kill faults sim fuzz)
+readonly CAMPAIGNS=(kill faults sim fuzz kernel)
 readonly CAMPAIGN_SECONDS_MAX=86400
 
 campaign_summary() {
@@ -14,6 +14,7 @@ campaign_summary() {
         faults) echo "every other test of tests/faults" ;;
         sim) echo "the simulator, that many seeds" ;;
         fuzz) echo "each libFuzzer target for that many seconds" ;;
+        kernel) echo "every test of tests/kernel, that many seeds; goes on where it was stopped" ;;
     esac
 }
 
@@ -22,11 +23,13 @@ campaign_count() {
         kill | faults) echo 200 ;;
         sim) echo 20000 ;;
         fuzz) echo 600 ;;
+        kernel) echo 20 ;;
     esac
 }
 
-# run_campaign NAME: TOWLINE_SEED and TOWLINE_COUNT are set.
+# run_campaign NAME COMMIT: TOWLINE_SEED and TOWLINE_COUNT are set.
 run_campaign() {
+    local commit=$2
     case $1 in
         kill | faults)
             build_for "$1" release || return 0
@@ -37,6 +40,7 @@ run_campaign() {
             run_gtest sim "$TOWLINE_BIN/sim_tests" '' "$CAMPAIGN_SECONDS_MAX"
             ;;
         fuzz) area_fuzz '' ;;
+        kernel) run_kernel_campaign "$commit" "$TOWLINE_SEED" "$TOWLINE_COUNT" ;;
     esac
 }
 

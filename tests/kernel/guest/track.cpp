@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// The module's verbs, one a run, for the tests' scripts.
+#include <string_view>
+#include <sys/sysmacros.h>
+
+#include "module.hpp"
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+// track attach DEVICE [BLOCK_SIZE]: prints the uuid.
+void attach(const Module& module, const Words& words) {
+    struct stat status {};
+    if (stat(words.at(0).c_str(), &status) != 0) die("stat %s", words[0].c_str());
+    towline_attach request{};
+    request.major = major(status.st_rdev);
+    request.minor = minor(status.st_rdev);
+    if (words.size() > 1) request.block_size = static_cast<uint32_t>(number(words[1]));
+    module.call("attach", TOWLINE_IOC_ATTACH, request);
+    printf("%s\n", print_uuid(request.uuid).c_str());
+}
+
+void detach(const Module& module, const Words& words) {
+    towline_detach request{};
+    request.uuid = parse_uuid(words.at(0));
+    module.call("detach", TOWLINE_IOC_DETACH, request);
+}
+
+// Prints a uuid a line.
+void list(const Module& module, const Words&) {
+    std::vector<towline_uuid> uuids(1000);
+    towline_list request{};
+    request.uuids = reinterpret_cast<uintptr_t>(uuids.data());
+    request.capacity = static_cast<uint32_t>(uuids.size());
+    module.call("list", TOWLINE_IOC_LIST, request);
+    for (uint32_t at = 0; at < request.count; ++at)
+        printf("%s\n", print_uuid(uuids[at]).c_str());
+}
+
+unsigned long long wide(uint64_t value) {
+    return value;
+}
+
+// track status UUID: "name=number" a line, for a file that the host reads.
+void status(const Module& module, const Words& words) {
+    towline_status told{};
+    told.uuid = parse_uuid(words.at(0));
+    module.call("status", TOWLINE_IOC_STATUS, told);
+    printf("flags=%u\nblock_size=%u\nfirst_sector=%llu\ndevice_bytes=%llu\n", told.flags,
+           told.block_size, wide(told.first_sector), wide(told.device_bytes));
+    printf("sequence=%llu\nsequence_frozen=%llu\nsequence_committed=%llu\n", wide(told.sequence),
+           wide(told.sequence_frozen), wide(told.sequence_committed));
+    printf("writes_in_flight=%u\nwrites_held=%u\nmemory_bytes=%llu\n", told.writes_in_flight,
+           told.writes_held, wide(told.memory_bytes));
+    printf("writes_seen=%llu\nbytes_seen=%llu\ndiscards_seen=%llu\nwrites_deferred=%llu\n",
+           wide(told.writes_seen), wide(told.bytes_seen), wide(told.discards_seen),
+           wide(told.writes_deferred));
+}
+
+// track freeze drain|loose UUID...: a line a device, "name=number" by blanks.
+void freeze(const Module& module, const Words& words) {
+    std::vector<towline_uuid> uuids;
+    for (size_t at = 1; at < words.size(); ++at)
+        uuids.push_back(parse_uuid(words[at]));
+    uint32_t held_us = 0;
+    for (const towline_epoch& epoch : module.freeze(uuids, words.at(0) == "drain", 10000, &held_us))
+        printf(
+            "uuid=%s sequence=%llu device_bytes=%llu blocks=%llu blocks_changed=%llu "
+            "block_size=%u trust=%u reasons=%u held_us=%u\n",
+            print_uuid(epoch.uuid).c_str(), wide(epoch.sequence), wide(epoch.device_bytes),
+            wide(epoch.blocks), wide(epoch.blocks_changed), epoch.block_size, epoch.trust,
+            epoch.reasons, held_us);
+}
+
+// track snapshot STORE_BYTES CHUNK UUID...: "uuid= sequence= image= held_us=", a line a device.
+void snapshot(const Module& module, const Words& words) {
+    std::vector<towline_uuid> uuids;
+    for (size_t at = 2; at < words.size(); ++at)
+        uuids.push_back(parse_uuid(words[at]));
+    std::vector<towline_snapshot> snapshots(uuids.size());
+    for (towline_snapshot& each : snapshots) {
+        each.store_bytes = number(words.at(0));
+        each.chunk_size = static_cast<uint32_t>(number(words.at(1)));
+    }
+    uint32_t held_us = 0;
+    const auto epochs = module.freeze(uuids, true, 20000, &held_us, &snapshots);
+    for (size_t at = 0; at < uuids.size(); ++at)
+        printf("uuid=%s sequence=%llu image=/dev/towline/%u held_us=%u\n",
+               print_uuid(uuids[at]).c_str(), wide(epochs[at].sequence), snapshots[at].index,
+               held_us);
+}
+
+void snapshot_status(const Module& module, const Words& words) {
+    towline_snapshot_status told{};
+    told.uuid = parse_uuid(words.at(0));
+    module.call("snapshot_status", TOWLINE_IOC_SNAPSHOT_STATUS, told);
+    printf("flags=%u error=%d stored=%llu max=%llu chunk=%u\n", told.flags, told.error,
+           wide(told.chunks_stored), wide(told.chunks_max), told.chunk_size);
+}
+
+// track map UUID SEQUENCE BLOCKS FILE
+void map(const Module& module, const Words& words) {
+    const Map bits = module.map(parse_uuid(words.at(0)), number(words.at(1)));
+    const uint64_t bytes = (number(words.at(2)) + 7) / 8;
+    const int fd = open_or_die(words.at(3), O_WRONLY | O_CREAT | O_TRUNC);
+    if (write(fd, bits.data(), bytes) != static_cast<ssize_t>(bytes)) die("%s", words[3].c_str());
+}
+
+void settle(const Module& module, unsigned long code, const Words& words) {
+    module.settle(code, parse_uuid(words.at(0)), number(words.at(1)));
+}
+
+void version(const Module& module, const Words&) {
+    towline_version told{};
+    module.call("version", TOWLINE_IOC_VERSION, told);
+    printf("api=%u features=%llu\n", told.api, wide(told.features));
+}
+
+int run(const Module& module, std::string_view verb, const Words& words) {
+    if (verb == "version") return version(module, words), 0;
+    if (verb == "attach") return attach(module, words), 0;
+    if (verb == "detach") return detach(module, words), 0;
+    if (verb == "list") return list(module, words), 0;
+    if (verb == "status") return status(module, words), 0;
+    if (verb == "freeze") return freeze(module, words), 0;
+    if (verb == "map") return map(module, words), 0;
+    if (verb == "snapshot") return snapshot(module, words), 0;
+    if (verb == "snapshot_status") return snapshot_status(module, words), 0;
+    if (verb == "snapshot_delete") return module.delete_snapshot(parse_uuid(words.at(0))), 0;
+    if (verb == "commit") return settle(module, TOWLINE_IOC_COMMIT, words), 0;
+    if (verb == "give_back") return settle(module, TOWLINE_IOC_GIVE_BACK, words), 0;
+    fprintf(stderr, "track version|attach|detach|list|status|freeze|snapshot|map|commit|... ...\n");
+    return 1;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const Module module;
+    const Words words(arguments + (count > 1 ? 2 : 1), arguments + count);
+    return run(module, count > 1 ? arguments[1] : "", words);
+}

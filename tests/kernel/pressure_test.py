@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Swap on the tracked disk while memory runs out: noting a write needs memory that only that write's
+completion can free. Nothing hangs, no page is lost, every block that was swapped to is noted."""
+
+import re
+
+from rig.builds import run
+from rig.changes import MIB
+from rig.machine import Disk
+from rig.runner import count, main
+from rig.tracking import Scene, play
+
+MEMORY_MIB = 320
+HOG_MIB = 230  # beside what a kernel with its checks on leaves free
+ROUNDS = 3
+
+
+def swap_disk(rig):
+    disk = rig.disk("swap", 1 * MIB)
+    with open(disk.path, "r+b") as file:
+        file.truncate(384 * MIB)
+    run(["mkswap", disk.path])
+    return Disk(disk.name, disk.path)
+
+
+def hog():
+    return f"""swapon $disk
+        for round in $(seq {count(ROUNDS)}); do hog {HOG_MIB} 3; done
+        swapoff $disk"""
+
+
+def test_swapping_to_a_tracked_disk(rig):
+    boot = play(rig, [Scene("swap", swap_disk(rig), {"swapping": hog()})], memory_mib=MEMORY_MIB)
+    assert boot.log.count("hog:") == count(ROUNDS), boot.log
+
+
+def test_a_snapshot_of_the_disk_that_is_swapped_to(rig):
+    """Each page that goes out may first have to be read and kept, in memory that is scarce."""
+    boot = rig.boot(f"""
+        disk=/dev/disk/swap
+        insmod /towline.ko
+        uuid=$(track attach $disk 4K)
+        swapon $disk
+        for round in $(seq {count(ROUNDS)}); do
+            hog {HOG_MIB} 1
+            track snapshot 24M 64K $uuid
+            hog {HOG_MIB} 2
+            track snapshot_status $uuid
+            track snapshot_delete $uuid
+        done
+        swapoff $disk
+        track status $uuid
+        track detach $uuid
+        rmmod towline
+        """, [swap_disk(rig)], memory_mib=MEMORY_MIB)
+    stored = [int(each) for each in re.findall(r"stored=(\d+)", boot.log)]
+    rig.count(bios_seen=int(re.search(r"writes_seen=(\d+)", boot.log)[1]))
+    assert len(stored) == count(ROUNDS) and sum(stored) > 50, boot.log
+
+
+main(globals())

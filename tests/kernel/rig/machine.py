@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One boot: QEMU without KVM, the disks, a script, a deadline; and what came of it.
+
+`-accel tcg,thread=single`: with a thread a processor, QEMU 7.2 itself breaks kernels that patch
+their text under load, which attaching does."""
+
+import shutil
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import initramfs, serial_log
+from .builds import vmlinux
+from .kernels import REMEDY, Missing
+from .trace import EVENTS, Trace
+
+QEMU = "qemu-system-x86_64"
+# Poison, red zones and owners in every slab; freed pages are filled and looked at again.
+CHECKS = "slub_debug=FZPU page_poison=1 kfence.sample_interval=100"
+# no_timer_check: on a busy host the emulated timer may be late at boot, which would be a panic.
+COMMAND_LINE = f"console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check {CHECKS}"
+RESULTS_BYTES = 64 * 1024 * 1024
+MARKS_BYTES = 1024 * 1024
+DEADLINE_SECONDS = 300  # only to tell a hang from a slow machine
+
+
+class GuestFailed(AssertionError):
+    pass
+
+
+@dataclass
+class Disk:
+    """`options` go to QEMU's -drive: throttling.iops-write=..., say."""
+    name: str
+    path: Path
+    options: str = ""
+
+
+@dataclass
+class Boot:
+    kernel: object
+    log: str
+    seconds: float
+    exit: int | None
+    folder: Path
+    names: list
+    outcome: str = ""
+    kept: Path = field(init=False)
+
+    def __post_init__(self):
+        self.kept = self.folder / "kept"
+
+    @property
+    def trace(self):
+        return Trace((self.folder / "trace").read_text(encoding="ascii"), self.names)
+
+    def read(self, name):
+        """A file that the guest's `keep` handed over."""
+        return (self.kept / name).read_bytes()
+
+
+def blank(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def drive(number, disk):
+    options = f",{disk.options}" if disk.options else ""
+    return ["-drive", f"file={disk.path},if=none,id=d{number},format=raw,cache=unsafe,"
+            f"discard=unmap{options}",
+            "-device", f"virtio-blk-pci,drive=d{number},serial={disk.name}"]
+
+
+def command(kernel, image, disks, folder, memory_mib, append):
+    if shutil.which(QEMU) is None:
+        raise Missing(f"{QEMU} is missing: {REMEDY}")
+    words = [QEMU, "-M", "q35", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2",
+             "-m", str(memory_mib), "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot",
+             "-kernel", vmlinux(kernel), "-initrd", image, "-append", f"{COMMAND_LINE} {append}".strip(),
+             "-D", folder / "trace"]
+    for event in EVENTS:
+        words += ["-trace", f"enable={event}"]
+    for number, disk in enumerate(disks):
+        words += drive(number, disk)
+    return [str(word) for word in words]
+
+
+def run_qemu(words, log, deadline, on_start):
+    """Its end is the guest's power-off, a panic (-no-reboot), or the deadline."""
+    began = time.monotonic()
+    with open(log, "wb") as output:
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output,
+                              stderr=subprocess.STDOUT) as qemu:
+            try:
+                if on_start:
+                    on_start(qemu)
+                qemu.wait(max(1, deadline - (time.monotonic() - began)))
+                outcome = "" if qemu.returncode == 0 else f"QEMU ended with {qemu.returncode}"
+            except subprocess.TimeoutExpired:
+                outcome = f"still running after {deadline} s"
+            finally:
+                if qemu.poll() is None:
+                    qemu.kill()
+    return outcome, time.monotonic() - began
+
+
+def take_results(boot, results):
+    boot.kept.mkdir()
+    with open(results, "rb") as disk:
+        if disk.read(512).strip(b"\0"):
+            disk.seek(0)
+            with tarfile.open(fileobj=disk, mode="r:") as archive:
+                archive.extractall(boot.kept)
+
+
+def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_programs=(),
+               memory_mib=768, deadline=DEADLINE_SECONDS, append="", on_start=None):
+    """Boots, runs the script, and returns the Boot, good or bad: `check` says which."""
+    folder.mkdir(parents=True)
+    results = blank(folder / "results.raw", RESULTS_BYTES)
+    marks = blank(folder / "marks.raw", MARKS_BYTES)
+    every = [*disks, Disk("results", results), Disk("marks", marks)]
+    image = initramfs.with_files(initramfs.base(kernel, modules, host_programs),
+                                 {"test.sh": script, **(files or {})}, folder)
+    log = folder / "serial.log"
+    words = command(kernel, image, every, folder, memory_mib, append)
+    outcome, seconds = run_qemu(words, log, deadline, on_start)
+    image.unlink()
+    text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "")
+    boot = Boot(kernel, text, seconds, serial_log.exit_status(text), folder,
+                [disk.name for disk in every], outcome)
+    take_results(boot, results)
+    return boot
+
+
+def check(boot):
+    """A guest that complained has failed, whatever its script made of it."""
+    said = serial_log.complaints(boot.log)
+    if said:
+        raise GuestFailed("the kernel complained:\n" + "\n".join(said))
+    if boot.exit is None:
+        raise GuestFailed(f"the guest never came to its end ({boot.outcome or 'it rebooted'}):\n"
+                          + boot.log[-3000:])
+    if boot.exit != 0:
+        raise GuestFailed(f"the script ended with {boot.exit}:\n{boot.log[-3000:]}")
+    return boot

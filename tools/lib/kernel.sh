@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# The kernel module's tests: each boots both kernels under emulation. A machine that cannot is a
+# failure, never a skip. Sourced, never run.
+
+# run_kernel_tests AREA PATTERN SECONDS_MAX: a file's tests; numbers of theirs are gathered for
+# print_kernel_report.
+run_kernel_tests() {
+    local area=$1 pattern=$2 seconds_max=$3
+    export TOWLINE_KERNEL_REPORT=$LOGS/$area-report.jsonl
+    : >"$TOWLINE_KERNEL_REPORT"
+    if ! "$TOWLINE_ROOT/tools/setup" kernel; then
+        record "$area" fail "tools/setup kernel" "the kernels, their headers or QEMU are missing"
+        return
+    fi
+    run_script_folder "$area" tests/kernel "$pattern" "$seconds_max"
+}
+
+print_kernel_report() { python3 "$TOWLINE_LIB/kernel_report.py" "$LOGS/kernel-report.jsonl"; }
