@@ -21,7 +21,12 @@
 namespace towline {
 namespace {
 
-using namespace slot_format;
+using slot_format::kContentsHeadBytes;
+using slot_format::kMagic;
+using slot_format::kSectorBytes;
+using slot_format::kSectorHeadBytes;
+using slot_format::kSectorRoomBytes;
+using slot_format::kSlotAlignmentBytes;
 
 constexpr std::size_t kSlots = 2;
 

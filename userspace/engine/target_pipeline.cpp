@@ -311,8 +311,8 @@ void TargetPipeline::perform(act::Look& action) {
 
 void TargetPipeline::on_looked() {
     if (stopped_) return;
-    if (!facts_) return step(ev::Failed{facts_.error()});
-    step(ev::Looked{.facts = *facts_, .join_token = config_.join_token});
+    if (!*facts_) return step(ev::Failed{facts_->error()});
+    step(ev::Looked{.facts = **facts_, .join_token = config_.join_token});
 }
 
 void TargetPipeline::perform(act::Prepare& action) {

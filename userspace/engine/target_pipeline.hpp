@@ -113,7 +113,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     DataHead head_;  // of the frame at hand
 
     target_action::Look wanted_look_;  // what the look work looks for, and finds
-    Result<TargetFacts> facts_;
+    std::optional<Result<TargetFacts>> facts_;
     Work look_;
     AcknowledgedTeller acknowledged_;  // of a resumed run
     std::vector<Extent> journaled_;    // what the journal work writes
