@@ -35,10 +35,10 @@ std::uint64_t places_for(std::uint64_t free, std::size_t count) {
 BufferPool::BufferPool(std::size_t count, std::size_t buffer_bytes, ArenaShelf* shelf)
     : shelf_(shelf),
       buffer_bytes_(buffer_bytes),
-      granule_bytes_(align_up(buffer_bytes / kGranulesMax, kAlignmentBytes)),
+      granule_bytes_(
+          std::max(align_up(buffer_bytes / kGranulesMax, kAlignmentBytes), kAlignmentBytes)),
       buffers_(count) {
     CHECK(count > 0 && buffer_bytes > 0 && buffer_bytes % kAlignmentBytes == 0);
-    granule_bytes_ = std::max(granule_bytes_, kAlignmentBytes);
     // As many whole buffers a group as it holds; the last group has the rest.
     const std::size_t each = align_up(buffer_bytes, granule_bytes_) / granule_bytes_;
     const std::size_t per_group = kGroupGranules / each;
