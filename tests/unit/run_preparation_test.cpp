@@ -150,6 +150,21 @@ TEST_F(RunPreparationTest, ACrashAtEachWriteOfCommitLosesNothing) {
     }
 }
 
+// Files drop it without a sync: too much is sent then, and the base stands.
+TEST_F(RunPreparationTest, PendingThatAPowerCutBroughtBackIsSentAgain) {
+    PreparedRun first = prepare().value();
+    const ChangeMap pending = store.maps[kTarget];
+    ASSERT_TRUE(commit_run(first, store));
+    store.maps[kTarget] = pending;
+    seal(first);
+    next_changes(9);
+    PreparedRun second = prepare().value();
+    EXPECT_EQ(second.decision.cause, Cause::kChangeList);
+    EXPECT_TRUE(second.plan.test(3) && second.plan.test(9));
+    ASSERT_TRUE(commit_run(second, store));
+    EXPECT_TRUE(store.maps.empty());
+}
+
 TEST_F(RunPreparationTest, DamagedPendingMeansEverything) {
     store.pending_damaged = true;
     const PreparedRun run = prepare().value();
