@@ -92,7 +92,7 @@ std::vector<DataRange> samples_of(const std::vector<DataRange>& ranges) {
 }  // namespace
 
 Result<std::vector<DataRange>> Volume::data_ranges(std::size_t ranges_max) const {
-    const std::vector<DataRange> whole{{0, size_bytes_}};
+    std::vector<DataRange> whole{{0, size_bytes_}};
     if (size_bytes_ == 0) return std::vector<DataRange>{};
     if (kind_ == VolumeKind::kBlockDevice) return whole;
 

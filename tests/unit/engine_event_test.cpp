@@ -64,6 +64,7 @@ TEST_P(EngineEventTest, PostsFromFourThreadsAllArrive) {
         engine_->begin_external(outcome.done);
     {
         std::vector<std::jthread> threads;
+        threads.reserve(kThreads);
         for (std::size_t t = 0; t < kThreads; ++t)
             threads.emplace_back([&, t] {
                 for (std::size_t i = 0; i < kPosts; ++i)

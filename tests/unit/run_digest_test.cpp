@@ -30,6 +30,7 @@ RunDigest digest_of(const std::vector<Record>& records, const BlockHasher& hashe
 
 std::vector<Record> some_records() {
     std::vector<Record> records;
+    records.reserve(50);
     for (std::uint64_t i = 0; i < 50; ++i)
         records.push_back({RecordKind::kBlock, i * 4096, 4096, {i, ~i}});
     return records;
