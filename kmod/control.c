@@ -12,6 +12,7 @@
 
 #include "control.h"
 #include "epoch.h"
+#include "extents.h"
 #include "image.h"
 #include "write.h"
 
@@ -27,6 +28,7 @@ union tl_request {
 	struct towline_settle settle;
 	struct towline_snapshot_status snapshot_status;
 	struct towline_snapshot_delete snapshot_delete;
+	struct towline_extents extents;
 };
 
 static struct tl_device *find(const struct towline_uuid *uuid)
@@ -327,6 +329,49 @@ static int do_give_back(union tl_request *request)
 	return settle(request, tl_epoch_give_back);
 }
 
+/* Told as they are on the device, which is what an attach takes. */
+static int tell_extents(struct towline_extents *request, const struct tl_extents *extents)
+{
+	u32 i, told = min(request->capacity, extents->count);
+	struct towline_extent *list = kvcalloc(told, sizeof(*list), GFP_KERNEL);
+	int error = 0;
+
+	if (!list)
+		return -ENOMEM;
+	for (i = 0; i < told; i++)
+		list[i] = (struct towline_extent){
+			.first_sector = extents->list[i].first,
+			.sectors = extents->list[i].sectors,
+		};
+	request->count = extents->count;
+	request->major = MAJOR(extents->opened.bdev->bd_dev);
+	request->minor = MINOR(extents->opened.bdev->bd_dev);
+	if (copy_to_user(u64_to_user_ptr(request->extents), list, told * sizeof(*list)))
+		error = -EFAULT;
+	kvfree(list);
+	return error;
+}
+
+static int do_extents(union tl_request *request)
+{
+	struct tl_extents *extents;
+	struct file *file;
+	int error;
+
+	if (request->extents.flags || request->extents.reserved)
+		return -EINVAL;
+	file = fget(request->extents.fd);
+	if (!file)
+		return -EBADF;
+	extents = tl_extents_of_file(file, 0);
+	fput(file);
+	if (IS_ERR(extents))
+		return PTR_ERR(extents);
+	error = tell_extents(&request->extents, extents);
+	tl_extents_free(extents);
+	return error;
+}
+
 static const struct {
 	int (*handle)(union tl_request *request);
 	size_t size; /* of what this module knows */
@@ -347,6 +392,7 @@ static const struct {
 	[_IOC_NR(TOWLINE_IOC_SNAPSHOT_DELETE)] = {
 		do_snapshot_delete, sizeof(struct towline_snapshot_delete), 24,
 	},
+	[_IOC_NR(TOWLINE_IOC_EXTENTS)] = { do_extents, sizeof(struct towline_extents), 40 },
 };
 
 static long control_ioctl(struct file *file, unsigned int command, unsigned long argument)

@@ -15,18 +15,21 @@
 #error "towline builds for Linux 6.1 to 6.4 and from 6.9 on"
 #endif
 
-/* A device held open for reading, without a claim on it: it may be mounted. */
+/* A device held open for reading; without a claim on it, it may be mounted. */
 struct tl_bdev {
 	struct block_device *bdev;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
 	struct file *file;
+#else
+	fmode_t mode;
 #endif
 };
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
-static inline int tl_bdev_open(struct tl_bdev *opened, dev_t number)
+/* With a holder it is claimed: -EBUSY if anybody else has, as a mounted filesystem or dm does. */
+static inline int tl_bdev_claim(struct tl_bdev *opened, dev_t number, void *holder)
 {
-	struct file *file = bdev_file_open_by_dev(number, BLK_OPEN_READ, NULL, NULL);
+	struct file *file = bdev_file_open_by_dev(number, BLK_OPEN_READ, holder, NULL);
 
 	if (IS_ERR(file))
 		return PTR_ERR(file);
@@ -40,10 +43,12 @@ static inline void tl_bdev_close(struct tl_bdev *opened)
 	fput(opened->file);
 }
 #else
-static inline int tl_bdev_open(struct tl_bdev *opened, dev_t number)
+static inline int tl_bdev_claim(struct tl_bdev *opened, dev_t number, void *holder)
 {
-	struct block_device *bdev = blkdev_get_by_dev(number, FMODE_READ, NULL);
+	struct block_device *bdev;
 
+	opened->mode = FMODE_READ | (holder ? FMODE_EXCL : 0);
+	bdev = blkdev_get_by_dev(number, opened->mode, holder);
 	if (IS_ERR(bdev))
 		return PTR_ERR(bdev);
 	opened->bdev = bdev;
@@ -52,9 +57,14 @@ static inline int tl_bdev_open(struct tl_bdev *opened, dev_t number)
 
 static inline void tl_bdev_close(struct tl_bdev *opened)
 {
-	blkdev_put(opened->bdev, FMODE_READ);
+	blkdev_put(opened->bdev, opened->mode);
 }
 #endif
+
+static inline int tl_bdev_open(struct tl_bdev *opened, dev_t number)
+{
+	return tl_bdev_claim(opened, number, NULL);
+}
 
 static inline bool tl_bdev_is_bio_based(struct block_device *bdev)
 {

@@ -188,6 +188,30 @@ struct towline_status {
 #define TOWLINE_STATUS_GONE 0x1U /* the disk was removed, or is another now */
 #define TOWLINE_STATUS_UNKNOWN 0x2U /* the present epoch's trust is unknown by now */
 
+/* A part of a device, in units of 512 bytes. */
+struct towline_extent {
+	__u64 first_sector;
+	__u64 sectors;
+};
+
+#define TOWLINE_EXTENTS_MAX 65536
+
+/*
+ * Where a file lies on its device: what an attach without the file is given (an initramfs has none).
+ * The file has to be one whose blocks stay where they are; TOWLINE_ATTACH says which.
+ */
+struct towline_extents {
+	__u32 size;
+	__u32 flags; /* none yet */
+	__s32 fd; /* of a file, or of a block device */
+	__u32 capacity;
+	__u64 extents; /* address of capacity struct towline_extent */
+	__u32 count; /* out: how many there are, which may be more than capacity */
+	__u32 major; /* out: of the device */
+	__u32 minor; /* out */
+	__u32 reserved;
+};
+
 struct towline_list {
 	__u32 size;
 	__u32 flags; /* none yet */
@@ -209,5 +233,7 @@ struct towline_list {
 #define TOWLINE_IOC_GIVE_BACK _IO(TOWLINE_IOC_TYPE, 8) /* struct towline_settle */
 #define TOWLINE_IOC_SNAPSHOT_STATUS _IO(TOWLINE_IOC_TYPE, 9) /* struct towline_snapshot_status */
 #define TOWLINE_IOC_SNAPSHOT_DELETE _IO(TOWLINE_IOC_TYPE, 10) /* struct towline_snapshot_delete */
+
+#define TOWLINE_IOC_EXTENTS _IO(TOWLINE_IOC_TYPE, 11) /* struct towline_extents */
 
 #endif /* _UAPI_TOWLINE_H */

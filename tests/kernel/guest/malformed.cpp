@@ -43,6 +43,7 @@ constexpr Verb kVerbs[] = {
     {"map", TOWLINE_IOC_MAP, sizeof(towline_map), offsetof(towline_map, flags)},
     {"commit", TOWLINE_IOC_COMMIT, sizeof(towline_settle), offsetof(towline_settle, flags)},
     {"give_back", TOWLINE_IOC_GIVE_BACK, sizeof(towline_settle), offsetof(towline_settle, flags)},
+    {"extents", TOWLINE_IOC_EXTENTS, sizeof(towline_extents), offsetof(towline_extents, flags)},
 };
 
 // A page with nothing readable behind it.
