@@ -72,8 +72,5 @@ area_fuzz() {
         return
     fi
     build_for fuzz fuzz "${targets[@]}" || return 0
-    for target in "${targets[@]}"; do
-        run_fuzz_target fuzz "$TOWLINE_ROOT/build/fuzz/bin/$target" \
-            "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}"
-    done
+    run_fuzz_targets fuzz "${targets[@]}"
 }

@@ -8,6 +8,22 @@ fuzz_targets() {
     list_files 'tests/fuzz/*_fuzz.cpp' | sed 's|.*/||; s|\.cpp$||' | grep -F -- "$1"
 }
 
+# run_fuzz_targets AREA NAME...: a processor each, as many at once as there are.
+run_fuzz_targets() {
+    local area=$1 target running=0
+    shift
+    for target in "$@"; do
+        if [[ $running -ge $(job_count) ]]; then
+            wait -n || true
+            running=$((running - 1))
+        fi
+        run_fuzz_target "$area" "$TOWLINE_ROOT/build/fuzz/bin/$target" \
+            "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}" &
+        running=$((running + 1))
+    done
+    wait
+}
+
 # run_fuzz_target AREA PROGRAM SECONDS SEED
 run_fuzz_target() {
     local area=$1 program=$2 seconds=$3 seed=$4 name=${2##*/} status=0
