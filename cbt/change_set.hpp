@@ -39,6 +39,13 @@ class ChangeReasons {
         return (bits_ & static_cast<std::uint32_t>(reason)) != 0;
     }
     bool empty() const { return bits_ == 0; }
+    // As they are kept; bits that this build does not know stay.
+    std::uint32_t bits() const { return bits_; }
+    static ChangeReasons of(std::uint32_t bits) {
+        ChangeReasons reasons;
+        reasons.bits_ = bits;
+        return reasons;
+    }
     // "first, merged"; empty for none.
     std::string text() const;
     bool operator==(const ChangeReasons&) const = default;

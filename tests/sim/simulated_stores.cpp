@@ -203,4 +203,16 @@ Status SimulatedSourceStore::drop_pending(const Uuid& target) {
     return access_.change(StoreCall::kDropPending, [&] { shelf_.pending.erase(target); });
 }
 
+Result<std::vector<Harvest>> SimulatedSourceStore::harvests() {
+    std::vector<Harvest> all;
+    for (const auto& [target, harvest] : shelf_.harvests)
+        all.push_back(harvest);
+    return all;
+}
+
+Status SimulatedSourceStore::save_harvest(const Harvest& harvest) {
+    return access_.change(StoreCall::kSaveHarvest,
+                          [&] { shelf_.harvests[harvest.target] = harvest; });
+}
+
 }  // namespace towline

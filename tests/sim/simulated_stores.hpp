@@ -24,7 +24,8 @@ enum class StoreCall {
     kSeal,
     kSave,
     kSavePending,
-    kDropPending
+    kDropPending,
+    kSaveHarvest
 };
 enum class StoreMoment { kBefore, kWithin, kAfter };
 
@@ -57,6 +58,7 @@ struct TargetShelf {
 struct SourceShelf {
     std::map<Uuid, TargetMemory> memories;
     std::map<Uuid, ChangeMap> pending;
+    std::map<Uuid, Harvest> harvests;
 };
 
 // Counts the calls of one process on its shelf, and is what can go wrong with them.
@@ -121,6 +123,8 @@ class SimulatedSourceStore final : public SourceStore {
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
     Status save_pending(const Uuid& target, const ChangeMap& changes) override;
     Status drop_pending(const Uuid& target) override;
+    Result<std::vector<Harvest>> harvests() override;
+    Status save_harvest(const Harvest& harvest) override;
 
     // The changes of the run are durably pending: its list need not be given again.
     bool noted() const { return noted_; }

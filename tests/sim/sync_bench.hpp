@@ -45,6 +45,7 @@ struct RunPlan {
     StoreHook source_hook;
     StoreHook target_hook;
     std::function<void()> after_event;  // looks, and may kill
+    MomentTaker* moment = nullptr;      // nullptr: the source as it is, and nothing tracks it
 };
 
 struct RunResult {

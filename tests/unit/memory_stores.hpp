@@ -53,7 +53,20 @@ class MemorySourceStore final : public SourceStore {
         return {};
     }
 
+    Result<std::vector<Harvest>> harvests() override {
+        std::vector<Harvest> all;
+        for (const auto& [target, harvest] : kept)
+            all.push_back(harvest);
+        return all;
+    }
+    Status save_harvest(const Harvest& harvest) override {
+        if (!may_write()) return fail(Code::kIo, "the store broke");
+        kept[harvest.target] = harvest;
+        return {};
+    }
+
     std::map<Uuid, TargetMemory> memories;
+    std::map<Uuid, Harvest> kept;
     std::map<Uuid, ChangeMap> maps;
     bool memory_damaged = false;
     bool pending_damaged = false;

@@ -4,6 +4,8 @@
 
 #include "userspace/engine/file_source_store.hpp"
 
+#include <thread>
+
 #include <nlohmann/json.hpp>
 
 #include "io/checksum.hpp"
@@ -17,6 +19,7 @@ namespace towline {
 namespace {
 
 constexpr int kFormat = 1;
+constexpr Duration kLockPause = std::chrono::milliseconds(2);
 constexpr std::size_t kPendingBytesMax = std::size_t{1} << 30;
 
 std::string hash_text(const std::string& text) {
@@ -45,7 +48,9 @@ nlohmann::json memory_json(const TargetMemory& memory) {
             {"open_modified_ns", memory.open_modified_ns},
             {"open_filesystem", memory.open_filesystem},
             {"open_volume_bytes", memory.open_volume_bytes},
-            {"flush_failed_run", memory.flush_failed_run.text()}};
+            {"flush_failed_run", memory.flush_failed_run.text()},
+            {"pending_trust", static_cast<int>(memory.pending_trust)},
+            {"pending_doubt", static_cast<int>(memory.pending_doubt)}};
 }
 
 Result<Uuid> uuid_of(const std::string& text) {
@@ -77,6 +82,14 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
         memory.open_volume_bytes = json.at("open_volume_bytes").get<std::uint64_t>();
         if (json.contains("flush_failed_run"))
             memory.flush_failed_run = TRY(uuid_of(json.at("flush_failed_run").get<std::string>()));
+        // A state without them was made without a tracker.
+        if (json.contains("pending_trust")) {
+            const int trust = json.at("pending_trust").get<int>();
+            const bool known = trust >= static_cast<int>(Trust::kExact) &&
+                               trust <= static_cast<int>(Trust::kUnknown);
+            memory.pending_trust = known ? static_cast<Trust>(trust) : Trust::kUnknown;
+            memory.pending_doubt = static_cast<Cause>(json.at("pending_doubt").get<int>());
+        }
         return memory;
     } catch (const nlohmann::json::exception& problem) {
         return fail(Code::kCorrupt,
@@ -137,6 +150,37 @@ Status FileSourceStore::drop_pending(const Uuid& target) {
     std::error_code error;
     if (!std::filesystem::exists(path, error)) return {};
     return write_slots(path, {}, SlotSync::kLater);
+}
+
+Result<Fd> FileSourceStore::lock_tracking(Duration wait) const {
+    const Instant limit = monotonic_now() + wait;
+    while (true) {
+        auto lock = lock_file(folder_ / "tracking.lock", "the tracking of this source");
+        const bool busy = !lock && lock.error().code == Code::kBusy;
+        if (!busy || monotonic_now() >= limit) return lock;
+        std::this_thread::sleep_for(kLockPause);
+    }
+}
+
+Result<std::vector<Harvest>> FileSourceStore::harvests() {
+    std::vector<Harvest> harvests;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+        if (entry.path().extension() != ".harvest") continue;
+        const auto target = Uuid::parse(entry.path().stem().string());
+        auto saved = read_slots(entry.path(), kPendingBytesMax);
+        if (!saved && saved.error().code != Code::kCorrupt) return std::unexpected(saved.error());
+        if (!target || !saved || !*saved) continue;
+        auto harvest = Harvest::load(**saved);
+        if (harvest && harvest->target == *target) harvests.push_back(std::move(*harvest));
+    }
+    if (error && error != std::errc::no_such_file_or_directory)
+        return fail_errno(error.value(), "cannot read the folder " + folder_.string());
+    return harvests;
+}
+
+Status FileSourceStore::save_harvest(const Harvest& harvest) {
+    return write_slots(folder_ / (harvest.target.text() + ".harvest"), harvest.save());
 }
 
 }  // namespace towline

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "io/clock.hpp"
 #include "io/volume.hpp"
 #include "userspace/engine/source_store.hpp"
 
@@ -10,7 +11,7 @@ namespace towline {
 
 // A source's memory as files: sources/KEY.source names the volume (by identity, so that another
 // volume under the same path is another source); sources/UUID/TARGET.memory and TARGET.pending are
-// of one target each.
+// of one target each, TARGET.harvest is what trackers saw for it since its last run began.
 class FileSourceStore final : public SourceStore {
   public:
     // Draws the source's uuid with the first run. A dry run writes nothing.
@@ -22,11 +23,17 @@ class FileSourceStore final : public SourceStore {
     // going on.
     Result<Fd> lock(const std::string& target_text) const;
 
+    // Held from a freeze until its epoch is noted for every target: runs to other targets write to
+    // the same harvests. Waits for `wait`, then kBusy.
+    Result<Fd> lock_tracking(Duration wait) const;
+
     Result<std::optional<TargetMemory>> load(const Uuid& target) override;
     Status save(const TargetMemory& memory) override;
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
     Status save_pending(const Uuid& target, const ChangeMap& changes) override;
     Status drop_pending(const Uuid& target) override;
+    Result<std::vector<Harvest>> harvests() override;
+    Status save_harvest(const Harvest& harvest) override;
 
   private:
     FileSourceStore() = default;

@@ -38,6 +38,20 @@ std::string_view cause_name(Cause cause) {
             return "source-reverted";
         case Cause::kSourceReformatted:
             return "source-reformatted";
+        case Cause::kTracked:
+            return "tracked";
+        case Cause::kHotRegions:
+            return "hot-regions";
+        case Cause::kTrackerNew:
+            return "tracker-new";
+        case Cause::kTrackerGap:
+            return "tracker-gap";
+        case Cause::kChangesTaken:
+            return "changes-taken";
+        case Cause::kSourceForeign:
+            return "source-foreign";
+        case Cause::kAuditFailed:
+            return "audit-failed";
         case Cause::kResumed:
             return "resumed";
     }
@@ -75,6 +89,20 @@ std::string_view cause_text(Cause cause) {
             return "the source holds another filesystem than at its last run";
         case Cause::kSourceReverted:
             return "the source was put back to an older state since the last run";
+        case Cause::kTracked:
+            return "the tracker's changes stand on the base that the target holds";
+        case Cause::kHotRegions:
+            return "the tracking survived a crash: regions that were being written are compared";
+        case Cause::kTrackerNew:
+            return "the tracking began after the target's last run";
+        case Cause::kTrackerGap:
+            return "the tracker missed changes, or cannot tell whether it did";
+        case Cause::kChangesTaken:
+            return "somebody else took changes from the tracker that this source never saw";
+        case Cause::kSourceForeign:
+            return "the source was written to while nothing tracked it";
+        case Cause::kAuditFailed:
+            return "a block that the tracker held to be unchanged had changed";
         case Cause::kResumed:
             return "an unfinished run goes on where the target durably is";
     }
@@ -91,6 +119,8 @@ void commit_open_run(TargetMemory& memory) {
     memory.open_plan_digest = 0;
     memory.open_base = {};
     memory.flush_failed_run = {};
+    memory.pending_trust = Trust::kExact;
+    memory.pending_doubt = {};
 }
 
 bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
@@ -135,9 +165,27 @@ std::optional<Cause> why_no_base(const RunRequest& request,
             return Cause::kUnfinishedRun;
     }
     if (memory->volume_bytes != request.volume_bytes) return Cause::kSourceResized;
-    if (memory->filesystem != request.filesystem) return Cause::kSourceReformatted;
+    // A tracker sees a volume being formatted as it sees any other write.
+    const bool tracked_since = request.tracked && memory->base.tracker == request.tracked->tracker;
+    if (!tracked_since && memory->filesystem != request.filesystem)
+        return Cause::kSourceReformatted;
     if (request.modified_ns < memory->modified_ns) return Cause::kSourceReverted;
     return std::nullopt;
+}
+
+// Why the tracker's word is no list of changes for this target; nothing when it is one.
+std::optional<Cause> why_not_tracked(const RunRequest& request, const TargetMemory& memory) {
+    if (!request.tracked) return Cause::kNoTracker;
+    if (memory.base.tracker != request.tracked->tracker) return Cause::kTrackerNew;
+    if (request.tracked->trust == Trust::kUnknown) return request.tracked->doubt;
+    return std::nullopt;
+}
+
+// Whether a run of listed changes that was cut off can go on: what changed since must be known as
+// well. What is only suspected to have changed is compared anew instead: that finds what is there.
+bool list_stands(const RunRequest& request, const TargetMemory& memory) {
+    if (!request.tracked) return memory.open_base.tracker.is_nil();
+    return !why_not_tracked(request, memory) && request.tracked->trust == Trust::kExact;
 }
 
 Status may_write(const RunRequest& request, const OpenedMessage& opened) {
@@ -191,8 +239,9 @@ Result<RunDecision> decide_run(const RunRequest& request, const std::optional<Ta
     // A run of listed changes goes on only upon its base; a copy or comparison of everything needs
     // none.
     const bool lost = flush_failed(memory, opened);
-    const bool stands = lost ? began_after_failure(memory, opened)
-                             : opened.run_mode != RunMode::kExtents || !no_base;
+    const bool stands =
+        lost ? began_after_failure(memory, opened)
+             : opened.run_mode != RunMode::kExtents || (!no_base && list_stands(request, *memory));
     if (request.resume && stands && can_resume(request, memory, opened)) {
         return RunDecision{.mode = opened.run_mode,
                            .cause = Cause::kResumed,
@@ -213,10 +262,17 @@ Result<RunDecision> decide_run(const RunRequest& request, const std::optional<Ta
     const bool fresh = opened.state == TargetState::kUnclaimed && (!opened.exists || opened.empty);
     if (fresh) return RunDecision{.mode = RunMode::kFull, .cause = Cause::kFirstCopy};
     if (lost) return RunDecision{.mode = RunMode::kFull, .cause = Cause::kTargetFlushFailed};
+    const auto no_list = no_base ? no_base : why_not_tracked(request, *memory);
+    if (request.kind == Kind::kAuto && !no_list) {
+        const bool hot = request.tracked->trust == Trust::kSuperset;
+        return RunDecision{.mode = RunMode::kExtents,
+                           .cause = hot ? Cause::kHotRegions : Cause::kTracked,
+                           .include_pending = true,
+                           .compare_listed = hot};
+    }
     const bool foreign =
         opened.state == TargetState::kUnclaimed && opened.has_data && !request.overwrite;
-    const Cause cause =
-        request.kind == Kind::kScan ? Cause::kRequestedScan : no_base.value_or(Cause::kNoTracker);
+    const Cause cause = request.kind == Kind::kScan ? Cause::kRequestedScan : *no_list;
     return RunDecision{.mode = RunMode::kScan, .cause = cause, .must_resemble = foreign};
 }
 

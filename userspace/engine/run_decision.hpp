@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cbt/change_set.hpp"
 #include "io/result.hpp"
 #include "transport/messages.hpp"
 
@@ -31,12 +32,27 @@ enum class Cause {
     kSourceResized,
     kSourceReformatted,  // it holds another filesystem than at the last run
     kSourceReverted,  // the source's own time went backwards: an older image was put in its place
+    kTracked,         // the tracker's changes, upon a base that both sides agree on
+    kHotRegions,      // the same after a crash: regions that were being written are compared
+    kTrackerNew,      // the tracking began after the target's last run
+    kTrackerGap,      // the tracker missed changes, or cannot tell
+    kChangesTaken,    // somebody with a memory of their own took changes that this source never saw
+    kSourceForeign,   // the source was written to while nothing tracked it
+    kAuditFailed,     // a block that was held to be clean differs: the tracker is not believed
     kResumed,
 };
 
 std::string_view cause_name(Cause cause);
 // One sentence for people.
 std::string_view cause_text(Cause cause);
+
+// What the tracker vouches for, all that the target still lacks taken together.
+struct Tracked {
+    Uuid tracker;
+    std::uint64_t sequence = 0;  // of the epoch that ended at the moment of this run
+    Trust trust = Trust::kUnknown;
+    Cause doubt = Cause::kTrackerGap;  // kUnknown: why
+};
 
 struct RunRequest {
     enum class Kind { kAuto, kFull, kExtents, kScan };
@@ -47,6 +63,7 @@ struct RunRequest {
     std::uint64_t volume_bytes = 0;
     std::int64_t modified_ns = 0;  // of an image file; 0 where there is no such time (devices)
     std::string filesystem;        // the uuid of the one on it, or empty
+    std::optional<Tracked> tracked;
 };
 
 // What the source durably remembers of one target. The pending map (kept beside) holds every change
@@ -67,6 +84,9 @@ struct TargetMemory {
     // The open run at which the target said that a flush had failed; nil: none. Kept here too,
     // since whatever failed there may keep the target from noting it.
     Uuid flush_failed_run;
+    // Of the pending map, as far as a tracker's word is in it; sticks until the target has sealed.
+    Trust pending_trust = Trust::kExact;
+    Cause pending_doubt{};  // kUnknown: why
     bool operator==(const TargetMemory&) const = default;
 };
 
@@ -84,6 +104,8 @@ struct RunDecision {
     bool include_pending = false;  // extents: what earlier unfinished runs were to bring goes along
     // A scan of data that nobody vouches for goes on only when it proves to be an older copy.
     bool must_resemble = false;
+    // Extents: what is listed may be more than what changed; send of it what differs.
+    bool compare_listed = false;
 };
 
 // The Error is kRefused, and names the remedy.

@@ -35,6 +35,41 @@ Result<ChangeMap> pending_changes(SourceStore& store, const TargetMemory& memory
     return changes;
 }
 
+// What a tracker saw for this target, with the epoch that a dry run has noted nowhere. Nothing: the
+// target got none of this tracking's epochs before, so that there may be some that it never got.
+Result<std::optional<Harvest>> harvest_of(SourceStore& store, const Uuid& target,
+                                          const ChangeSet& set, bool dry_run) {
+    for (Harvest& harvest : TRY(store.harvests())) {
+        if (harvest.target != target || harvest.tracker != set.tracker) continue;
+        if (dry_run) absorb(harvest, set);
+        return std::optional(std::move(harvest));
+    }
+    return std::nullopt;
+}
+
+Cause doubt_of(const Harvest& harvest) {
+    if (harvest.doubt == Harvest::Doubt::kFresh) return Cause::kTrackerNew;
+    if (harvest.doubt == Harvest::Doubt::kHole) return Cause::kChangesTaken;
+    if (harvest.reasons.has(ChangeReason::kForeign)) return Cause::kSourceForeign;
+    return Cause::kTrackerGap;
+}
+
+// The pending map and the harvest together are what the target lacks, and the worse word counts.
+Tracked tracked_of(const ChangeSet& set, const std::optional<Harvest>& harvest,
+                   const std::optional<TargetMemory>& memory) {
+    Tracked tracked{.tracker = set.tracker, .sequence = set.sequence};
+    if (!harvest) {
+        tracked.doubt = Cause::kTrackerNew;
+        return tracked;
+    }
+    tracked.trust = harvest->trust;
+    if (harvest->trust == Trust::kUnknown) tracked.doubt = doubt_of(*harvest);
+    if (!memory) return tracked;
+    if (memory->pending_trust == Trust::kUnknown) tracked.doubt = memory->pending_doubt;
+    tracked.trust = worse(tracked.trust, memory->pending_trust);
+    return tracked;
+}
+
 std::uint64_t next_sequence(const TargetMemory& memory, const OpenedMessage& opened) {
     return std::max({memory.base.sequence, memory.open_base.sequence, opened.base.sequence,
                      opened.run_base.sequence}) +
@@ -58,6 +93,10 @@ BeginMessage make_begin(const SourceRequest& request, const RunDecision& decisio
     begin.next_base = {.source = request.run.source,
                        .sequence = next_sequence(memory, opened),
                        .point = request.draw()};
+    if (const auto& tracked = request.run.tracked) {
+        begin.next_base.tracker = tracked->tracker;
+        begin.next_base.sequence = tracked->sequence;
+    }
     for (std::size_t at = 0; at < begin.hash_seed.size(); at += 16) {
         std::ranges::copy(request.draw().bytes,
                           begin.hash_seed.begin() + static_cast<std::ptrdiff_t>(at));
@@ -76,10 +115,37 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
     memory.open_volume_bytes = request.run.volume_bytes;
 }
 
+// The pending map holds the harvest now, and must not be believed further than that was.
+void take_over_doubts(PreparedRun& run) {
+    if (!run.harvest) return;
+    TargetMemory& memory = run.memory;
+    if (run.harvest->trust == Trust::kUnknown && memory.pending_trust != Trust::kUnknown)
+        memory.pending_doubt = doubt_of(*run.harvest);
+    memory.pending_trust = worse(memory.pending_trust, run.harvest->trust);
+}
+
 }  // namespace
 
-Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store,
+Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store) {
+    bool known = false;
+    for (Harvest& harvest : TRY(store.harvests())) {
+        if (harvest.tracker != set.tracker) continue;
+        known |= harvest.target == target;
+        absorb(harvest, set);
+        TRY_STATUS(store.save_harvest(harvest));
+    }
+    if (known) return {};
+    // In place of another tracker's, or of none: what changed before this is nobody's.
+    return store.save_harvest({.target = target,
+                               .tracker = set.tracker,
+                               .sequence = set.sequence,
+                               .trust = Trust::kUnknown,
+                               .doubt = Harvest::Doubt::kFresh});
+}
+
+Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
                                 const OpenedMessage& opened) {
+    SourceRequest request = given;
     if (!change_map_format::geometry_allowed(request.run.volume_bytes, request.block_bytes)) {
         return fail(Code::kRefused,
                     "the source has more blocks than a run can have; take larger ones (--block)");
@@ -90,22 +156,32 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
         TRY_STATUS(store.drop_pending(memory->target));
     }
     PreparedRun run;
+    if (request.changes) {
+        run.harvest = TRY(harvest_of(store, opened.target, *request.changes, request.dry_run));
+        request.run.tracked = tracked_of(*request.changes, run.harvest, memory);
+    }
     run.decision = TRY(decide_run(request.run, memory, opened));
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
     // A map is 32 MiB for 16 TiB: none is made that is not needed.
-    if (run.decision.mode != RunMode::kScan || !request.extents.empty()) {
+    const bool harvested = run.harvest && run.harvest->changes.block_count() > 0;
+    if (run.decision.mode != RunMode::kScan || !request.extents.empty() || harvested) {
         run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
     }
     // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
     // again when that fails too.
     for (const Extent& extent : request.extents)
         run.plan.mark(extent);
+    if (harvested) {
+        run.plan.merge(
+            run.harvest->changes.resampled(request.run.volume_bytes, request.block_bytes));
+    }
     switch (run.decision.mode) {
         case RunMode::kFull:
             run.plan.mark_all();
             break;
         case RunMode::kExtents:
-            run.changed_bytes = total_bytes(request.extents);
+            run.changed_bytes =
+                request.changes ? run.plan.marked_bytes() : total_bytes(request.extents);
             break;
         case RunMode::kScan:
             break;
@@ -123,7 +199,12 @@ Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store
     // pending.
     TRY_STATUS(note_plan(run, store));
     remember_begun(run.memory, request, run.begin);
+    take_over_doubts(run);
     TRY_STATUS(store.save(run.memory));
+    if (run.harvest) {
+        clear(*run.harvest);
+        TRY_STATUS(store.save_harvest(*run.harvest));
+    }
     return run;
 }
 

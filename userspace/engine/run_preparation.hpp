@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "userspace/engine/harvest.hpp"
 #include "userspace/engine/run_decision.hpp"
 #include "userspace/engine/source_store.hpp"
 
@@ -17,6 +18,8 @@ struct SourceRequest {
     std::uint32_t block_bytes = 64 * 1024;
     bool verify = false;
     bool dry_run = false;
+    // The tracker's frozen epoch; `run.tracked` follows from it and is not to be filled in.
+    std::optional<ChangeSet> changes;
     // Names and secrets; the simulator draws its own, so that a seed replays.
     std::function<Uuid()> draw = Uuid::random;
 };
@@ -27,9 +30,14 @@ struct PreparedRun {
     RunDecision decision;
     BeginMessage begin;
     TargetMemory memory;
-    ChangeMap plan;  // kScan: empty until compared
+    std::optional<Harvest> harvest;  // what the plan took over of it; a run with a tracker
+    ChangeMap plan;                  // kScan: empty until compared
     std::uint64_t changed_bytes = 0;
 };
+
+// ORs a frozen epoch into what every target of this source has yet to get, and makes `target` one
+// of those that get it from now on. When it returns well the tracker may drop the epoch (rule 1).
+Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store);
 
 Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store,
                                 const OpenedMessage& opened);

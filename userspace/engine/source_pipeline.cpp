@@ -48,6 +48,8 @@ SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore
             std::max<std::size_t>(config_.buffer_bytes, config_.request.block_bytes)) {
     engine_.register_buffers(pool_);
     tick_.on_done([this](std::int64_t) { on_tick(); });
+    taking_.run = [this](unsigned) { taken_ = config_.moment->take(); };
+    taking_.done.on_done([this](std::int64_t) { on_moment_taken(); });
 }
 
 SourcePipeline::~SourcePipeline() {
@@ -82,7 +84,7 @@ void SourcePipeline::cancel(Error error) {
 }
 
 bool SourcePipeline::finished() const {
-    if (!stopped_ || tick_.busy()) return false;
+    if (!stopped_ || tick_.busy() || taking_.done.busy()) return false;
     if (sender_ && !sender_->idle()) return false;
     if (ours_ && !ours_->idle()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
@@ -152,6 +154,10 @@ void SourcePipeline::on_sent_some(Channel&) {
 }
 
 void SourcePipeline::on_all_sent(const RunDigest& digest) {
+    if (config_.moment != nullptr) {
+        const Status good = config_.moment->all_read();
+        if (!good) return step(ev::Failed{good.error()});
+    }
     step(ev::AllSent{digest});
 }
 
@@ -235,14 +241,50 @@ void SourcePipeline::perform(act::Join& action) {
 }
 
 void SourcePipeline::perform(act::Plan& action) {
-    auto run = prepare_run(config_.request, store_, action.opened);
+    opened_ = action.opened;
+    if (config_.moment == nullptr) return plan();
+    // The loop goes on meanwhile: a target hears that we are there however long programs take.
+    workers_.submit(taking_);
+}
+
+void SourcePipeline::on_moment_taken() {
+    if (stopped_) return;
+    if (!taken_) return step(ev::Failed{taken_.error()});
+    const Status adopted = adopt_moment();
+    if (!adopted) return step(ev::Failed{adopted.error()});
+    plan();
+}
+
+// From what the taker has to what the run reads and sends. The tracker drops its epoch only when
+// every target's part of it is on stable storage.
+Status SourcePipeline::adopt_moment() {
+    Moment moment = TRY(config_.moment->open(engine_));
+    SourceRequest& request = config_.request;
+    if (moment.view.size_bytes != request.run.volume_bytes) {
+        return fail(Code::kIo, "the source changed its size while the run began; run again");
+    }
+    config_.volume = moment.view;
+    config_.data = std::move(moment.data);
+    request.run.filesystem = std::move(moment.filesystem);
+    request.run.modified_ns = moment.modified_ns;
+    request.changes = std::move(moment.changes);
+    if (!request.changes) return {};
+    const Status noted = request.dry_run ? Status(fail(Code::kCancelled, "a dry run notes nothing"))
+                                         : note_epoch(*request.changes, opened_.target, store_);
+    const Status settled = config_.moment->settle(noted.has_value());
+    if (!noted && !request.dry_run) return noted;
+    return settled;
+}
+
+void SourcePipeline::plan() {
+    auto run = prepare_run(config_.request, store_, opened_);
     if (!run) return step(ev::Failed{run.error()});
     run_ = std::move(*run);
     report_.mode = run_.decision.mode;
     report_.cause = run_.decision.cause;
     report_.resumed = run_.decision.resume;
     report_.bytes_changed = run_.changed_bytes;
-    report_.engine_target = action.opened.engine;
+    report_.engine_target = opened_.engine;
     check_.emplace(run_.begin.next_base.source);
     hasher_.emplace(run_.begin.hash_seed);
     digester_.emplace(*hasher_);

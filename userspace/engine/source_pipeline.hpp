@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/channel.hpp"
+#include "userspace/engine/moment.hpp"
 #include "userspace/engine/run_preparation.hpp"
 #include "userspace/engine/run_report.hpp"
 #include "userspace/engine/scan_compare.hpp"
@@ -24,6 +25,9 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         std::string target_name;
         VolumeView volume;
         std::vector<Extent> data;  // ranges outside of which the source is holes
+        // What `volume`, `data` and the request's changes are to be taken from once the target is
+        // known; nullptr: they are given. Outlives the pipeline.
+        MomentTaker* moment = nullptr;
         CompressionChoice compression;
         std::uint64_t rate_bytes_per_second = 0;
         std::size_t buffer_count = 64;
@@ -65,6 +69,9 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void perform(source_action::Send& action);
     void perform(source_action::Join& action);
     void perform(source_action::Plan& action);
+    void on_moment_taken();
+    Status adopt_moment();
+    void plan();
     void perform(source_action::Acknowledged& action);
     void perform(source_action::StartCompare& action);
     void perform(source_action::Theirs& action);
@@ -93,6 +100,9 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     SourceCore core_;
     RateLimiter limiter_;
     BufferPool pool_;
+    OpenedMessage opened_;
+    Work taking_;  // of the moment
+    Status taken_;
     std::optional<Error> error_;
     RunReport report_;
     bool stopped_ = false;

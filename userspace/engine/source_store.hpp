@@ -2,8 +2,10 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "cbt/change_map.hpp"
+#include "userspace/engine/harvest.hpp"
 #include "userspace/engine/run_decision.hpp"
 
 namespace towline {
@@ -23,6 +25,10 @@ class SourceStore {
     virtual Status save_pending(const Uuid& target, const ChangeMap& changes) = 0;
     // May be there again after a power cut, too much and never too little: it is sent once more.
     virtual Status drop_pending(const Uuid& target) = 0;
+
+    // Of all targets of this source. One that can't be read is left out, and vouches for nothing.
+    virtual Result<std::vector<Harvest>> harvests() = 0;
+    virtual Status save_harvest(const Harvest& harvest) = 0;
 };
 
 }  // namespace towline

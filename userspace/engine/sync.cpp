@@ -95,6 +95,8 @@ class TellingStore final : public SourceStore {
         return {};
     }
     Status drop_pending(const Uuid& target) override { return store_.drop_pending(target); }
+    Result<std::vector<Harvest>> harvests() override { return store_.harvests(); }
+    Status save_harvest(const Harvest& harvest) override { return store_.save_harvest(harvest); }
 
   private:
     SourceStore& store_;

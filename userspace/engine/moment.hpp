@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cbt/change_set.hpp"
+#include "io/clock.hpp"
+#include "io/engine.hpp"
+#include "io/whole_read.hpp"
+
+namespace towline {
+
+// What a replica can be trusted to be. Told of what was really done, never of what was asked for.
+enum class Label {
+    kFuzzy,        // read while it was written to: blocks of several moments
+    kCrash,        // one moment, as after a power cut
+    kFilesystem,   // its filesystems were frozen at the moment
+    kApplication,  // and the programs that write to it had been told (hooks)
+};
+
+std::string_view label_name(Label label);
+
+// How a run came by what it read; for its report.
+struct MomentFacts {
+    std::string tracker = "none";  // its kind
+    std::string snapshot = "none";
+    std::string notes;  // why no better ones, and what that costs
+    std::optional<Trust> trust;
+    std::string reasons;
+    Label label = Label::kFuzzy;
+    Duration frozen{};  // how long filesystems were frozen for it
+    Duration held{};    // how long writes were held back for it
+};
+
+// What a run brings over: the volume as it is to be read, and what changed up to that moment.
+struct Moment {
+    VolumeView view;
+    std::vector<Extent> data;  // ranges outside of which it is holes
+    std::string filesystem;    // the uuid of the one on it, or empty
+    std::int64_t modified_ns = 0;
+    std::optional<ChangeSet> changes;
+};
+
+// Makes the moment of one run. The pipeline asks for it when the target is known, so that a run
+// that is refused froze nothing.
+class MomentTaker {
+  public:
+    virtual ~MomentTaker() = default;
+
+    // Blocks: programs are run, filesystems frozen, writes held back. Called off the loop thread.
+    virtual Status take() = 0;
+    // What was taken, on the loop thread, for the engine that will read it.
+    virtual Result<Moment> open(IoEngine& engine) = 0;
+    // The changes are durably noted for every target, or could not be: the tracker may drop them,
+    // or gets them back. On the loop thread.
+    virtual Status settle(bool noted) = 0;
+    // All has been read. An Error: what was read is no moment after all, and must not be sealed.
+    virtual Status all_read() = 0;
+    virtual const MomentFacts& facts() const = 0;
+};
+
+}  // namespace towline
