@@ -25,9 +25,13 @@ struct CheckedBlock;
 class BlockCheck {
   public:
     explicit BlockCheck(const Uuid& volume);
+    // As another one's seed() was: a vault keeps it with the blocks.
+    static BlockCheck with_seed(std::uint64_t seed) { return BlockCheck(seed); }
+    std::uint64_t seed() const { return volume_seed_; }
     std::uint32_t of(ByteSpan block, std::uint64_t offset_bytes) const;
 
   private:
+    explicit BlockCheck(std::uint64_t seed) : volume_seed_(seed) {}
     friend CheckedBlock check_block(const BlockCheck&, const BlockHasher&, ByteSpan, std::uint64_t);
     std::uint32_t start_at(std::uint64_t offset_bytes) const;
     std::uint64_t volume_seed_;

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs into a vault, and their points read back.
+
+#include "vault_fixture.hpp"
+
+namespace towline::testing {
+
+namespace {
+
+struct RunWriterTest : ::testing::Test {
+    TemporaryFolder folder;
+    VaultModel model{new_vault(folder.path() + "/vault"), 100 * kBlock + 123};
+};
+
+}  // namespace
+
+TEST_F(RunWriterTest, FirstRunReadsBack) {
+    model.change_some(60);
+    const auto point = model.full();
+    ASSERT_TRUE(point) << point.error().text();
+    EXPECT_EQ(point->sequence, 1U);
+    EXPECT_EQ(model.check_all(), 1U);
+}
+
+TEST_F(RunWriterTest, EveryPointKeepsItsMoment) {
+    model.change_some(80);
+    ASSERT_TRUE(model.full());
+    for (int i = 0; i < 40; ++i) {
+        const auto point = model.run(RunMode::kExtents, model.change_some(1 + i % 7));
+        ASSERT_TRUE(point) << point.error().text();
+        EXPECT_LE(point->volumes[0].indexes.size(), 31U);
+    }
+    EXPECT_EQ(model.check_all(), 41U);
+}
+
+TEST_F(RunWriterTest, ARunOfNothingIsAPoint) {
+    ASSERT_TRUE(model.full());
+    ASSERT_TRUE(model.run(RunMode::kExtents, {}));
+    EXPECT_EQ(model.check_all(), 2U);
+}
+
+TEST_F(RunWriterTest, OddRangesReadBack) {
+    model.change_some(90);
+    const auto point = model.full();
+    ASSERT_TRUE(point);
+    const auto open = OpenPoint::open(model.vault(), model.series, "latest");
+    ASSERT_TRUE(open);
+    const auto volume = open->volume(0);
+    ASSERT_TRUE(volume);
+    for (int i = 0; i < 500; ++i) {
+        const std::uint64_t offset = model.random()() % model.contents().size();
+        const std::uint64_t length =
+            1 + model.random()() %
+                    std::min<std::uint64_t>(3 * kBlock, model.contents().size() - offset);
+        Bytes bytes(length);
+        ASSERT_TRUE((*volume)->read(offset, bytes));
+        EXPECT_TRUE(std::ranges::equal(bytes, ByteSpan(model.contents()).subspan(offset, length)));
+    }
+    Bytes past(1);
+    EXPECT_EQ(error_of((*volume)->read(model.contents().size(), past)).code, Code::kInvalid);
+}
+
+TEST_F(RunWriterTest, AResumedRunHasWhatEarlierSessionsFlushed) {
+    model.change_some(50);
+    ASSERT_TRUE(model.full());
+    const auto blocks = model.change_some(30);
+    {
+        const auto writer = model.begin(RunMode::kExtents);
+        ASSERT_TRUE(writer);
+        for (int i = 0; i < 20; ++i)
+            ASSERT_TRUE(model.put(**writer, blocks[i]));
+        ASSERT_TRUE((*writer)->flush());
+    }
+    EXPECT_EQ(model.check_all(), 1U);  // nothing of it is visible
+    // One of those changed again since: it comes again.
+    model.change(blocks[3]);
+    const auto state = SeriesLog(model.vault(), model.series).read();
+    ASSERT_TRUE(state && state->unfinished() != nullptr);
+    const auto acknowledged =
+        acknowledged_extents(*model.vault(), model.series, *state->unfinished());
+    ASSERT_TRUE(acknowledged);
+    std::uint64_t expected = 0;
+    for (int i = 0; i < 20; ++i)
+        expected += model.block(blocks[i]).size();
+    EXPECT_EQ(total_bytes(*acknowledged), expected);
+    const auto writer = model.begin(RunMode::kExtents, true);
+    ASSERT_TRUE(writer) << writer.error().text();
+    ASSERT_TRUE(model.put(**writer, blocks[3]));
+    for (int i = 20; i < 30; ++i)
+        ASSERT_TRUE(model.put(**writer, blocks[i]));
+    const auto point = model.seal(**writer);
+    ASSERT_TRUE(point) << point.error().text();
+    EXPECT_EQ(model.check_all(), 2U);
+}
+
+TEST_F(RunWriterTest, ALateWriterCannotPublish) {
+    model.change_some(20);
+    ASSERT_TRUE(model.full());
+    const auto nothing = std::make_shared<ObjectHold>();  // a lock that was lost
+    const auto blocks = model.change_some(10);
+    auto late = model.begin(RunMode::kExtents, false, nothing);
+    ASSERT_TRUE(late);
+    ASSERT_TRUE(model.put(**late, blocks[0]));
+    auto next = model.begin(RunMode::kExtents, false, nothing);
+    ASSERT_TRUE(next) << next.error().text();
+    for (const std::uint64_t each : blocks)
+        ASSERT_TRUE(model.put(**next, each));
+    const Uuid good = model.expected_point();
+    ASSERT_TRUE(model.seal(**next));
+    const auto sealed =
+        (*late)->seal({.state = model.record(TargetState::kSealed, RunMode::kExtents),
+                       .mode = RunMode::kExtents,
+                       .digest = "00"});
+    EXPECT_EQ(error_of(sealed).code, Code::kBusy);
+    EXPECT_EQ(model.check_all(), 2U);
+    EXPECT_TRUE(model.read(good));
+}
+
+TEST_F(RunWriterTest, TwoWritersCannotHoldOneName) {
+    const auto first = model.begin(RunMode::kFull);
+    ASSERT_TRUE(first);
+    EXPECT_EQ(error_of(model.begin(RunMode::kFull)).code, Code::kBusy);
+}
+
+TEST_F(RunWriterTest, OtherBlockSizeIsRefused) {
+    ASSERT_TRUE(model.full());
+    auto held = SeriesLog(model.vault(), model.series).hold();
+    ASSERT_TRUE(held);
+    const auto writer =
+        RunWriter::begin(model.vault(), model.series, std::move(*held),
+                         {.state = model.record(TargetState::kApplying, RunMode::kExtents),
+                          .block_bytes = 2 * kBlock,
+                          .volume_name = "disk0"});
+    EXPECT_EQ(error_of(writer).code, Code::kRefused);
+}
+
+}  // namespace towline::testing

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A vault for tests, and a model of what its points must read as.
+
+#include <map>
+#include <random>
+
+#include "storage_fixture.hpp"
+#include "transport/codec.hpp"
+#include "userspace/vault/folder_store.hpp"
+#include "userspace/vault/run_writer.hpp"
+#include "userspace/vault/volume_reader.hpp"
+
+namespace towline::testing {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr std::uint32_t kBlock = 4096;
+
+// A source volume in memory, and its runs into a vault: every point's contents are remembered.
+class VaultModel {
+  public:
+    VaultModel(std::shared_ptr<Vault> vault, std::uint64_t volume_bytes, std::uint64_t seed = 1)
+        : vault_(std::move(vault)), contents_(volume_bytes), random_(seed) {}
+
+    std::shared_ptr<Vault> vault() const { return vault_; }
+    void reopen(std::shared_ptr<Vault> vault) { vault_ = std::move(vault); }
+    std::mt19937_64& random() { return random_; }
+    const Bytes& contents() const { return contents_; }
+    const std::map<Uuid, Bytes>& sealed() const { return sealed_; }
+    std::uint64_t block_count() const { return (contents_.size() + kBlock - 1) / kBlock; }
+    std::string series = "disk0";
+    Uuid source = Uuid::parse("11111111-2222-3333-4444-555555555555").value();
+
+    MutableByteSpan block(std::uint64_t number) {
+        const std::uint64_t at = number * kBlock;
+        return MutableByteSpan(contents_).subspan(
+            at, std::min<std::uint64_t>(kBlock, contents_.size() - at));
+    }
+    // Text (compresses), noise (does not), or zeros.
+    void change(std::uint64_t number) {
+        const MutableByteSpan bytes = block(number);
+        const auto kind = random_() % 4;
+        for (std::byte& each : bytes)
+            each = static_cast<std::byte>(kind == 0 ? 0 : kind == 1 ? random_() : random_() % 7);
+    }
+    std::vector<std::uint64_t> change_some(std::size_t count) {
+        std::vector<std::uint64_t> numbers;
+        while (numbers.size() < std::min<std::uint64_t>(count, block_count())) {
+            const std::uint64_t number = random_() % block_count();
+            if (std::ranges::find(numbers, number) != numbers.end()) continue;
+            change(number);
+            numbers.push_back(number);
+        }
+        return numbers;
+    }
+    void resize(std::uint64_t volume_bytes) { contents_.resize(volume_bytes); }
+
+    TargetRecord record(TargetState state, RunMode mode) const {
+        return {.state = state,
+                .target = source,
+                .base = {.source = source, .point = point_},
+                .owner = source,
+                .run = point_,
+                .run_mode = mode,
+                .run_base = {.source = source, .point = point_},
+                .volume_bytes = contents_.size()};
+    }
+
+    // Begins the next run. `held` may be a lock that is lost.
+    Result<std::unique_ptr<RunWriter>> begin(RunMode mode, bool resume = false,
+                                             std::shared_ptr<ObjectHold> held = nullptr) {
+        if (!resume) point_ = Uuid::random();
+        if (!held) held = TRY(SeriesLog(vault_, series).hold());
+        mode_ = mode;
+        return RunWriter::begin(vault_, series, std::move(held),
+                                {.state = record(TargetState::kApplying, mode),
+                                 .block_bytes = kBlock,
+                                 .volume_name = series,
+                                 .resume = resume});
+    }
+    Status put(RunWriter& writer, std::uint64_t number) {
+        const ByteSpan plain = block(number);
+        if (is_zero(plain)) return writer.zeros(number, 1);
+        Bytes packed(plain.size());
+        const auto kind = number % 3 == 0 ? BlockKind::kDeflate : BlockKind::kZstd;
+        const auto size = codec_.compress(kind, 3, plain, packed);
+        const RunWriter::Block head{
+            .block = number,
+            .kind = static_cast<std::uint8_t>(size ? kind : BlockKind::kRaw),
+            .check = BlockCheck(source).of(plain, number * kBlock)};
+        return writer.append(head, size ? ByteSpan(packed).first(*size) : plain);
+    }
+    // What the next seal will make: known before, as it may count although its caller died.
+    Uuid expected_point() const { return point_; }
+    Result<Point> seal(RunWriter& writer) {
+        sealed_[point_] = contents_;
+        return writer.seal(
+            {.state = record(TargetState::kSealed, mode_), .mode = mode_, .digest = "00"});
+    }
+    Result<Point> run(RunMode mode, const std::vector<std::uint64_t>& blocks) {
+        const auto writer = TRY(begin(mode));
+        for (const std::uint64_t each : blocks)
+            TRY_STATUS(put(*writer, each));
+        return seal(*writer);
+    }
+    Result<Point> full() {
+        std::vector<std::uint64_t> all;
+        for (std::uint64_t i = 0; i < block_count(); ++i)
+            all.push_back(i);
+        return run(RunMode::kFull, all);
+    }
+    Result<Bytes> read(const Uuid& point) const {
+        const OpenPoint open = TRY(OpenPoint::open(vault_, series, point.text()));
+        const auto volume = TRY(open.volume(0));
+        Bytes bytes(volume->size_bytes());
+        TRY_STATUS(volume->read(0, bytes));
+        return bytes;
+    }
+    // Every point that is there reads as it was; says how many there are.
+    std::size_t check_all() const {
+        const auto state = SeriesLog(vault_, series).read();
+        EXPECT_TRUE(state) << state.error().text();
+        if (!state) return 0;
+        EXPECT_TRUE(state->damaged.empty());
+        EXPECT_EQ(state->points.size(), state->counting.size());
+        for (const Point& each : state->points) {
+            const auto bytes = read(each.id);
+            EXPECT_TRUE(bytes) << bytes.error().text();
+            const auto known = sealed_.find(each.id);
+            EXPECT_TRUE(known != sealed_.end()) << "a point that was never sealed is visible";
+            if (!bytes || known == sealed_.end()) continue;
+            EXPECT_TRUE(*bytes == known->second) << "point " << each.sequence << " differs";
+        }
+        return state->points.size();
+    }
+
+  private:
+    std::shared_ptr<Vault> vault_;
+    Bytes contents_;
+    std::mt19937_64 random_;
+    Codec codec_;
+    Uuid point_;
+    RunMode mode_{};
+    std::map<Uuid, Bytes> sealed_;
+};
+
+inline std::shared_ptr<Vault> new_vault(const std::filesystem::path& folder) {
+    EXPECT_TRUE(Vault::init(folder, {}));
+    auto vault = Vault::open(folder);
+    EXPECT_TRUE(vault) << vault.error().text();
+    return vault ? *vault : nullptr;
+}
+
+}  // namespace towline::testing

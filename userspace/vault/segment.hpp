@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A segment: stored blocks one behind the other, and the table that says what they are.
+
+#include <optional>
+#include <vector>
+
+#include "userspace/vault/object_frame.hpp"
+
+namespace towline {
+
+// A block as it is stored, or a range of zeros.
+struct SegmentEntry {
+    std::uint64_t block = 0;
+    std::uint64_t zero_count = 0;  // of zeros: how many blocks; then what follows is 0
+    std::uint32_t origin = 0;      // where it lay in the first generation
+    std::uint8_t kind = 0;
+    std::uint32_t stored_bytes = 0;
+    std::uint32_t check = 0;  // CRC of the plain block
+    std::uint32_t stored_crc = 0;
+
+    bool zeros() const { return kind == vault_format::kKindZeros; }
+    bool operator==(const SegmentEntry&) const = default;
+};
+
+struct SegmentTable {
+    Uuid run;
+    Uuid source;
+    std::uint64_t seed = 0;
+    std::uint64_t volume_bytes = 0;
+    std::uint64_t epoch = 0;
+    std::uint32_t block_bytes = 0;
+    std::vector<SegmentEntry> entries;
+
+    // The plain length of a block.
+    std::uint32_t plain_bytes(std::uint64_t block) const;
+    std::vector<std::byte> encode() const;
+    // `contents_bytes`: what the stored blocks have to fill exactly. `name` is for the error.
+    static Result<SegmentTable> decode(ByteSpan table, std::uint64_t contents_bytes,
+                                       std::uint32_t generation, const std::string& name);
+};
+
+// The table of a segment's present generation.
+struct OpenSegment {
+    ObjectId id;
+    SegmentTable table;
+    std::vector<std::uint64_t> offsets;  // of each entry's stored block, in the object
+    std::uint64_t object_bytes = 0;
+};
+
+// The generation that is there now, the highest; nothing when none is.
+Result<std::optional<ObjectId>> find_segment(ObjectStore& store, const std::string& series,
+                                             const Uuid& writer, std::uint64_t serial);
+Result<OpenSegment> open_segment(ObjectStore& store, const Uuid& vault, const ObjectId& id);
+
+}  // namespace towline

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vault is what its config says; the config with the highest number counts, and is put like any
+// other object, so that of two who change it one fails.
+
+#include "userspace/vault/vault.hpp"
+
+#include "io/durable_file.hpp"
+#include "userspace/vault/folder_store.hpp"
+
+namespace towline {
+
+using vault_format::ObjectKind;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+ObjectId config_id(std::uint64_t number) {
+    return {.kind = ObjectKind::kConfig, .series = "", .writer = {}, .number = number};
+}
+
+nlohmann::json to_json(const VaultConfig& config) {
+    return {{"vault", config.vault.text()},
+            {"created_at", config.created_at},
+            {"floor_count", config.floor_count},
+            {"floor_seconds", config.floor_seconds}};
+}
+
+Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t number) {
+    const std::string name = config_id(number).object_name();
+    const auto vault = Uuid::parse(json.value("vault", ""));
+    const auto count = json.find("floor_count");
+    const auto floor = json.find("floor_seconds");
+    if (!vault || count == json.end() || floor == json.end() || !count->is_number_unsigned() ||
+        !floor->is_number_unsigned())
+        return object_damaged(name, "it is not of its form");
+    return VaultConfig{.vault = *vault,
+                       .created_at = json.value("created_at", ""),
+                       .floor_count = *count,
+                       .floor_seconds = *floor,
+                       .number = number};
+}
+
+}  // namespace
+
+Status Vault::init(const fs::path& folder, const VaultConfig& config) {
+    TRY_STATUS(make_folder(folder));
+    std::error_code error;
+    const bool empty = fs::is_empty(folder, error);
+    if (error) return fail_errno(error.value(), "cannot look at " + folder.string());
+    if (!empty) {
+        return fail(Code::kRefused,
+                    folder.string() + " is not empty; choose a new folder for the vault");
+    }
+    const auto store = TRY(FolderStore::open(folder));
+    return init(*store, config);
+}
+
+Status Vault::init(ObjectStore& store, VaultConfig config) {
+    config.number = 1;
+    if (config.vault.is_nil()) config.vault = Uuid::random();
+    if (config.created_at.empty()) config.created_at = utc_now();
+    if (!TRY(put_document(store, config.vault, config_id(1), to_json(config))))
+        return fail(Code::kRefused, "there is a vault already");
+    return {};
+}
+
+Result<std::shared_ptr<Vault>> Vault::open(const fs::path& folder) {
+    std::error_code error;
+    if (!fs::is_directory(folder / "config", error)) {
+        return fail(
+            Code::kRefused,
+            folder.string() + " is no vault; make one with: towline vault init " + folder.string());
+    }
+    return open(std::shared_ptr(TRY(FolderStore::open(folder))));
+}
+
+Result<std::shared_ptr<Vault>> Vault::open(std::shared_ptr<ObjectStore> store) {
+    std::optional<ObjectId> newest;
+    for (const ObjectInfo& each : TRY(store->list(object_folder(ObjectKind::kConfig, "")))) {
+        const auto id = parse_object_name(ObjectKind::kConfig, "", each.name);
+        if (id && (!newest || id->number > newest->number)) newest = id;
+    }
+    if (!newest) return fail(Code::kRefused, "this is no vault: it has no config");
+    const auto json = TRY(get_document(*store, Uuid{}, *newest));
+    VaultConfig config = TRY(config_from_json(json, newest->number));
+    // Now that the vault's uuid is known: is it that of the object's head?
+    TRY_STATUS(get_document(*store, config.vault, *newest));
+    return std::shared_ptr<Vault>(new Vault(std::move(store), std::move(config)));
+}
+
+Status Vault::save(VaultConfig config) {
+    config.number = config_.number + 1;
+    config.vault = config_.vault;
+    if (!TRY(put_document(*store_, config.vault, config_id(config.number), to_json(config))))
+        return fail(Code::kBusy, "somebody else changed the vault's config; try again");
+    const std::vector<std::string> old{config_id(config_.number).object_name()};
+    config_ = std::move(config);
+    return store_->remove(old);
+}
+
+Result<std::vector<std::string>> Vault::series() const {
+    return store_->list_folders("log/");
+}
+
+Result<std::optional<VaultName>> VaultName::parse(const std::string& text) {
+    static constexpr std::string_view kScheme = "vault:";
+    if (!text.starts_with(kScheme)) return std::optional<VaultName>();
+    const std::string rest = text.substr(kScheme.size());
+    std::error_code error;
+    const fs::path whole = fs::absolute(rest, error);
+    if (rest.empty() || error) return fail(Code::kInvalid, text + ": write vault:DIR/NAME");
+    VaultName found;
+    fs::path at;
+    for (const fs::path& part : whole) {
+        if (found.folder.empty()) {
+            at /= part;
+            if (fs::is_directory(at / "config", error) &&
+                fs::is_regular_file(at / config_id(1).object_name(), error))
+                found.folder = at;
+            continue;
+        }
+        if (part.empty()) continue;
+        found.name += (found.name.empty() ? "" : "/") + part.string();
+    }
+    if (found.folder.empty()) {
+        return fail(Code::kRefused, "there is no vault on the way to " + rest +
+                                        "; make one with: towline vault init DIR");
+    }
+    const auto at_sign = found.name.rfind('@');
+    if (at_sign != std::string::npos) {
+        found.point = found.name.substr(at_sign + 1);
+        found.name.resize(at_sign);
+    }
+    return std::optional(std::move(found));
+}
+
+}  // namespace towline
