@@ -52,6 +52,11 @@ Channel::~Channel() {
 }
 
 void Channel::send(OutFrame& frame) {
+    queue(frame);
+    send_more();
+}
+
+void Channel::queue(OutFrame& frame) {
     if (closed_) return;
     frame.run_ = sending_run_;
     frame.bytes_ = wire::kHeaderBytes + frame.head.size();
@@ -59,7 +64,6 @@ void Channel::send(OutFrame& frame) {
         frame.bytes_ += part.iov_len;
     queued_bytes_ += frame.bytes_;
     queue_.push_back(frame);
-    send_more();
 }
 
 void Channel::send_message(const Message& message) {

@@ -56,6 +56,9 @@ class Channel {
 
     void start() { receive_more(); }
     void send(OutFrame& frame);
+    // Several at once: queue() them, then send_queued().
+    void queue(OutFrame& frame);
+    void send_queued() { send_more(); }
     void send_message(const Message& message);
     void resume();
     // Stops reading for a while, at the next frame: back pressure by the connection itself.
@@ -80,12 +83,13 @@ class Channel {
     // counts as life (pace.hpp).
     Duration silence() const;
     Duration send_silence() const;
+    // More than this is not gathered into one call.
+    static constexpr std::size_t kBatchBytes = std::size_t{1024} * 1024;
     bool drained() const { return queue_.empty() && batch_.empty(); }
     // How long, so far, something was waiting to get onto the link.
     Duration busy_time() const;
 
   private:
-    static constexpr std::size_t kBatchBytes = std::size_t{1024} * 1024;
     static constexpr std::size_t kBatchFrames = 32;
 
     using FrameList = boost::intrusive::list<OutFrame>;

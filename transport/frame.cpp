@@ -68,24 +68,32 @@ Result<FrameHeader> FrameHeader::decode(ByteSpan raw) {
     return header;
 }
 
+void DataHead::add_extent(std::uint64_t offset_bytes, std::uint32_t count) {
+    CHECK(extent_count < extents.size() && count <= blocks.size() - block_count);
+    extents[extent_count++] = {.offset_bytes = offset_bytes, .count = count};
+    block_count = static_cast<std::uint16_t>(block_count + count);
+}
+
 std::size_t DataHead::payload_bytes() const {
     std::size_t sum = 0;
-    for (std::size_t i = 0; i < count; ++i)
+    for (std::size_t i = 0; i < block_count; ++i)
         sum += blocks[i].stored_bytes;
     return sum;
 }
 
 void DataHead::encode(MutableByteSpan into) const {
     CHECK(into.size() >= encoded_bytes());
-    store_le(&into[0], offset_bytes);
-    store_le(&into[8], block_bytes);
-    store_le(&into[12], count);
-    store_le(&into[14], std::uint16_t{0});
-    for (std::size_t i = 0; i < count; ++i) {
-        std::byte* entry = &into[kFixedBytes + i * kEntryBytes];
-        const StoredBlock& block = blocks[i];
-        store_le(entry, static_cast<std::uint32_t>(block.kind) << 24 | block.stored_bytes);
-        store_le(entry + 4, block.crc);
+    store_le(&into[0], block_bytes);
+    store_le(&into[4], extent_count);
+    store_le(&into[6], std::uint16_t{0});
+    std::byte* at = &into[kFixedBytes];
+    for (std::size_t i = 0; i < extent_count; ++i, at += kExtentBytes) {
+        store_le(at, extents[i].offset_bytes);
+        store_le(at + 8, extents[i].count);
+    }
+    for (std::size_t i = 0; i < block_count; ++i, at += kEntryBytes) {
+        store_le(at, static_cast<std::uint32_t>(blocks[i].kind) << 24 | blocks[i].stored_bytes);
+        store_le(at + 4, blocks[i].crc);
     }
 }
 
@@ -114,24 +122,46 @@ Status check_entry(const StoredBlock& block, std::uint32_t block_bytes) {
     }
 }
 
+// In the order of the volume and without overlaps, so that the volume's last block, which may be
+// shorter, is the last of the frame, too: whatever lies behind it would lie unaligned in memory.
+Status check_extent(const DataExtent& extent, std::uint32_t block_bytes, std::uint64_t begin_bytes,
+                    std::uint32_t blocks_left) {
+    if (extent.count == 0 || extent.count > blocks_left) return bad_table("its count of blocks");
+    if (extent.offset_bytes % block_bytes != 0) return bad_table("an offset between blocks");
+    if (extent.offset_bytes < begin_bytes) return bad_table("extents out of order");
+    const std::uint64_t length_bytes = std::uint64_t{extent.count} * block_bytes;
+    if (extent.offset_bytes > UINT64_MAX - length_bytes) return bad_table("an extent without end");
+    return {};
+}
+
 }  // namespace
 
 Status DataHead::decode(ByteSpan head, std::uint32_t payload_bytes, DataHead& into) {
     ByteReader reader(head);
-    into.offset_bytes = reader.get<std::uint64_t>();
     into.block_bytes = reader.get<std::uint32_t>();
-    into.count = reader.get<std::uint16_t>();
+    const auto extent_count = reader.get<std::uint16_t>();
     const auto reserved = reader.get<std::uint16_t>();
+    into.extent_count = into.block_count = 0;
     if (reader.bad() || reserved != 0) return bad_table("its fixed part");
     if (!std::has_single_bit(into.block_bytes) || into.block_bytes < wire::kBlockBytesMin ||
         into.block_bytes > wire::kBlockBytesMax) {
         return bad_table("its block size");
     }
-    if (into.count == 0 || into.count > wire::kPayloadBytesMax / into.block_bytes) {
-        return bad_table("its count of blocks");
+    if (extent_count == 0 || extent_count > wire::kExtentsPerFrameMax) {
+        return bad_table("its count of extents");
     }
-    if (into.offset_bytes % into.block_bytes != 0) return bad_table("an offset between blocks");
-    for (std::size_t i = 0; i < into.count; ++i) {
+    const auto blocks_max = static_cast<std::uint32_t>(wire::kPayloadBytesMax / into.block_bytes);
+    std::uint64_t begin_bytes = 0;
+    for (std::size_t i = 0; i < extent_count; ++i) {
+        const DataExtent extent{.offset_bytes = reader.get<std::uint64_t>(),
+                                .count = reader.get<std::uint32_t>()};
+        if (reader.bad()) return bad_table("its length");
+        TRY_STATUS(
+            check_extent(extent, into.block_bytes, begin_bytes, blocks_max - into.block_count));
+        into.add_extent(extent.offset_bytes, extent.count);
+        begin_bytes = extent.offset_bytes + std::uint64_t{extent.count} * into.block_bytes;
+    }
+    for (std::size_t i = 0; i < into.block_count; ++i) {
         const auto packed = reader.get<std::uint32_t>();
         into.blocks[i] = {.kind = static_cast<std::uint8_t>(packed >> 24),
                           .stored_bytes = packed & 0xffffff,

@@ -34,16 +34,34 @@ struct StoredBlock {
     bool operator==(const StoredBlock&) const = default;
 };
 
-struct DataHead {
-    static constexpr std::size_t kFixedBytes = 16;
-    static constexpr std::size_t kEntryBytes = 8;
-
+// Blocks that are neighbours on the volume.
+struct DataExtent {
     std::uint64_t offset_bytes = 0;
+    std::uint32_t count = 0;
+
+    bool operator==(const DataExtent&) const = default;
+};
+
+// A frame gathers what is ready at the moment, wherever it lies: extents in the order of the
+// volume, the blocks of all of them one behind the other.
+struct DataHead {
+    static constexpr std::size_t kFixedBytes = 8;
+    static constexpr std::size_t kExtentBytes = 12;
+    static constexpr std::size_t kEntryBytes = 8;
+    static constexpr std::size_t kEncodedBytesMax = kFixedBytes +
+                                                    wire::kExtentsPerFrameMax * kExtentBytes +
+                                                    wire::kBlocksPerFrameMax * kEntryBytes;
+
     std::uint32_t block_bytes = 0;
-    std::uint16_t count = 0;
+    std::uint16_t extent_count = 0;
+    std::uint16_t block_count = 0;  // the sum of the extents' counts
+    std::array<DataExtent, wire::kExtentsPerFrameMax> extents;
     std::array<StoredBlock, wire::kBlocksPerFrameMax> blocks;
 
-    std::size_t encoded_bytes() const { return kFixedBytes + count * kEntryBytes; }
+    void add_extent(std::uint64_t offset_bytes, std::uint32_t count);
+    std::size_t encoded_bytes() const {
+        return kFixedBytes + extent_count * kExtentBytes + block_count * kEntryBytes;
+    }
     std::size_t payload_bytes() const;
     void encode(MutableByteSpan into) const;
     // Checks the table against itself and against the payload's length.

@@ -44,22 +44,25 @@ class PieceSize {
         window_bytes_ += bytes;
         const Duration length = now - window_began_;
         if (length < kWindow) return;
+        piece_parts_ = kPiecesPerWindow;
         bytes_per_window_ = static_cast<std::size_t>(static_cast<double>(window_bytes_) *
                                                      seconds(kWindow) / seconds(length));
         window_bytes_ = 0;
         window_began_ = now;
     }
     std::size_t bytes() const {
-        return std::clamp(std::max(bytes_per_window_, window_bytes_) / kPiecesPerWindow, kMin,
-                          kMax);
+        return std::clamp(std::max(bytes_per_window_, window_bytes_) / piece_parts_, kMin, kMax);
     }
 
   private:
     static constexpr Duration kWindow = 1s;
     static constexpr std::size_t kPiecesPerWindow = 8;
+    // Until a window is known: short runs are over by then, and each piece costs a receive.
+    static constexpr std::size_t kPiecesAtFirst = 2;
     Instant window_began_;
     std::size_t window_bytes_ = 0;
     std::size_t bytes_per_window_ = 0;  // in the last one
+    std::size_t piece_parts_ = kPiecesAtFirst;
 };
 
 }  // namespace towline

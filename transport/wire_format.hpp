@@ -24,6 +24,7 @@ constexpr std::size_t kTextBytesMax = 2048;
 constexpr std::uint32_t kBlockBytesMin = 4096;
 constexpr std::uint32_t kBlockBytesMax = 1024 * 1024;
 constexpr std::size_t kBlocksPerFrameMax = kPayloadBytesMax / kBlockBytesMin;
+constexpr std::size_t kExtentsPerFrameMax = 64;
 
 constexpr std::size_t kRangesPerFrameMax = 4096;
 constexpr std::size_t kHashesPerFrameMax = 4096;

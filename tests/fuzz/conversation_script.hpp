@@ -17,7 +17,7 @@ namespace towline::fuzz {
 
 enum class Step : std::uint8_t {
     kMessage,  // type, 16-bit length, head
-    kBlocks,   // first block, count, kind: a Data frame whose checks are right
+    kBlocks,   // first block, count, kind: a Data frame whose checks are right; kTwoExtents
     kTable,    // 16-bit length, head, 16-bit length of a payload of x
     kZero,     // first block, count
     kRaw,      // 16-bit length, bytes
@@ -25,6 +25,9 @@ enum class Step : std::uint8_t {
     kClose,
     kCount,
 };
+
+// In a step's first byte: its blocks are two extents with a gap of one block.
+constexpr std::uint8_t kTwoExtents = 0x10;
 
 constexpr std::uint32_t kBlockBytes = 4096;
 constexpr std::uint64_t kVolumeBytes = 40 * kBlockBytes + 700;
@@ -60,8 +63,13 @@ inline std::vector<std::byte> block_payload(DataHead& table, std::uint8_t kind,
     const BlockCheck check(volume);
     std::vector<std::byte> payload;
     std::vector<std::byte> packed(kBlockBytes);
-    for (std::size_t i = 0; i < table.count; ++i) {
-        const std::uint64_t offset = table.offset_bytes + i * kBlockBytes;
+    std::vector<std::uint64_t> offsets;
+    for (const DataExtent& extent : std::span(table.extents).first(table.extent_count)) {
+        for (std::uint64_t i = 0; i < extent.count; ++i)
+            offsets.push_back(extent.offset_bytes + i * kBlockBytes);
+    }
+    for (std::size_t i = 0; i < offsets.size(); ++i) {
+        const std::uint64_t offset = offsets[i];
         const std::uint64_t left = offset < kVolumeBytes ? kVolumeBytes - offset : kBlockBytes;
         const std::vector<std::byte> plain(std::min<std::uint64_t>(left, kBlockBytes),
                                            static_cast<std::byte>('a' + i % 26));
@@ -102,9 +110,14 @@ void play(Script script, testing::RawPeer& peer, std::uint64_t run, const Uuid& 
             }
             case Step::kBlocks: {
                 static DataHead table;
-                table.offset_bytes = std::uint64_t{script.byte()} * kBlockBytes;
                 table.block_bytes = kBlockBytes;
-                table.count = script.byte();
+                table.extent_count = table.block_count = 0;
+                const std::uint64_t first = script.byte();
+                const std::uint32_t count = script.byte();
+                const std::uint32_t apart = (how & kTwoExtents) != 0 ? count / 2 : 0;
+                if (apart > 0) table.add_extent(first * kBlockBytes, apart);
+                const std::uint64_t rest = apart > 0 ? first + apart + 1 : first;
+                table.add_extent(rest * kBlockBytes, count - apart);
                 const std::uint8_t kind = script.byte();
                 const auto payload = block_payload(table, kind == 255 ? kind : kind % 3, volume);
                 std::vector<std::byte> head(table.encoded_bytes());

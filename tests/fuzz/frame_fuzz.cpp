@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "io/check.hpp"
@@ -36,9 +37,18 @@ void decode_table(ByteSpan head, std::uint32_t payload_bytes) {
         CHECK(status.error().code == Code::kProtocol);
         return;
     }
-    CHECK(table.count > 0 && table.payload_bytes() == payload_bytes && payload_bytes > 0);
-    CHECK(std::uint64_t{table.count} * table.block_bytes <= wire::kPayloadBytesMax);
-    for (std::size_t i = 0; i < table.count; ++i)
+    CHECK(table.block_count > 0 && table.payload_bytes() == payload_bytes && payload_bytes > 0);
+    CHECK(std::uint64_t{table.block_count} * table.block_bytes <= wire::kPayloadBytesMax);
+    std::uint64_t end_bytes = 0;
+    std::size_t block_count = 0;
+    for (const DataExtent& extent : std::span(table.extents).first(table.extent_count)) {
+        CHECK(extent.count > 0 && extent.offset_bytes >= end_bytes);
+        end_bytes = extent.offset_bytes + std::uint64_t{extent.count} * table.block_bytes;
+        CHECK(end_bytes > extent.offset_bytes);
+        block_count += extent.count;
+    }
+    CHECK(block_count == table.block_count);
+    for (std::size_t i = 0; i < table.block_count; ++i)
         CHECK(table.blocks[i].stored_bytes <= table.block_bytes);
     std::vector<std::byte> again(table.encoded_bytes());
     table.encode(again);

@@ -49,8 +49,9 @@ class Conversation {
         bytes_.put(static_cast<std::uint16_t>(head.size())).put_bytes(head);
         return *this;
     }
-    Conversation& blocks(std::uint8_t first, std::uint8_t count, std::uint8_t kind) {
-        bytes_.put(std::uint8_t{0x61}).put(first).put(count).put(kind);
+    Conversation& blocks(std::uint8_t first, std::uint8_t count, std::uint8_t kind,
+                         std::uint8_t how = 0) {
+        bytes_.put(static_cast<std::uint8_t>(0x61 | how)).put(first).put(count).put(kind);
         return *this;
     }
     Conversation& zero(std::uint8_t first, std::uint8_t count) {
@@ -95,6 +96,9 @@ void write_conversations() {
     }
     write("conversation_fuzz/target-scan",
           started(0, begin(RunMode::kScan)).wait(3).blocks(0, 1, 0).bytes());
+    for (const std::uint8_t kind : {std::uint8_t{0}, std::uint8_t{2}})
+        write("conversation_fuzz/target-two-extents-" + std::to_string(kind),
+              started(0, begin(RunMode::kFull)).blocks(37, 4, kind, kTwoExtents).wait(3).bytes());
     BeginMessage verify = begin(RunMode::kExtents);
     verify.verify = true;
     verify.expected_state = TargetState::kSealed;
@@ -163,7 +167,8 @@ void write_frames() {
     write("frame_fuzz/header", ping);
     DataHead table;
     table.block_bytes = kBlockBytes;
-    table.count = 3;
+    table.add_extent(5 * std::uint64_t{kBlockBytes}, 2);
+    table.add_extent(9 * std::uint64_t{kBlockBytes}, 1);
     table.blocks[0] = {.kind = 0, .stored_bytes = kBlockBytes, .crc = 1};
     table.blocks[1] = {.kind = wire::kStoredZero, .stored_bytes = 0, .crc = 0};
     table.blocks[2] = {.kind = 2, .stored_bytes = 100, .crc = 2};

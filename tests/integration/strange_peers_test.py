@@ -137,7 +137,7 @@ def test_wrong_blocks_are_answered_by_an_error(lab):
     """After a good begin; the image is there, but never counts as a replica."""
     server = lab.server()
     run = int.from_bytes(RUN[:8], "little")
-    table = wire.struct.pack("<QIHH", 0, 65536, 1, 0)
+    table = wire.table((0, 1))
     raw = wire.struct.pack("<II", 65536, 0)
     bad = {
         "zeros past the end": (wire.ZERO, wire.struct.pack("<QQ", 0, 2 * MIB), b""),
@@ -153,8 +153,13 @@ def test_wrong_blocks_are_answered_by_an_error(lab):
                        lab.content(1000)),
         "no zstd": (wire.DATA, table + wire.struct.pack("<II", 2 << 24 | 1000, 0),
                     lab.content(1000)),
-        "past the end": (wire.DATA, wire.struct.pack("<QIHH", MIB, 65536, 1, 0) + raw,
-                         lab.content(65536)),
+        "past the end": (wire.DATA, wire.table((MIB, 1)) + raw, lab.content(65536)),
+        "the second past the end": (wire.DATA, wire.table((0, 1), (MIB, 1)) + raw * 2,
+                                    lab.content(131072)),
+        "extents out of order": (wire.DATA, wire.table((131072, 1), (0, 1)) + raw * 2,
+                                 lab.content(131072)),
+        "a block twice": (wire.DATA, wire.table((0, 1), (0, 1)) + raw * 2, lab.content(131072)),
+        "no extents": (wire.DATA, wire.table() + raw, lab.content(65536)),
         "end of what never came": (wire.END, wire.struct.pack("<QQQ", 1, 2, 0), b""),
     }
     for name, (kind, head, payload) in bad.items():

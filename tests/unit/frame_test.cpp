@@ -103,14 +103,26 @@ constexpr std::uint8_t kRaw = 0;
 constexpr std::uint8_t kZstd = 2;
 constexpr std::uint32_t kBlockBytes = 4096;
 
+constexpr std::size_t kEntriesAt = DataHead::kFixedBytes + 2 * DataHead::kExtentBytes;
+
 DataHead some_table() {
     DataHead head;
-    head.offset_bytes = 7 * std::uint64_t{kBlockBytes};
     head.block_bytes = kBlockBytes;
-    head.count = 3;
+    head.add_extent(7 * std::uint64_t{kBlockBytes}, 2);
+    head.add_extent(12 * std::uint64_t{kBlockBytes}, 1);
     head.blocks[0] = {.kind = kRaw, .stored_bytes = kBlockBytes, .crc = 1};
     head.blocks[1] = {.kind = wire::kStoredZero, .stored_bytes = 0, .crc = 0};
     head.blocks[2] = {.kind = kZstd, .stored_bytes = 100, .crc = 3};
+    return head;
+}
+
+// Of blocks that came to nothing by compression: a table is as long as it may be.
+DataHead table_of(std::uint32_t block_bytes, const std::vector<DataExtent>& extents) {
+    DataHead head;
+    head.block_bytes = block_bytes;
+    for (const DataExtent& extent : extents)
+        head.add_extent(extent.offset_bytes, extent.count);
+    head.blocks.fill({.kind = kZstd, .stored_bytes = 1, .crc = 0});
     return head;
 }
 
@@ -135,9 +147,11 @@ TEST(DataHead, RoundTrips) {
     const DataHead head = some_table();
     DataHead back;
     ASSERT_TRUE(DataHead::decode(encoded(head), kBlockBytes + 100, back));
-    EXPECT_EQ(back.offset_bytes, head.offset_bytes);
     EXPECT_EQ(back.block_bytes, head.block_bytes);
-    ASSERT_EQ(back.count, 3);
+    ASSERT_EQ(back.extent_count, 2);
+    EXPECT_EQ(back.extents[0], head.extents[0]);
+    EXPECT_EQ(back.extents[1], head.extents[1]);
+    ASSERT_EQ(back.block_count, 3);
     for (std::size_t i = 0; i < 3; ++i)
         EXPECT_EQ(back.blocks[i], head.blocks[i]) << i;
 }
@@ -164,35 +178,71 @@ TEST(DataHead, RefusesLengthsThatDoNotAddUp) {
 TEST(DataHead, RefusesBlockSizesThatCannotBe) {
     for (const std::uint32_t size :
          {0U, 1U, 512U, 2048U, 4095U, 4097U, 12288U, 2U << 20, UINT32_MAX}) {
-        DataHead head = some_table();
-        head.offset_bytes = 0;
-        head.block_bytes = size;
-        EXPECT_FALSE(accepts(head)) << size;
+        EXPECT_FALSE(accepts(table_of(size, {{0, 1}}))) << size;
     }
 }
 
 TEST(DataHead, RefusesOffsetsBetweenBlocks) {
     for (const std::uint64_t offset : {std::uint64_t{1}, std::uint64_t{2048}, UINT64_MAX}) {
-        DataHead head = some_table();
-        head.offset_bytes = offset;
-        EXPECT_FALSE(accepts(head)) << offset;
+        EXPECT_FALSE(accepts(table_of(kBlockBytes, {{offset, 1}}))) << offset;
+        EXPECT_FALSE(accepts(table_of(kBlockBytes, {{0, 1}, {kBlockBytes + offset, 1}}))) << offset;
     }
 }
 
+TEST(DataHead, RefusesExtentsOutOfOrder) {
+    constexpr std::uint64_t kBytes = kBlockBytes;
+    EXPECT_TRUE(accepts(table_of(kBlockBytes, {{0, 2}, {2 * kBytes, 1}, {9 * kBytes, 1}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{0, 2}, {kBytes, 1}})));  // overlap
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{kBytes, 1}, {kBytes, 1}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{2 * kBytes, 1}, {0, 1}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{0, 1}, {4 * kBytes, 0}})));
+}
+
+TEST(DataHead, RefusesExtentsThatWrap) {
+    const std::uint64_t last = UINT64_MAX - kBlockBytes + 1;
+    EXPECT_TRUE(accepts(table_of(kBlockBytes, {{last - kBlockBytes, 1}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{last, 1}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{last, 1}, {0, 1}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {{last - kBlockBytes, 2}})));
+}
+
 TEST(DataHead, HoldsCountsToAFrameOfPlainBlocks) {
-    DataHead head = some_table();
-    head.count = wire::kBlocksPerFrameMax;
-    head.blocks.fill({.kind = kZstd, .stored_bytes = 1, .crc = 0});
+    DataHead head = table_of(kBlockBytes, {{0, wire::kBlocksPerFrameMax - 1}, {1 << 30, 1}});
     EXPECT_TRUE(accepts(head));
     std::vector<std::byte> raw = encoded(head);
-    raw.resize(raw.size() + DataHead::kEntryBytes, raw[16]);
-    store_le(&raw[12], static_cast<std::uint16_t>(head.count + 1));
-    EXPECT_FALSE(accepts(raw, head.payload_bytes() + 1));
-    head.block_bytes = 65536;
-    head.offset_bytes = 0;
-    EXPECT_FALSE(accepts(head));  // 256 blocks of 64 KiB are 16 MiB
-    head.count = 0;
-    EXPECT_FALSE(accepts(head));
+    raw.resize(raw.size() + DataHead::kEntryBytes, raw[kEntriesAt]);
+    constexpr std::size_t kSecondCountAt = DataHead::kFixedBytes + DataHead::kExtentBytes + 8;
+    for (const std::uint32_t count : {2U, 0U, 0x8000'0000U, UINT32_MAX}) {
+        store_le(&raw[kSecondCountAt], count);
+        EXPECT_FALSE(accepts(raw, head.payload_bytes() + 1)) << count;
+    }
+    EXPECT_TRUE(accepts(table_of(65536, {{0, 16}})));
+    EXPECT_FALSE(accepts(table_of(65536, {{0, 17}})));
+    EXPECT_FALSE(accepts(table_of(kBlockBytes, {})));
+}
+
+TEST(DataHead, HoldsExtentsToTheirBound) {
+    DataHead head = table_of(kBlockBytes, {});
+    for (std::uint64_t i = 0; i < wire::kExtentsPerFrameMax; ++i)
+        head.add_extent(2 * i * kBlockBytes, 1);
+    EXPECT_TRUE(accepts(head));
+    std::vector<std::byte> raw(DataHead::kFixedBytes);
+    store_le(&raw[0], kBlockBytes);
+    store_le(&raw[4], static_cast<std::uint16_t>(wire::kExtentsPerFrameMax + 1));
+    for (std::uint64_t i = 0; i <= wire::kExtentsPerFrameMax; ++i) {
+        std::array<std::byte, DataHead::kExtentBytes> extent{};
+        store_le(&extent[0], 2 * i * kBlockBytes);
+        store_le(&extent[8], 1U);
+        raw.insert(raw.end(), extent.begin(), extent.end());
+    }
+    for (std::uint64_t i = 0; i <= wire::kExtentsPerFrameMax; ++i) {
+        std::array<std::byte, DataHead::kEntryBytes> entry{};
+        store_le(&entry[0], std::uint32_t{kZstd} << 24 | 1U);
+        raw.insert(raw.end(), entry.begin(), entry.end());
+    }
+    EXPECT_FALSE(accepts(raw, wire::kExtentsPerFrameMax + 1));
+    store_le(&raw[4], std::uint16_t{UINT16_MAX});
+    EXPECT_FALSE(accepts(raw, wire::kExtentsPerFrameMax + 1));
 }
 
 TEST(DataHead, RefusesUnknownKindsAndReservedBits) {
@@ -202,7 +252,7 @@ TEST(DataHead, RefusesUnknownKindsAndReservedBits) {
         EXPECT_EQ(accepts(head), kind <= 2) << kind;  // 255 too: a zero block with contents
     }
     std::vector<std::byte> raw = encoded(some_table());
-    for (std::size_t at = 14; at < 16; ++at) {
+    for (std::size_t at = 6; at < 8; ++at) {
         raw[at] = std::byte{1};
         EXPECT_FALSE(accepts(raw, some_table().payload_bytes()));
         raw[at] = {};

@@ -73,7 +73,7 @@ TEST(HostileSource, APeerThatKeepsTheRulesIsServed) {
     RunDigester digest(hasher);
     DataHead table;
     table.block_bytes = kRunBlockBytes;
-    table.count = 1;
+    table.add_extent(0, 1);
     table.blocks[0] = {
         .kind = 0, .stored_bytes = kRunBlockBytes, .crc = BlockCheck(uuid_of(1)).of(block, 0)};
     victim.peer.data(table, block, victim.run);
@@ -88,6 +88,69 @@ TEST(HostileSource, APeerThatKeepsTheRulesIsServed) {
     EXPECT_EQ(victim.store.facts.record.state, TargetState::kSealed);
 }
 
+// A table of single blocks of one letter each, and their contents.
+struct Apart {
+    explicit Apart(const std::vector<std::uint64_t>& blocks) {
+        const BlockCheck check(uuid_of(1));
+        table.block_bytes = kRunBlockBytes;
+        for (const std::uint64_t block : blocks) {
+            const std::uint64_t offset = block * kRunBlockBytes;
+            const std::uint64_t left = offset < kRunVolumeBytes ? kRunVolumeBytes - offset : 1;
+            const std::vector<std::byte> plain(std::min<std::uint64_t>(left, kRunBlockBytes),
+                                               static_cast<std::byte>('a' + block % 26));
+            table.blocks[table.block_count] = {
+                .kind = 0,
+                .stored_bytes = static_cast<std::uint32_t>(plain.size()),
+                .crc = check.of(plain, offset)};
+            table.add_extent(offset, 1);
+            payload.insert(payload.end(), plain.begin(), plain.end());
+        }
+    }
+    DataHead table;
+    std::vector<std::byte> payload;
+};
+
+constexpr std::uint64_t kLastBlock = (kRunVolumeBytes - 1) / kRunBlockBytes;
+
+TEST(HostileSource, ExtentsOfAFrameLandEachAtItsPlace) {
+    Victim victim;
+    victim.open();
+    victim.peer.say(victim.begin());
+    const std::vector<std::uint64_t> blocks = {1, 5, 6, kLastBlock};
+    const Apart apart(blocks);
+    victim.peer.data(apart.table, apart.payload, victim.run);
+    victim.world.run([&] { return victim.pipeline->stored_bytes() > 3 * kRunBlockBytes; }, 30s);
+    const auto contents = victim.disk.contents();
+    for (std::uint64_t block = 0; block <= kLastBlock; ++block) {
+        const bool sent = std::ranges::find(blocks, block) != blocks.end();
+        const auto letter = sent ? static_cast<std::byte>('a' + block % 26) : std::byte{0};
+        const std::uint64_t end = std::min((block + 1) * kRunBlockBytes, kRunVolumeBytes);
+        for (std::uint64_t at = block * kRunBlockBytes; at < end; at += 97)
+            ASSERT_EQ(contents[at], letter) << at;
+    }
+    for (std::uint64_t at = kRunVolumeBytes; at < contents.size(); ++at)
+        EXPECT_EQ(contents[at], std::byte{0});
+}
+
+// What is wrong with one extent of a frame keeps all of them from the disk.
+TEST(HostileSource, OneBadExtentSpoilsItsFrame) {
+    const auto refused = [](const Apart& apart, Code code) {
+        Victim victim;
+        victim.open();
+        victim.peer.say(victim.begin());
+        victim.peer.data(apart.table, apart.payload, victim.run);
+        victim.expect_refused(code);
+        EXPECT_EQ(victim.disk.contents(), std::vector<std::byte>(Replication::disk_bytes()));
+    };
+    refused(Apart({1, 3, kLastBlock + 1}), Code::kProtocol);
+    refused(Apart({1, 3, std::uint64_t{1} << 40}), Code::kProtocol);
+    refused(Apart({1, 3, 3}), Code::kProtocol);
+    refused(Apart({3, 1}), Code::kProtocol);
+    Apart damaged({1, 3, kLastBlock});
+    damaged.payload.back() ^= std::byte{1};
+    refused(damaged, Code::kCorrupt);
+}
+
 // A few bytes that decompress to more than a buffer of the target holds.
 TEST(HostileSource, FramesThatOutgrowABufferAreRefused) {
     Victim victim;
@@ -99,10 +162,10 @@ TEST(HostileSource, FramesThatOutgrowABufferAreRefused) {
     const std::size_t size = codec.compress(BlockKind::kZstd, 3, plain, packed).value();
     DataHead table;
     table.block_bytes = kRunBlockBytes;
-    table.count = 60;  // 240 KiB into 16
+    table.add_extent(0, 60);  // 240 KiB into 16
     std::vector<std::byte> payload;
     const BlockCheck check(uuid_of(1));
-    for (std::size_t i = 0; i < table.count; ++i) {
+    for (std::size_t i = 0; i < table.block_count; ++i) {
         table.blocks[i] = {.kind = 2,
                            .stored_bytes = static_cast<std::uint32_t>(size),
                            .crc = check.of(plain, i * kRunBlockBytes)};
@@ -141,7 +204,7 @@ TEST(HostileSource, ZerosAsBlocksTakeNoMemory) {
     victim.peer.say(victim.begin());
     DataHead table;
     table.block_bytes = kRunBlockBytes;
-    table.count = 1;
+    table.add_extent(0, 1);
     table.blocks[0] = {.kind = wire::kStoredZero, .stored_bytes = 0, .crc = 0};
     victim.peer.data(table, {}, victim.run);
     victim.expect_refused(Code::kProtocol);
@@ -153,9 +216,8 @@ TEST(HostileSource, BlocksThatDoNotBelongAreRefused) {
     const BlockCheck check(uuid_of(1));
     const auto send = [&](Victim& victim, std::uint64_t offset, std::uint64_t run) {
         DataHead table;
-        table.offset_bytes = offset;
         table.block_bytes = kRunBlockBytes;
-        table.count = 1;
+        table.add_extent(offset, 1);
         table.blocks[0] = {
             .kind = 0, .stored_bytes = kRunBlockBytes, .crc = check.of(block, offset)};
         victim.peer.data(table, block, run);
@@ -190,9 +252,8 @@ TEST(HostileSource, MisdirectedBlocksAreDamage) {
     victim.peer.say(victim.begin());
     const std::vector<std::byte> block(kRunBlockBytes, std::byte{'x'});
     DataHead table;
-    table.offset_bytes = kRunBlockBytes;
     table.block_bytes = kRunBlockBytes;
-    table.count = 1;
+    table.add_extent(kRunBlockBytes, 1);
     table.blocks[0] = {
         .kind = 0, .stored_bytes = kRunBlockBytes, .crc = BlockCheck(uuid_of(1)).of(block, 0)};
     victim.peer.data(table, block, victim.run);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A slot per read walks: read -> check -> (compress on a worker) -> one frame -> sent. A frame's
-// payload is a list of pieces: stretches of the read buffer where blocks are raw, of the packed
-// buffer where they are compressed; nothing is copied together.
+// A slot per read walks: read -> check -> (compress on a worker) -> ready -> with others in a
+// parcel
+// -> sent. A parcel is a frame whose payload is a list of pieces: stretches of the read buffers
+// where blocks are raw, of the packed buffers where they are compressed; nothing is copied
+// together.
 
 #include "userspace/engine/source_sender.hpp"
 
@@ -21,16 +23,20 @@ struct SourceSender::Slot {
     WholeRead reading;
     int level = 0;
     BlockKind kind{};
-    DataHead head;
-    std::array<std::byte, DataHead::kFixedBytes + wire::kBlocksPerFrameMax * DataHead::kEntryBytes>
-        head_bytes{};
-    OutFrame frame;
+    std::array<StoredBlock, wire::kBlocksPerFrameMax> blocks;
+    std::vector<iovec> pieces;
     Completion read;
     Work work;
     // Written by the worker, read after it is done.
     std::uint64_t codec_in = 0;
     std::uint64_t codec_out = 0;
     Duration codec_cpu{};
+};
+
+struct SourceSender::Parcel {
+    std::vector<Slot*> slots;
+    std::array<std::byte, DataHead::kEncodedBytesMax> head_bytes{};
+    OutFrame frame;
 };
 
 namespace {
@@ -100,7 +106,6 @@ SourceSender::Slot* SourceSender::take_slot() {
             --active_;
             on_encoded(*made);
         });
-        made->frame.on_sent = [this, made] { on_sent(*made); };
         free_.push_back(made);
     }
     Slot* slot = free_.back();
@@ -173,7 +178,8 @@ void SourceSender::on_read(Slot& slot, std::int64_t result) {
     if (send_if_zero(slot)) return;
     slot.level = level();
     if (slot.level > 0) return start_encode(slot);
-    send(slot);
+    ready_.push_back(&slot);
+    ship();
 }
 
 std::uint64_t SourceSender::block_length(const Slot& slot, std::size_t index) const {
@@ -183,27 +189,24 @@ std::uint64_t SourceSender::block_length(const Slot& slot, std::size_t index) co
 // The one place where a block's check is computed: on what was read, before anything else touches
 // it.
 void SourceSender::check(Slot& slot) {
-    slot.head.offset_bytes = slot.extent.offset_bytes;
-    slot.head.block_bytes = block_bytes_;
-    slot.head.count = static_cast<std::uint16_t>(slot.count);
-    slot.frame.payload.clear();
+    slot.pieces.clear();
     for (std::size_t i = 0; i < slot.count; ++i) {
         const std::uint64_t offset = slot.extent.offset_bytes + i * block_bytes_;
         const std::uint64_t length = block_length(slot, i);
         std::byte* block = slot.buffer->data() + i * block_bytes_;
         const CheckedBlock checked = check_block(check_, hasher_, {block, length}, offset);
-        StoredBlock& stored = slot.head.blocks[i];
+        StoredBlock& stored = slot.blocks[i];
         stored = {
             .kind = checked.zero ? wire::kStoredZero : static_cast<std::uint8_t>(BlockKind::kRaw),
             .stored_bytes = checked.zero ? 0 : static_cast<std::uint32_t>(length),
             .crc = checked.crc};
-        if (!checked.zero) add_piece(slot.frame.payload, block, length);
+        if (!checked.zero) add_piece(slot.pieces, block, length);
         slot.hashes[i] = checked.hash;
     }
 }
 
 bool SourceSender::send_if_zero(Slot& slot) {
-    if (!slot.frame.payload.empty()) return false;
+    if (!slot.pieces.empty()) return false;
     const Extent extent = slot.extent;
     release(slot);
     send_zeros(extent);
@@ -236,10 +239,10 @@ void SourceSender::encode(Slot& slot) {
     thread_local Codec codec;
     const Duration began = compression_.worker_time();
     slot.codec_in = slot.codec_out = 0;
-    slot.frame.payload.clear();
+    slot.pieces.clear();
     std::byte* into = slot.packed->data();
     for (std::size_t i = 0; i < slot.count; ++i) {
-        StoredBlock& stored = slot.head.blocks[i];
+        StoredBlock& stored = slot.blocks[i];
         if (stored.kind == wire::kStoredZero) continue;
         const std::uint64_t length = block_length(slot, i);
         std::byte* block = slot.buffer->data() + i * block_bytes_;
@@ -247,12 +250,12 @@ void SourceSender::encode(Slot& slot) {
         slot.codec_in += length;
         slot.codec_out += packed.value_or(length);
         if (!packed) {
-            add_piece(slot.frame.payload, block, length);
+            add_piece(slot.pieces, block, length);
             continue;
         }
         stored.kind = static_cast<std::uint8_t>(slot.kind);
         stored.stored_bytes = static_cast<std::uint32_t>(*packed);
-        add_piece(slot.frame.payload, into, *packed);
+        add_piece(slot.pieces, into, *packed);
         into += *packed;
     }
     slot.codec_cpu = compression_.worker_time() - began;
@@ -264,19 +267,74 @@ void SourceSender::on_encoded(Slot& slot) {
     window_.compressed_out += slot.codec_out;
     window_.codec_cpu += slot.codec_cpu;
     window_.level = slot.level;
-    send(slot);
+    ready_.push_back(&slot);
+    ship();
 }
 
-Channel& SourceSender::least_busy_lane() {
-    return **std::ranges::min_element(lanes_, {},
-                                      [](const Channel* lane) { return lane->queued_bytes(); });
+void SourceSender::on_sent_some() {
+    ship();
+    pump();
 }
 
-void SourceSender::send(Slot& slot) {
+// A lane that is at work is left alone: what becomes ready meanwhile then goes in one frame. One
+// that is idle takes as much as it sends in one call.
+void SourceSender::ship() {
+    for (Channel* lane : lanes_) {
+        if (stopped_ || ready_.empty()) return;
+        if (!lane->drained()) continue;
+        while (!ready_.empty() &&
+               lane->queued_bytes() + pool_.buffer_bytes() <= Channel::kBatchBytes)
+            lane->queue(pack().frame);
+        lane->send_queued();
+    }
+}
+
+SourceSender::Parcel& SourceSender::take_parcel() {
+    if (free_parcels_.empty()) {
+        parcels_.push_back(std::make_unique<Parcel>());
+        Parcel* made = parcels_.back().get();
+        made->frame.on_sent = [this, made] { on_sent(*made); };
+        free_parcels_.push_back(made);
+    }
+    Parcel& parcel = *free_parcels_.back();
+    free_parcels_.pop_back();
+    return parcel;
+}
+
+// What is ready, as far as one buffer of the target holds it, in the order of the volume.
+SourceSender::Parcel& SourceSender::pack() {
+    Parcel& parcel = take_parcel();
+    parcel.slots.clear();
+    std::size_t plain_bytes = 0;
+    while (!ready_.empty() && parcel.slots.size() < wire::kExtentsPerFrameMax) {
+        Slot* next = ready_.front();
+        plain_bytes += next->count * block_bytes_;
+        if (plain_bytes > pool_.buffer_bytes()) break;
+        ready_.pop_front();
+        parcel.slots.push_back(next);
+    }
+    std::ranges::sort(parcel.slots, {}, [](const Slot* slot) { return slot->extent.offset_bytes; });
+    head_.block_bytes = block_bytes_;
+    head_.extent_count = head_.block_count = 0;
+    parcel.frame.payload.clear();
+    for (const Slot* slot : parcel.slots) {
+        note_sending(*slot);
+        std::copy_n(slot->blocks.begin(), slot->count, head_.blocks.begin() + head_.block_count);
+        head_.add_extent(slot->extent.offset_bytes, static_cast<std::uint32_t>(slot->count));
+        parcel.frame.payload.insert(parcel.frame.payload.end(), slot->pieces.begin(),
+                                    slot->pieces.end());
+    }
+    head_.encode(parcel.head_bytes);
+    parcel.frame.type = wire::FrameType::kData;
+    parcel.frame.head = ByteSpan(parcel.head_bytes).first(head_.encoded_bytes());
+    return parcel;
+}
+
+void SourceSender::note_sending(const Slot& slot) {
     for (std::size_t i = 0; i < slot.count; ++i) {
         const std::uint64_t offset = slot.extent.offset_bytes + i * block_bytes_;
         digest_.add(RecordKind::kBlock, offset, block_length(slot, i), slot.hashes[i]);
-        switch (slot.head.blocks[i].kind) {
+        switch (slot.blocks[i].kind) {
             case static_cast<std::uint8_t>(BlockKind::kRaw):
                 ++counters_.raw_blocks;
                 break;
@@ -290,16 +348,15 @@ void SourceSender::send(Slot& slot) {
                 break;
         }
     }
-    slot.head.encode(slot.head_bytes);
-    slot.frame.type = wire::FrameType::kData;
-    slot.frame.head = ByteSpan(slot.head_bytes).first(slot.head.encoded_bytes());
-    least_busy_lane().send(slot.frame);
 }
 
-void SourceSender::on_sent(Slot& slot) {
-    counters_.done_bytes += slot.extent.length_bytes;
-    window_.raw_bytes += slot.extent.length_bytes;
-    release(slot);
+void SourceSender::on_sent(Parcel& parcel) {
+    for (Slot* slot : parcel.slots) {
+        counters_.done_bytes += slot->extent.length_bytes;
+        window_.raw_bytes += slot->extent.length_bytes;
+        release(*slot);
+    }
+    free_parcels_.push_back(&parcel);
     pump();
 }
 

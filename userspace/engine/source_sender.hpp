@@ -20,9 +20,9 @@
 namespace towline {
 
 // From the plan to the connections: read, check, compress where wanted, frame, send. What is sent
-// raw goes from the read buffer to the socket as it is. The buffers are the bound on blocks in
-// flight: with none free, nothing is read. Owned by one loop thread; compression runs on the work
-// queue.
+// raw goes from the read buffer to the socket as it is. What becomes ready while a connection is at
+// work leaves together, in one frame. The buffers are the bound on blocks in flight: with none
+// free, nothing is read. Owned by one loop thread; compression runs on the work queue.
 class SourceSender {
   public:
     class Owner {
@@ -49,8 +49,9 @@ class SourceSender {
     // zeros anyway.
     void start(TransferPlan plan, std::vector<Channel*> lanes, bool skip_zeros,
                std::uint32_t block_bytes);
-    // Zero ranges go over the first lane while it is not too full; called when frames left it.
-    void on_sent_some() { pump(); }
+    // Called when frames left a lane: what is ready takes it, and zero ranges go over the first one
+    // while it is not too full.
+    void on_sent_some();
     // Once a tick: what the last window measured decides the level of the next.
     void adapt();
 
@@ -61,6 +62,7 @@ class SourceSender {
 
   private:
     struct Slot;
+    struct Parcel;
     static constexpr std::size_t kPackedBuffers = 16;
     // Zero ranges that wait for the first lane.
     static constexpr std::size_t kQueuedBytesMax = 1 << 20;
@@ -79,9 +81,11 @@ class SourceSender {
     void start_encode(Slot& slot);
     void encode(Slot& slot);
     void on_encoded(Slot& slot);
-    Channel& least_busy_lane();
-    void send(Slot& slot);
-    void on_sent(Slot& slot);
+    void ship();
+    Parcel& pack();
+    Parcel& take_parcel();
+    void note_sending(const Slot& slot);
+    void on_sent(Parcel& parcel);
     void finish_if_done();
     std::uint64_t block_length(const Slot& slot, std::size_t index) const;
 
@@ -105,6 +109,10 @@ class SourceSender {
     std::vector<std::unique_ptr<Slot>> slots_;
     std::vector<Slot*> free_;
     std::deque<Slot*> waiting_for_packed_;
+    std::deque<Slot*> ready_;  // to be sent
+    std::vector<std::unique_ptr<Parcel>> parcels_;
+    std::vector<Parcel*> free_parcels_;
+    DataHead head_;  // of the frame being packed
     std::size_t active_ = 0;
     std::uint64_t in_flight_bytes_ = 0;
     bool pumping_ = false;

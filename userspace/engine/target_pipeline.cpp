@@ -23,6 +23,7 @@ constexpr Duration kLastWordTime = 3s;
 constexpr std::size_t kQueuedBytesMax = 1 << 20;
 constexpr std::size_t kZerosWaitingMax = 1024;
 constexpr std::size_t kLanesMax = 16;
+constexpr const char* kNotDue = "the source sent blocks when none were due";
 
 }  // namespace
 
@@ -179,7 +180,7 @@ MutableByteSpan TargetPipeline::payload_room(Channel& channel, const FrameHeader
     Lane& lane = lane_of(channel);
     const bool due = core_.transferring() || saying_why_;
     if (!due || !writer_ || header.payload_bytes > writer_->pool().buffer_bytes()) {
-        step(ev::Failed{{Code::kProtocol, 0, "the source sent blocks when none were due"}});
+        step(ev::Failed{{Code::kProtocol, 0, kNotDue}});
         return {};
     }
     lane.buffer = writer_->take_room(header.payload_bytes);
@@ -193,46 +194,51 @@ void TargetPipeline::on_data(Channel& channel, ByteSpan head, ByteSpan payload) 
         if (buffer != nullptr) writer_->give_back(buffer);
         return;
     }
-    Status checked =
-        stopped_ || !writer_
-            ? fail(Code::kProtocol, "the source sent blocks when none were due")
-            : DataHead::decode(head, static_cast<std::uint32_t>(payload.size()), head_);
-    Extent extent;
-    if (checked && head_.block_bytes != core_.begin().block_bytes) {
-        checked = fail(Code::kProtocol, "the source sent blocks of another size than agreed");
-    }
-    // Decompressed they must fit one of our buffers, however small they came.
-    if (checked &&
-        std::uint64_t{head_.count} * head_.block_bytes > writer_->pool().buffer_bytes()) {
-        checked = fail(Code::kProtocol, "the source sent more blocks in a frame than fit");
-    }
-    if (checked) {
-        extent = {head_.offset_bytes, std::uint64_t{head_.count} * head_.block_bytes};
-        const std::uint64_t volume_bytes = core_.volume_bytes();
-        // The last block ends where the volume does.
-        if (extent.offset_bytes < volume_bytes) {
-            extent.length_bytes = std::min(extent.length_bytes, volume_bytes - extent.offset_bytes);
-        }
-        checked = core_.admit(extent);
-    }
+    const Status checked =
+        stopped_ || !writer_ ? fail(Code::kProtocol, kNotDue) : take_table(head, payload.size());
     if (!checked) {
         if (buffer != nullptr) writer_->give_back(buffer);
         return step(ev::Failed{checked.error()});
     }
-    writer_->write(head_, extent, buffer);
+    writer_->write(head_, extents_, buffer);
 }
 
-bool TargetPipeline::on_arrived(Extent extent) {
+// Everything a frame claims, before its blocks are looked at.
+Status TargetPipeline::take_table(ByteSpan head, std::size_t payload_bytes) {
+    TRY_STATUS(DataHead::decode(head, static_cast<std::uint32_t>(payload_bytes), head_));
+    if (head_.block_bytes != core_.begin().block_bytes) {
+        return fail(Code::kProtocol, "the source sent blocks of another size than agreed");
+    }
+    // Decompressed they must fit one of our buffers, however small they came.
+    if (std::uint64_t{head_.block_count} * head_.block_bytes > writer_->pool().buffer_bytes()) {
+        return fail(Code::kProtocol, "the source sent more blocks in a frame than fit");
+    }
+    const std::uint64_t volume_bytes = core_.volume_bytes();
+    extents_.clear();
+    for (const DataExtent& each : std::span(head_.extents).first(head_.extent_count)) {
+        Extent extent{each.offset_bytes, std::uint64_t{each.count} * head_.block_bytes};
+        // The last block ends where the volume does.
+        if (extent.offset_bytes < volume_bytes)
+            extent.length_bytes = std::min(extent.length_bytes, volume_bytes - extent.offset_bytes);
+        TRY_STATUS(core_.admit(extent));
+        extents_.push_back(extent);
+    }
+    return {};
+}
+
+bool TargetPipeline::on_arrived(std::span<const Extent> extents) {
     // The mark must be durable when this returns, not some time later.
     CHECK(!stepping_);
-    step(ev::Arrived{extent});
+    for (const Extent& extent : extents)
+        step(ev::Arrived{extent});
     // Not when the mark failed: the record would go on vouching for what was overwritten.
     return !stopped_ && !core_.finished();
 }
 
-void TargetPipeline::on_stored(Extent extent) {
-    if (stopped_) return;
-    step(ev::Stored{extent});
+void TargetPipeline::on_stored(std::span<const Extent> extents) {
+    for (const Extent& extent : extents) {
+        if (!stopped_) step(ev::Stored{extent});
+    }
     if (!stopped_ && writer_->zeros_waiting() <= kZerosWaitingMax / 2 && talk().is_held())
         talk().hold(false);
 }

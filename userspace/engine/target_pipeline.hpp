@@ -56,11 +56,12 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
 
     MutableByteSpan payload_room(Channel&, const FrameHeader&) override;
     void on_data(Channel&, ByteSpan head, ByteSpan payload) override;
+    Status take_table(ByteSpan head, std::size_t payload_bytes);
     void on_message(Channel&, Message) override;
     void on_closed(Channel&, Error) override;
     void on_sent_some(Channel&) override;
-    bool on_arrived(Extent) override;
-    void on_stored(Extent) override;
+    bool on_arrived(std::span<const Extent>) override;
+    void on_stored(std::span<const Extent>) override;
     void on_write_failed(Error) override;
     void on_room() override;
 
@@ -110,7 +111,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::optional<BlockHasher> hasher_;
     std::unique_ptr<TargetWriter> writer_;
     std::unique_ptr<Compare> compare_;
-    DataHead head_;  // of the frame at hand
+    DataHead head_;  // of the frame at hand, and its ranges
+    std::vector<Extent> extents_;
 
     target_action::Look wanted_look_;  // what the look work looks for, and finds
     std::optional<Result<TargetFacts>> facts_;

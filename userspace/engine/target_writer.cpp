@@ -1,54 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-// A slot per received frame walks: (decode on a worker) -> checks -> arrive -> write stretch by
-// stretch. A stretch is a run of blocks that have contents, or a run of zero blocks; frames of raw
-// blocks are one stretch in the common case, and one write. The volume's odd tail is padded with
-// what the volume holds there, so that nothing past the source's end is changed.
+// A frame walks: (decode on a worker) -> checks -> arrive -> stretches, all at once -> stored. A
+// stretch is a run of neighbouring blocks that have contents, or of zero blocks; an extent of raw
+// blocks is one stretch in the common case, and one write.
 
 #include "userspace/engine/target_writer.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
 
-struct TargetWriter::Slot {
-    DataHead head;
-    Extent extent;
-    Buffer* payload = nullptr;  // as received
-    Buffer* plain = nullptr;    // decompressed, every block at its own place
-    std::array<std::uint32_t, wire::kBlocksPerFrameMax> payload_at{};
+struct TargetWriter::Frame {
+    // A block's place on the volume and in the payload.
+    struct Place {
+        std::uint64_t offset_bytes = 0;
+        std::uint32_t length_bytes = 0;
+        std::uint32_t payload_at = 0;
+    };
+    std::size_t count = 0;  // of blocks
+    std::array<StoredBlock, wire::kBlocksPerFrameMax> blocks;
+    std::array<Place, wire::kBlocksPerFrameMax> places;
     std::array<Hash128, wire::kBlocksPerFrameMax> hashes{};
-    Status decoded;
-
-    // The stretch being written: its place, its memory (null: zeros), how far it is.
-    enum class Step { kBody, kTailRead, kTailWrite };
-    std::size_t next_block = 0;
-    Extent stretch;
-    std::byte* memory = nullptr;
-    std::uint64_t done_bytes = 0;
-    Step step = Step::kBody;
-    Completion io;
+    std::size_t extent_count = 0;
+    std::array<Extent, wire::kExtentsPerFrameMax> extents;
+    Buffer* payload = nullptr;  // as received
+    Buffer* plain = nullptr;    // decompressed, the blocks one behind the other
+    Status outcome;             // the first error of its checks or writes
+    std::size_t writes_left = 0;
     Work work;
+
+    bool zero(std::size_t index) const { return blocks[index].kind == wire::kStoredZero; }
+    std::span<const Extent> ranges() const { return std::span(extents).first(extent_count); }
 };
-
-namespace {
-
-Error write_error(std::int64_t result, std::uint64_t offset_bytes) {
-    const int error = result == 0 ? ENOSPC : static_cast<int>(-result);
-    return system_error(error,
-                        "cannot write to the target at byte " + std::to_string(offset_bytes));
-}
-
-}  // namespace
 
 TargetWriter::TargetWriter(IoEngine& engine, WorkQueue& workers, const TargetVolume& volume,
                            Geometry geometry, const BlockCheck& check, const BlockHasher& hasher,
                            Owner& owner)
-    : engine_(engine),
-      workers_(workers),
+    : workers_(workers),
       volume_(volume),
       geometry_(geometry),
       check_(check),
@@ -57,11 +47,10 @@ TargetWriter::TargetWriter(IoEngine& engine, WorkQueue& workers, const TargetVol
       digest_(hasher),
       content_(hasher),
       pool_(geometry.buffer_count, geometry.buffer_bytes, geometry.shelf),
-      tail_(tail_pool_.take()) {}
+      volume_writer_(engine, volume) {}
 
 TargetWriter::~TargetWriter() {
     CHECK(idle());
-    tail_pool_.give(tail_);
 }
 
 void TargetWriter::give_back(Buffer* buffer) {
@@ -70,125 +59,126 @@ void TargetWriter::give_back(Buffer* buffer) {
     owner_.on_room();
 }
 
-TargetWriter::Slot* TargetWriter::take_slot() {
+TargetWriter::Frame& TargetWriter::take_frame() {
     if (free_.empty()) {
-        slots_.push_back(std::make_unique<Slot>());
-        Slot* made = slots_.back().get();
-        made->io.on_done([this, made](std::int64_t result) { on_io(*made, result); });
+        frames_.push_back(std::make_unique<Frame>());
+        Frame* made = frames_.back().get();
         made->work.run = [this, made](unsigned) { decode(*made); };
         made->work.done.on_done([this, made](std::int64_t) { on_decoded(*made); });
         free_.push_back(made);
     }
-    Slot* slot = free_.back();
+    Frame& frame = *free_.back();
     free_.pop_back();
     ++active_;
-    slot->plain = nullptr;
-    slot->next_block = 0;
-    slot->head.count = 0;
-    slot->decoded = {};
-    return slot;
+    frame.plain = nullptr;
+    frame.outcome = {};
+    return frame;
 }
 
-void TargetWriter::release(Slot& slot) {
-    Buffer* payload = std::exchange(slot.payload, nullptr);
-    if (Buffer* plain = std::exchange(slot.plain, nullptr)) {
+void TargetWriter::release(Frame& frame) {
+    Buffer* payload = std::exchange(frame.payload, nullptr);
+    if (Buffer* plain = std::exchange(frame.plain, nullptr)) {
         plain_->give(plain);
         if (!waiting_for_plain_.empty()) {
-            Slot* next = waiting_for_plain_.front();
+            Frame* next = waiting_for_plain_.front();
             waiting_for_plain_.pop_front();
             start_decode(*next);
         }
     }
-    if (slot.head.count == 0) --zeros_active_;
-    free_.push_back(&slot);
+    free_.push_back(&frame);
     --active_;
-    if (payload != nullptr) give_back(payload);
+    give_back(payload);
 }
 
-void TargetWriter::release_failed(Slot& slot, Error error) {
-    release(slot);
+void TargetWriter::release_failed(Frame& frame, Error error) {
+    release(frame);
     if (!stopped_) owner_.on_write_failed(std::move(error));
 }
 
-std::uint64_t TargetWriter::block_length(const Slot& slot, std::size_t index) const {
-    const std::uint64_t offset = slot.extent.offset_bytes + index * geometry_.block_bytes;
-    return std::min<std::uint64_t>(geometry_.block_bytes, slot.extent.end_bytes() - offset);
-}
-
-std::byte* TargetWriter::block_memory(const Slot& slot, std::size_t index) const {
-    if (slot.plain != nullptr) return slot.plain->data() + index * geometry_.block_bytes;
-    return slot.payload->data() + slot.payload_at[index];
-}
-
-void TargetWriter::write(const DataHead& head, Extent extent, Buffer* payload) {
-    Slot* slot = take_slot();
-    slot->head = head;
-    slot->extent = extent;
-    slot->payload = payload;
+void TargetWriter::write(const DataHead& head, std::span<const Extent> extents, Buffer* payload) {
+    Frame& frame = take_frame();
+    frame.payload = payload;
+    frame.count = head.block_count;
+    frame.extent_count = extents.size();
+    std::ranges::copy(extents, frame.extents.begin());
+    std::copy_n(head.blocks.begin(), head.block_count, frame.blocks.begin());
     bool compressed = false;
-    std::uint32_t at = 0;
-    for (std::size_t i = 0; i < head.count; ++i) {
-        slot->payload_at[i] = at;
-        at += head.blocks[i].stored_bytes;
-        const std::uint8_t kind = head.blocks[i].kind;
-        compressed |=
-            kind != wire::kStoredZero && kind != static_cast<std::uint8_t>(BlockKind::kRaw);
+    std::uint32_t payload_at = 0;
+    std::size_t index = 0;
+    for (const Extent& extent : extents) {
+        for (std::uint64_t at = extent.offset_bytes; at < extent.end_bytes();
+             at += geometry_.block_bytes, ++index) {
+            frame.places[index] = {
+                .offset_bytes = at,
+                .length_bytes = static_cast<std::uint32_t>(
+                    std::min<std::uint64_t>(geometry_.block_bytes, extent.end_bytes() - at)),
+                .payload_at = payload_at};
+            payload_at += frame.blocks[index].stored_bytes;
+            compressed |= !frame.zero(index) &&
+                          frame.blocks[index].kind != static_cast<std::uint8_t>(BlockKind::kRaw);
+        }
     }
-    if (compressed) return start_decode(*slot);
-    check_raw(*slot);
-    on_decoded(*slot);
+    CHECK(index == frame.count);
+    if (compressed) return start_decode(frame);
+    check_raw(frame);
+    on_decoded(frame);
 }
 
-void TargetWriter::start_decode(Slot& slot) {
+void TargetWriter::start_decode(Frame& frame) {
     if (!plain_) plain_ = std::make_unique<BufferPool>(kPlainBuffers, geometry_.buffer_bytes);
-    slot.plain = plain_->take();
-    if (slot.plain == nullptr) {
-        waiting_for_plain_.push_back(&slot);
+    frame.plain = plain_->take();
+    if (frame.plain == nullptr) {
+        waiting_for_plain_.push_back(&frame);
         return;
     }
-    workers_.submit(slot.work);
+    workers_.submit(frame.work);
+}
+
+MutableByteSpan TargetWriter::plain_of(const Frame& frame, std::size_t index) const {
+    const Frame::Place& place = frame.places[index];
+    std::byte* at = frame.plain != nullptr ? frame.plain->data() + index * geometry_.block_bytes
+                                           : frame.payload->data() + place.payload_at;
+    return {at, place.length_bytes};
+}
+
+Status TargetWriter::check_block_of(Frame& frame, std::size_t index) {
+    const std::uint64_t offset = frame.places[index].offset_bytes;
+    const CheckedBlock checked = check_block(check_, hasher_, plain_of(frame, index), offset);
+    frame.hashes[index] = checked.hash;
+    if (checked.zero || checked.crc != frame.blocks[index].crc) {
+        return fail(Code::kCorrupt,
+                    "a block arrived damaged (CRC mismatch) at byte " + std::to_string(offset));
+    }
+    return {};
 }
 
 // Raw blocks lie in the payload as they will be written; looked at on the loop's thread, at memory
 // speed.
-void TargetWriter::check_raw(Slot& slot) {
-    for (std::size_t i = 0; i < slot.head.count && slot.decoded; ++i) {
-        if (slot.head.blocks[i].kind == wire::kStoredZero) {
-            slot.hashes[i] = {};
-            continue;
-        }
-        const std::uint64_t length = block_length(slot, i);
-        if (slot.head.blocks[i].stored_bytes != length) {
-            slot.decoded = fail(Code::kProtocol, "the source sent a raw block of a wrong length");
-            return;
-        }
-        const std::uint64_t offset = slot.extent.offset_bytes + i * geometry_.block_bytes;
-        const CheckedBlock checked =
-            check_block(check_, hasher_, {block_memory(slot, i), length}, offset);
-        slot.hashes[i] = checked.hash;
-        if (checked.zero || checked.crc != slot.head.blocks[i].crc) {
-            slot.decoded = fail(Code::kCorrupt, "a block arrived damaged (CRC mismatch) at byte " +
-                                                    std::to_string(offset));
-        }
+void TargetWriter::check_raw(Frame& frame) {
+    for (std::size_t i = 0; i < frame.count && frame.outcome; ++i) {
+        frame.hashes[i] = {};
+        if (frame.zero(i)) continue;
+        frame.outcome =
+            frame.blocks[i].stored_bytes == frame.places[i].length_bytes
+                ? check_block_of(frame, i)
+                : fail(Code::kProtocol, "the source sent a raw block of a wrong length");
     }
 }
 
-// Worker thread: touches nothing but the slot.
-void TargetWriter::decode(Slot& slot) {
+// Worker thread: touches nothing but the frame.
+void TargetWriter::decode(Frame& frame) {
     thread_local Codec codec;
-    for (std::size_t i = 0; i < slot.head.count && slot.decoded; ++i) {
-        const ByteSpan stored{slot.payload->data() + slot.payload_at[i],
-                              slot.head.blocks[i].stored_bytes};
-        slot.decoded = decode_block(slot, i, codec, stored);
+    for (std::size_t i = 0; i < frame.count && frame.outcome; ++i) {
+        frame.hashes[i] = {};
+        if (!frame.zero(i)) frame.outcome = decode_block(frame, i, codec);
     }
 }
 
-Status TargetWriter::decode_block(Slot& slot, std::size_t index, Codec& codec, ByteSpan stored) {
-    const StoredBlock& block = slot.head.blocks[index];
-    const MutableByteSpan into{block_memory(slot, index), block_length(slot, index)};
-    slot.hashes[index] = {};
-    if (block.kind == wire::kStoredZero) return {};
-    const std::uint64_t offset = slot.extent.offset_bytes + index * geometry_.block_bytes;
+Status TargetWriter::decode_block(Frame& frame, std::size_t index, Codec& codec) {
+    const StoredBlock& block = frame.blocks[index];
+    const ByteSpan stored{frame.payload->data() + frame.places[index].payload_at,
+                          block.stored_bytes};
+    const MutableByteSpan into = plain_of(frame, index);
     if (block.kind == static_cast<std::uint8_t>(BlockKind::kRaw)) {
         if (stored.size() != into.size()) {
             return fail(Code::kProtocol, "the source sent a raw block of a wrong length");
@@ -197,144 +187,96 @@ Status TargetWriter::decode_block(Slot& slot, std::size_t index, Codec& codec, B
     } else {
         TRY_STATUS(codec.decompress(static_cast<BlockKind>(block.kind), stored, into));
     }
-    const CheckedBlock checked = check_block(check_, hasher_, into, offset);
-    slot.hashes[index] = checked.hash;
-    if (checked.zero || checked.crc != block.crc) {
-        return fail(Code::kCorrupt,
-                    "a block arrived damaged (CRC mismatch) at byte " + std::to_string(offset));
-    }
-    return {};
+    return check_block_of(frame, index);
 }
 
-void TargetWriter::on_decoded(Slot& slot) {
-    if (!slot.decoded) return release_failed(slot, slot.decoded.error());
-    if (stopped_) return release(slot);
-    for (std::size_t i = 0; i < slot.head.count; ++i) {
-        const std::uint64_t offset = slot.extent.offset_bytes + i * geometry_.block_bytes;
-        const std::uint64_t length = block_length(slot, i);
-        digest_.add(RecordKind::kBlock, offset, length, slot.hashes[i]);
-        if (!slot.hashes[i].is_zero_block())
-            content_.add(RecordKind::kContent, offset, length, slot.hashes[i]);
+void TargetWriter::on_decoded(Frame& frame) {
+    if (!frame.outcome) return release_failed(frame, frame.outcome.error());
+    if (stopped_) return release(frame);
+    for (std::size_t i = 0; i < frame.count; ++i) {
+        const Frame::Place& place = frame.places[i];
+        digest_.add(RecordKind::kBlock, place.offset_bytes, place.length_bytes, frame.hashes[i]);
+        if (!frame.hashes[i].is_zero_block())
+            content_.add(RecordKind::kContent, place.offset_bytes, place.length_bytes,
+                         frame.hashes[i]);
     }
-    if (!owner_.on_arrived(slot.extent)) return release(slot);
-    next_stretch(slot);
+    if (!owner_.on_arrived(frame.ranges())) return release(frame);
+    store(frame);
 }
 
-void TargetWriter::next_stretch(Slot& slot) {
-    const auto is_zero_block = [&](std::size_t i) {
-        return slot.head.blocks[i].kind == wire::kStoredZero;
-    };
-    while (slot.next_block < slot.head.count) {
-        const std::size_t first = slot.next_block;
-        const bool zeros = is_zero_block(first);
-        while (slot.next_block < slot.head.count && is_zero_block(slot.next_block) == zeros)
-            ++slot.next_block;
-        if (zeros && volume_.zeroed) continue;
-        const std::size_t last = slot.next_block - 1;
-        slot.stretch = {slot.extent.offset_bytes + first * geometry_.block_bytes,
-                        (last - first) * geometry_.block_bytes + block_length(slot, last)};
-        slot.memory = zeros ? nullptr : block_memory(slot, first);
-        slot.done_bytes = 0;
-        slot.step = Slot::Step::kBody;
-        return issue(slot);
-    }
-    const Extent stored = slot.extent;
-    release(slot);
-    owner_.on_stored(stored);
-    if (!zero_queue_.empty()) pump_zeros();
-}
-
-// The aligned part goes as it is; what is left of the last sector goes by way of tail_, so that the
-// bytes behind it stay what they are. A volume has one end, a run brings it once: tail_ has one
-// user.
-void TargetWriter::issue(Slot& slot) {
-    const std::uint64_t alignment = volume_.view.alignment_bytes;
-    const std::uint64_t body_bytes =
-        align_down<std::uint64_t>(slot.stretch.length_bytes, alignment);
-    const Handle handle = volume_.view.handle;
-    if (slot.step == Slot::Step::kBody && slot.done_bytes == body_bytes) {
-        if (body_bytes == slot.stretch.length_bytes) return next_stretch(slot);
-        slot.step = Slot::Step::kTailRead;
-        std::memset(tail_->data(), 0, alignment);
-    }
-    const std::uint64_t offset = slot.stretch.offset_bytes + slot.done_bytes;
-    switch (slot.step) {
-        case Slot::Step::kBody:
-            if (slot.memory == nullptr) {
-                return engine_.zero(handle, offset, body_bytes - slot.done_bytes, volume_.zero_mode,
-                                    slot.io);
-            }
-            return engine_.write(handle,
-                                 {slot.memory + slot.done_bytes, body_bytes - slot.done_bytes},
-                                 offset, slot.io);
-        case Slot::Step::kTailRead:
-            return engine_.read(handle, tail_->bytes().first(alignment), offset, slot.io);
-        case Slot::Step::kTailWrite:
-            return engine_.write(handle, tail_->bytes().first(alignment), offset, slot.io);
+void TargetWriter::store(Frame& frame) {
+    frame.writes_left = 0;
+    std::size_t first = 0;
+    for (const Extent& extent : frame.ranges()) {
+        const auto count = static_cast<std::size_t>(
+            (extent.length_bytes + geometry_.block_bytes - 1) / geometry_.block_bytes);
+        store_extent(frame, first, first + count);
+        first += count;
     }
 }
 
-void TargetWriter::on_io(Slot& slot, std::int64_t result) {
-    if (stopped_) return release(slot);
-    if (result == -EINTR || result == -EAGAIN) return issue(slot);
-    // An image file that ends before its last sector does reads short there: the rest are zeros.
-    const bool nothing_there =
-        result == 0 && slot.step == Slot::Step::kTailRead && volume_.exact_size;
-    const bool zeroed = result == 0 && slot.memory == nullptr && slot.step == Slot::Step::kBody;
-    if (result < 0 || (result == 0 && !nothing_there && !zeroed)) {
-        return release_failed(slot, write_error(result, slot.stretch.offset_bytes));
-    }
-    const std::uint64_t alignment = volume_.view.alignment_bytes;
-    const std::uint64_t body_bytes =
-        align_down<std::uint64_t>(slot.stretch.length_bytes, alignment);
-    switch (slot.step) {
-        case Slot::Step::kBody:
-            slot.done_bytes =
-                zeroed ? body_bytes : slot.done_bytes + static_cast<std::uint64_t>(result);
-            // A write cut off between sectors is taken up at the sector's begin.
-            slot.done_bytes = align_down(slot.done_bytes, alignment);
-            return issue(slot);
-        case Slot::Step::kTailRead: {
-            // On a device the rest of the sector belongs to others: all of it must have come.
-            const bool cut = static_cast<std::uint64_t>(result) < alignment;
-            if (cut && !volume_.exact_size) return issue(slot);
-            const std::uint64_t tail_bytes = slot.stretch.length_bytes - slot.done_bytes;
-            if (slot.memory == nullptr) std::memset(tail_->data(), 0, tail_bytes);
-            if (slot.memory != nullptr)
-                std::memcpy(tail_->data(), slot.memory + slot.done_bytes, tail_bytes);
-            slot.step = Slot::Step::kTailWrite;
-            return issue(slot);
+void TargetWriter::store_extent(Frame& frame, std::size_t first, std::size_t end) {
+    while (first < end) {
+        const bool zeros = frame.zero(first);
+        std::size_t behind = first + 1;
+        while (behind < end && frame.zero(behind) == zeros)
+            ++behind;
+        const Frame::Place& last = frame.places[behind - 1];
+        const std::uint64_t offset = frame.places[first].offset_bytes;
+        if (!zeros || !volume_.zeroed) {
+            ++frame.writes_left;
+            volume_writer_.write(
+                {offset, last.offset_bytes + last.length_bytes - offset},
+                zeros ? nullptr : plain_of(frame, first).data(),
+                [this, &frame](Status status) { on_written(frame, std::move(status)); });
         }
-        case Slot::Step::kTailWrite:
-            if (static_cast<std::uint64_t>(result) < alignment) return issue(slot);
-            return next_stretch(slot);
+        first = behind;
     }
+}
+
+void TargetWriter::on_written(Frame& frame, Status status) {
+    if (!status && frame.outcome) frame.outcome = std::move(status);
+    if (--frame.writes_left > 0) return;
+    if (!frame.outcome) return release_failed(frame, frame.outcome.error());
+    if (stopped_) return release(frame);
+    std::array<Extent, wire::kExtentsPerFrameMax> stored;
+    const std::size_t count = frame.extent_count;
+    std::copy_n(frame.extents.begin(), count, stored.begin());
+    release(frame);
+    owner_.on_stored(std::span(stored).first(count));
+    pump_zeros();
 }
 
 void TargetWriter::zero(Extent extent) {
     digest_.add(RecordKind::kZeros, extent.offset_bytes, extent.length_bytes);
-    if (!owner_.on_arrived(extent)) return;
-    if (volume_.zeroed) return owner_.on_stored(extent);
+    if (!owner_.on_arrived({&extent, 1})) return;
+    if (volume_.zeroed) return owner_.on_stored({&extent, 1});
     zero_queue_.push_back(extent);
     pump_zeros();
 }
 
-// A slot without blocks: its only stretch is the range itself, cut so that no single call takes
-// long.
+// Cut so that no single call takes long.
 void TargetWriter::pump_zeros() {
     while (!stopped_ && zeros_active_ < kZerosMax && !zero_queue_.empty()) {
         Extent& front = zero_queue_.front();
-        Slot* slot = take_slot();
-        slot->extent = {front.offset_bytes, std::min(front.length_bytes, kZeroBytesMax)};
-        front = {slot->extent.end_bytes(), front.length_bytes - slot->extent.length_bytes};
+        const Extent extent{front.offset_bytes, std::min(front.length_bytes, kZeroBytesMax)};
+        front = {extent.end_bytes(), front.length_bytes - extent.length_bytes};
         if (front.length_bytes == 0) zero_queue_.pop_front();
-        slot->stretch = slot->extent;
-        slot->memory = nullptr;
-        slot->done_bytes = 0;
-        slot->step = Slot::Step::kBody;
         ++zeros_active_;
-        issue(*slot);
+        ++active_;
+        volume_writer_.write(extent, nullptr, [this, extent](Status status) {
+            on_zeroed(extent, std::move(status));
+        });
     }
+}
+
+void TargetWriter::on_zeroed(Extent extent, Status status) {
+    --zeros_active_;
+    --active_;
+    if (stopped_) return;
+    if (!status) return owner_.on_write_failed(status.error());
+    owner_.on_stored({&extent, 1});
+    pump_zeros();
 }
 
 }  // namespace towline

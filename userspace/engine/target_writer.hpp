@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "io/buffer_pool.hpp"
@@ -11,6 +12,7 @@
 #include "transport/frame.hpp"
 #include "userspace/engine/run_digest.hpp"
 #include "userspace/engine/target_store.hpp"
+#include "userspace/engine/volume_writer.hpp"
 
 namespace towline {
 
@@ -22,9 +24,9 @@ class TargetWriter {
     class Owner {
       public:
         virtual ~Owner() = default;
-        // The range passed its checks; the write is issued when this returns true.
-        virtual bool on_arrived(Extent) = 0;
-        virtual void on_stored(Extent) = 0;
+        // The ranges passed their checks; they are written when this returns true.
+        virtual bool on_arrived(std::span<const Extent>) = 0;
+        virtual void on_stored(std::span<const Extent>) = 0;
         virtual void on_write_failed(Error) = 0;
         // A buffer is free again.
         virtual void on_room() = 0;
@@ -46,14 +48,17 @@ class TargetWriter {
     void give_back(Buffer* buffer);
     BufferPool& pool() { return pool_; }
 
-    // The payload's buffer is the writer's from here on. The table was decoded, the extent
-    // admitted.
-    void write(const DataHead& head, Extent extent, Buffer* payload);
+    // The payload's buffer is the writer's from here on. The table was decoded; `extents` are its
+    // ranges, admitted.
+    void write(const DataHead& head, std::span<const Extent> extents, Buffer* payload);
     void zero(Extent extent);
     std::size_t zeros_waiting() const { return zero_queue_.size(); }
 
     // Nothing new is issued; what is under way ends.
-    void stop() { stopped_ = true; }
+    void stop() {
+        stopped_ = true;
+        volume_writer_.stop();
+    }
     bool idle() const { return active_ == 0; }
 
     const RunDigest& digest() const { return digest_.value(); }
@@ -63,27 +68,27 @@ class TargetWriter {
     RunDigester& digester() { return digest_; }
 
   private:
-    struct Slot;
+    struct Frame;
     static constexpr std::size_t kZerosMax = 8;
     static constexpr std::uint64_t kZeroBytesMax = 1ULL << 30;
     static constexpr std::size_t kPlainBuffers = 16;
 
-    Slot* take_slot();
-    void release(Slot& slot);
-    void release_failed(Slot& slot, Error error);
-    void check_raw(Slot& slot);
-    void decode(Slot& slot);
-    Status decode_block(Slot& slot, std::size_t index, Codec& codec, ByteSpan stored);
-    void on_decoded(Slot& slot);
-    void start_decode(Slot& slot);
-    std::uint64_t block_length(const Slot& slot, std::size_t index) const;
-    std::byte* block_memory(const Slot& slot, std::size_t index) const;
-    void next_stretch(Slot& slot);
-    void issue(Slot& slot);
-    void on_io(Slot& slot, std::int64_t result);
+    Frame& take_frame();
+    void release(Frame& frame);
+    void release_failed(Frame& frame, Error error);
+    void start_decode(Frame& frame);
+    void decode(Frame& frame);
+    Status decode_block(Frame& frame, std::size_t index, Codec& codec);
+    void check_raw(Frame& frame);
+    Status check_block_of(Frame& frame, std::size_t index);
+    MutableByteSpan plain_of(const Frame& frame, std::size_t index) const;
+    void on_decoded(Frame& frame);
+    void store(Frame& frame);
+    void store_extent(Frame& frame, std::size_t first, std::size_t end);
+    void on_written(Frame& frame, Status status);
     void pump_zeros();
+    void on_zeroed(Extent extent, Status status);
 
-    IoEngine& engine_;
     WorkQueue& workers_;
     TargetVolume volume_;
     Geometry geometry_;
@@ -95,11 +100,10 @@ class TargetWriter {
 
     BufferPool pool_;
     std::unique_ptr<BufferPool> plain_;  // for decompressed blocks; made with the first
-    BufferPool tail_pool_{1, BufferPool::kAlignmentBytes};
-    Buffer* tail_;
-    std::vector<std::unique_ptr<Slot>> slots_;
-    std::vector<Slot*> free_;
-    std::deque<Slot*> waiting_for_plain_;
+    VolumeWriter volume_writer_;
+    std::vector<std::unique_ptr<Frame>> frames_;
+    std::vector<Frame*> free_;
+    std::deque<Frame*> waiting_for_plain_;
     std::deque<Extent> zero_queue_;
     std::size_t zeros_active_ = 0;
     std::size_t active_ = 0;

@@ -81,6 +81,11 @@ def begin(source, run, mode=FULL, block_bytes=65536, resume=False, overwrite=Fal
             + (following or base(source, sequence=1, point=uuid.uuid4().bytes)) + bytes(SEED_BYTES))
 
 
+def table(*extents, block_bytes=65536):
+    """The begin of Data's head: extents of (offset, count of blocks); an entry a block follows."""
+    return struct.pack("<IHH", block_bytes, len(extents), 0) + b"".join(
+        struct.pack("<QI", *extent) for extent in extents)
+
 
 def error(code, message, errno=0, flush_failed=False):
     return struct.pack("<HIB", code, errno, flush_failed) + text(message)
