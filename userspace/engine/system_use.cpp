@@ -9,6 +9,7 @@
 #include "userspace/engine/system_use.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <fcntl.h>
 #include <filesystem>
@@ -19,6 +20,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include <climits>
 
 #include "io/block_device.hpp"
 
@@ -38,17 +41,37 @@ std::string text_of(const char* text) {
     return text == nullptr ? "" : text;
 }
 
-std::string link_of(const fs::path& path) {
-    std::error_code failed;
-    const fs::path target = fs::read_symlink(path, failed);
-    return failed ? "" : target.string();
+// Empty when it cannot be read. Asked for every process of the system: without what a library
+// would look at first.
+std::string link_of(const std::string& path) {
+    std::array<char, PATH_MAX> target;
+    const ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+    return length > 0 ? std::string(target.data(), static_cast<std::size_t>(length)) : "";
 }
 
-// A process in a chroot is shown the mounts beneath that only: its root belongs to its view.
-std::string view_of(const fs::path& process_folder) {
-    const std::string space = link_of(process_folder / "ns/mnt");
-    return space.empty() ? "" : space + " " + link_of(process_folder / "root");
-}
+// Mount namespaces that were looked at, and from where in them: a process in a chroot is shown only
+// the mounts beneath that. From a namespace's own root all of them are seen.
+class SeenViews {
+  public:
+    // Whether the process sees mounts that no process before it did.
+    bool is_new(const std::string& process_folder) {
+        space_ = link_of(process_folder + "/ns/mnt");
+        if (space_.empty() || whole_.contains(space_)) return false;
+        root_ = link_of(process_folder + "/root");
+        return !parts_.contains(space_ + " " + root_);
+    }
+    // The one asked about last.
+    void add() {
+        if (root_ == "/") whole_.insert(space_);
+        parts_.insert(space_ + " " + root_);
+    }
+
+  private:
+    std::set<std::string> whole_;
+    std::set<std::string> parts_;
+    std::string space_;
+    std::string root_;
+};
 
 std::optional<pid_t> process_of(const fs::path& folder) {
     const std::string name = folder.filename();
@@ -130,16 +153,15 @@ Status SystemUse::read_mounts(const std::string& process_folder, pid_t process) 
 }
 
 void SystemUse::read_other_namespaces() {
-    std::set<std::string> seen{view_of("/proc/self")};
+    SeenViews seen;
+    if (seen.is_new("/proc/self")) seen.add();
     std::error_code ignored;
     for (fs::directory_iterator entry("/proc", ignored), end; !ignored && entry != end;
          entry.increment(ignored)) {
         const auto process = process_of(entry->path());
-        if (!process) continue;
-        const std::string view = view_of(entry->path());
-        if (view.empty() || seen.contains(view)) continue;
+        if (!process || !seen.is_new(entry->path().string())) continue;
         // A process that ends meanwhile leaves its namespace to the next one that is in it.
-        if (read_mounts(entry->path().string(), *process)) seen.insert(view);
+        if (read_mounts(entry->path().string(), *process)) seen.add();
     }
 }
 
