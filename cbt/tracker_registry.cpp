@@ -6,6 +6,8 @@
 
 #include <array>
 
+#include "cbt/tracker_bpf.hpp"
+
 namespace towline {
 
 namespace {
@@ -45,7 +47,11 @@ std::string_view snapshot_kind_name(SnapshotKind kind) {
     return "lvm";
 }
 
-Result<std::unique_ptr<Tracker>> open_tracker(TrackerKind kind, const TrackerPlaces&) {
+Result<std::unique_ptr<Tracker>> open_tracker(TrackerKind kind,
+                                              [[maybe_unused]] const TrackerPlaces& places) {
+#ifdef TOWLINE_BPF
+    if (kind == TrackerKind::kBpf) return open_bpf_tracker(places);
+#endif
     return fail(Code::kUnsupported, "this build of Towline has no " +
                                         std::string(tracker_kind_name(kind)) + " tracker");
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Every source, script and build file says its licence in its first lines: GPL-2.0-only in kmod/,
-# which becomes part of the kernel, Apache-2.0 elsewhere.
+# which becomes part of the kernel, Apache-2.0 elsewhere. eBPF programs are both: the kernel lets only
+# those look into its structures that say GPL.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/lib/check.sh"
 
@@ -10,6 +11,7 @@ licence_of() {
         # A header that both sides include is the kernel's and everybody's.
         kmod/uapi/*) echo 'GPL-2.0-only WITH Linux-syscall-note' ;;
         kmod/*) echo 'GPL-2.0-only' ;;
+        *.bpf.c) echo 'Apache-2.0 OR GPL-2.0-only' ;;
         *) echo 'Apache-2.0' ;;
     esac
 }

@@ -5,7 +5,7 @@
 # A test takes the seed of its rounds and their number from TOWLINE_SEED and TOWLINE_COUNT.
 # Sourced, never run.
 
-readonly CAMPAIGNS=(kill faults sim fuzz kernel)
+readonly CAMPAIGNS=(kill faults sim fuzz kernel trackers)
 readonly CAMPAIGN_SECONDS_MAX=86400
 
 campaign_summary() {
@@ -15,6 +15,7 @@ campaign_summary() {
         sim) echo "the simulator, that many seeds" ;;
         fuzz) echo "each libFuzzer target for that many seconds" ;;
         kernel) echo "every test of tests/kernel, that many seeds; goes on where it was stopped" ;;
+        trackers) echo "every tracker's own tests, that many rounds each" ;;
     esac
 }
 
@@ -24,6 +25,7 @@ campaign_count() {
         sim) echo 20000 ;;
         fuzz) echo 600 ;;
         kernel) echo 20 ;;
+        trackers) echo 50 ;;
     esac
 }
 
@@ -40,8 +42,20 @@ run_campaign() {
             run_gtest sim "$TOWLINE_BIN/sim_tests" '' "$CAMPAIGN_SECONDS_MAX"
             ;;
         fuzz) area_fuzz '' ;;
+        trackers)
+            build_for trackers release || return 0
+            run_tracker_tests
+            ;;
         kernel) run_kernel_campaign "$commit" "$TOWLINE_SEED" "$TOWLINE_COUNT" ;;
     esac
+}
+
+# Those of tests/integration whose name begins so.
+run_tracker_tests() {
+    local file
+    for file in "$TOWLINE_ROOT"/tests/integration/tracker_*_test.py; do
+        run_script_test trackers "$file" "$CAMPAIGN_SECONDS_MAX"
+    done
 }
 
 # The kill tests are those of tests/faults whose name begins so.
