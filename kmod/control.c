@@ -12,24 +12,9 @@
 
 #include "control.h"
 #include "epoch.h"
-#include "extents.h"
 #include "image.h"
+#include "intent.h"
 #include "write.h"
-
-union tl_request {
-	__u32 size;
-	struct towline_version version;
-	struct towline_attach attach;
-	struct towline_detach detach;
-	struct towline_list list;
-	struct towline_status status;
-	struct towline_freeze freeze;
-	struct towline_map map;
-	struct towline_settle settle;
-	struct towline_snapshot_status snapshot_status;
-	struct towline_snapshot_delete snapshot_delete;
-	struct towline_extents extents;
-};
 
 static struct tl_device *find(const struct towline_uuid *uuid)
 {
@@ -39,20 +24,9 @@ static struct tl_device *find(const struct towline_uuid *uuid)
 static int do_version(union tl_request *request)
 {
 	request->version.api = TOWLINE_API_VERSION;
-	request->version.features = TOWLINE_FEATURE_TRACK | TOWLINE_FEATURE_SNAPSHOT;
+	request->version.features = TOWLINE_FEATURE_TRACK | TOWLINE_FEATURE_SNAPSHOT |
+				    TOWLINE_FEATURE_INTENT_LOG;
 	return 0;
-}
-
-static int do_attach(union tl_request *request)
-{
-	struct towline_attach *attach = &request->attach;
-
-	if (attach->flags || attach->timeout_ms > TOWLINE_TIMEOUT_MS_MAX)
-		return -EINVAL;
-	if (attach->major >= 1U << (32 - MINORBITS) || attach->minor > MINORMASK)
-		return -EINVAL;
-	return tl_device_attach(MKDEV(attach->major, attach->minor), attach->diskseq,
-				attach->block_size, attach->timeout_ms, (uuid_t *)&attach->uuid);
 }
 
 static int do_detach(union tl_request *request)
@@ -127,6 +101,10 @@ static void describe(struct tl_device *device, struct towline_status *status)
 	status->writes_deferred = READ_ONCE(device->held_total);
 	if (device->trust == TOWLINE_TRUST_UNKNOWN)
 		status->flags |= TOWLINE_STATUS_UNKNOWN;
+	if (device->intent)
+		status->flags |= TOWLINE_STATUS_LOG;
+	if (device->intent && READ_ONCE(device->intent->state) == TL_INTENT_FAILED)
+		status->flags |= TOWLINE_STATUS_LOG_FAILED;
 }
 
 static int do_status(union tl_request *request)
@@ -304,71 +282,18 @@ static int do_map(union tl_request *request)
 	return min(map->fd, 0);
 }
 
-static int settle(union tl_request *request, int (*end)(struct tl_device *device, u64 sequence))
+static int do_give_back(union tl_request *request)
 {
 	struct towline_settle *settle = &request->settle;
 	struct tl_device *device;
 	int error;
 
-	if (settle->flags)
+	if (settle->flags || settle->pending || settle->pending_bytes)
 		return -EINVAL;
 	mutex_lock(&tl_lock);
 	device = find(&settle->uuid);
-	error = device ? end(device, settle->sequence) : -ENOENT;
+	error = device ? tl_epoch_give_back(device, settle->sequence) : -ENOENT;
 	mutex_unlock(&tl_lock);
-	return error;
-}
-
-static int do_commit(union tl_request *request)
-{
-	return settle(request, tl_epoch_commit);
-}
-
-static int do_give_back(union tl_request *request)
-{
-	return settle(request, tl_epoch_give_back);
-}
-
-/* Told as they are on the device, which is what an attach takes. */
-static int tell_extents(struct towline_extents *request, const struct tl_extents *extents)
-{
-	u32 i, told = min(request->capacity, extents->count);
-	struct towline_extent *list = kvcalloc(told, sizeof(*list), GFP_KERNEL);
-	int error = 0;
-
-	if (!list)
-		return -ENOMEM;
-	for (i = 0; i < told; i++)
-		list[i] = (struct towline_extent){
-			.first_sector = extents->list[i].first,
-			.sectors = extents->list[i].sectors,
-		};
-	request->count = extents->count;
-	request->major = MAJOR(extents->opened.bdev->bd_dev);
-	request->minor = MINOR(extents->opened.bdev->bd_dev);
-	if (copy_to_user(u64_to_user_ptr(request->extents), list, told * sizeof(*list)))
-		error = -EFAULT;
-	kvfree(list);
-	return error;
-}
-
-static int do_extents(union tl_request *request)
-{
-	struct tl_extents *extents;
-	struct file *file;
-	int error;
-
-	if (request->extents.flags || request->extents.reserved)
-		return -EINVAL;
-	file = fget(request->extents.fd);
-	if (!file)
-		return -EBADF;
-	extents = tl_extents_of_file(file, 0);
-	fput(file);
-	if (IS_ERR(extents))
-		return PTR_ERR(extents);
-	error = tell_extents(&request->extents, extents);
-	tl_extents_free(extents);
 	return error;
 }
 
@@ -378,13 +303,13 @@ static const struct {
 	size_t size_min; /* of the first version */
 } requests[] = {
 	[_IOC_NR(TOWLINE_IOC_VERSION)] = { do_version, sizeof(struct towline_version), 16 },
-	[_IOC_NR(TOWLINE_IOC_ATTACH)] = { do_attach, sizeof(struct towline_attach), 48 },
+	[_IOC_NR(TOWLINE_IOC_ATTACH)] = { tl_control_attach, sizeof(struct towline_attach), 48 },
 	[_IOC_NR(TOWLINE_IOC_DETACH)] = { do_detach, sizeof(struct towline_detach), 24 },
 	[_IOC_NR(TOWLINE_IOC_LIST)] = { do_list, sizeof(struct towline_list), 24 },
 	[_IOC_NR(TOWLINE_IOC_STATUS)] = { do_status, sizeof(struct towline_status), 136 },
 	[_IOC_NR(TOWLINE_IOC_FREEZE)] = { do_freeze, sizeof(struct towline_freeze), 48 },
 	[_IOC_NR(TOWLINE_IOC_MAP)] = { do_map, sizeof(struct towline_map), 48 },
-	[_IOC_NR(TOWLINE_IOC_COMMIT)] = { do_commit, sizeof(struct towline_settle), 32 },
+	[_IOC_NR(TOWLINE_IOC_COMMIT)] = { tl_control_commit, sizeof(struct towline_settle), 32 },
 	[_IOC_NR(TOWLINE_IOC_GIVE_BACK)] = { do_give_back, sizeof(struct towline_settle), 32 },
 	[_IOC_NR(TOWLINE_IOC_SNAPSHOT_STATUS)] = {
 		do_snapshot_status, sizeof(struct towline_snapshot_status), 64,
@@ -392,7 +317,10 @@ static const struct {
 	[_IOC_NR(TOWLINE_IOC_SNAPSHOT_DELETE)] = {
 		do_snapshot_delete, sizeof(struct towline_snapshot_delete), 24,
 	},
-	[_IOC_NR(TOWLINE_IOC_EXTENTS)] = { do_extents, sizeof(struct towline_extents), 40 },
+	[_IOC_NR(TOWLINE_IOC_LOG_STATUS)] = {
+		tl_control_log_status, sizeof(struct towline_log_status), 72,
+	},
+	[_IOC_NR(TOWLINE_IOC_EXTENTS)] = { tl_control_extents, sizeof(struct towline_extents), 40 },
 };
 
 static long control_ioctl(struct file *file, unsigned int command, unsigned long argument)

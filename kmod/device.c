@@ -33,6 +33,7 @@
 #include "filter.h"
 #include "hook.h"
 #include "image.h"
+#include "record.h"
 #include "snapshot.h"
 #include "write.h"
 
@@ -146,6 +147,7 @@ static void tracked_free(struct tl_device *device)
 {
 	tl_filter_finish(device);
 	tl_writes_destroy(device);
+	tl_intent_free(device->intent);
 	tl_map_put(device->present);
 	tl_map_put(device->frozen);
 	tl_map_put(device->spare);
@@ -156,7 +158,8 @@ static void reap(struct work_struct *work)
 {
 	struct tl_device *device = container_of(to_delayed_work(work), struct tl_device, reap_work);
 
-	if (!tl_filter_is_idle(device) || !tl_writes_none(device)) {
+	if (!tl_filter_is_idle(device) || !tl_writes_none(device) ||
+	    (device->intent && !tl_intent_is_idle(device->intent))) {
 		queue_delayed_work(reap_queue, &device->reap_work, REAP_DELAY);
 		return;
 	}
@@ -210,8 +213,79 @@ static int check_free(const struct block_device *bdev)
 	return 0;
 }
 
-static int attach_opened(struct block_device *bdev, u32 block_size, unsigned int timeout_ms,
-			 uuid_t *uuid)
+/* A log is of one device; and no two may wait for each other's. */
+static int check_log(const struct block_device *bdev, const struct tl_extents *extents)
+{
+	const struct block_device *at = extents->opened.bdev;
+	const struct tl_device *device;
+
+	list_for_each_entry(device, &tl_devices, list) {
+		const struct tl_extents *other = device->intent ? device->intent->log->extents :
+								  NULL;
+
+		if (!other)
+			continue;
+		if (tl_extents_overlap(extents, other))
+			return -EBUSY;
+		if (device->disk == at->bd_disk && at->bd_disk != bdev->bd_disk &&
+		    other->opened.bdev->bd_disk == bdev->bd_disk)
+			return -EDEADLK;
+	}
+	return 0;
+}
+
+/* The device, with its log if it is to have one; nothing is tracked yet. */
+static struct tl_device *prepare(struct block_device *bdev, struct tl_attach *attach)
+{
+	u32 block_size = attach->block_size ?: block_size_by(bdev_nr_sectors(bdev));
+	struct tl_intent *intent = NULL;
+	struct tl_device *device;
+	int error;
+
+	if (attach->log) {
+		error = check_log(bdev, attach->log->extents);
+		if (error)
+			return ERR_PTR(error);
+		intent = tl_record_open(attach->log, bdev_nr_sectors(bdev), block_size);
+		if (IS_ERR(intent))
+			return ERR_CAST(intent);
+		block_size = tl_record_block_size(intent);
+		if (attach->block_size && attach->block_size != block_size) {
+			tl_intent_free(intent);
+			return ERR_PTR(-EINVAL);
+		}
+	}
+	device = tracked_create(bdev, block_size);
+	if (!device) {
+		tl_intent_free(intent);
+		return ERR_PTR(-ENOMEM);
+	}
+	device->intent = intent;
+	if (intent)
+		intent->device = device;
+	return device;
+}
+
+static int begin(struct tl_device *device, struct block_device *bdev, unsigned int timeout_ms)
+{
+	const char *why = "ftrace does not call the hook";
+	int error = tl_hook_is_alive(bdev) ? 0 : -EIO;
+
+	if (!error) {
+		why = "writes begun before did not end in time";
+		error = settle(device, bdev, timeout_ms);
+	}
+	if (!error && device->intent) {
+		why = "the intent log";
+		error = tl_record_begin(device, bdev);
+		tl_filter_kick(device);
+	}
+	if (error)
+		pr_err("%pg: not attached: %s (error %d)\n", bdev, why, error);
+	return error;
+}
+
+static int attach_opened(struct block_device *bdev, struct tl_attach *attach)
 {
 	struct tl_device *device;
 	int error;
@@ -219,9 +293,9 @@ static int attach_opened(struct block_device *bdev, u32 block_size, unsigned int
 	error = check_kind(bdev) ?: check_free(bdev);
 	if (error)
 		return error;
-	device = tracked_create(bdev, block_size);
-	if (!device)
-		return -ENOMEM;
+	device = prepare(bdev, attach);
+	if (IS_ERR(device))
+		return PTR_ERR(device);
 	error = tl_hook_get();
 	if (error) {
 		tracked_free(device);
@@ -229,38 +303,36 @@ static int attach_opened(struct block_device *bdev, u32 block_size, unsigned int
 	}
 	list_add_tail(&device->list, &tl_devices);
 	tl_filter_add(device);
-
-	error = tl_hook_is_alive(bdev) ? settle(device, bdev, timeout_ms) : -EIO;
+	error = begin(device, bdev, attach->timeout_ms);
 	if (error) {
-		pr_err("%pg: not attached: %s\n", bdev, error == -EIO ?
-		       "ftrace does not call the hook" : "writes begun before did not end in time");
 		tl_device_detach(device);
 		return error;
 	}
-	*uuid = device->uuid;
+	attach->uuid = device->uuid;
+	attach->trust = device->trust;
+	attach->reasons = device->reasons;
 	pr_info("%pg: attached as %pU, blocks of %u KiB\n", bdev, &device->uuid,
 		1U << (device->block_shift + SECTOR_SHIFT - 10));
 	return 0;
 }
 
-int tl_device_attach(dev_t number, u64 diskseq, u32 block_size, unsigned int timeout_ms,
-		     uuid_t *uuid)
+int tl_device_attach(struct tl_attach *attach)
 {
 	struct tl_bdev opened;
 	int error;
 
-	error = check_block_size(block_size);
+	error = check_block_size(attach->block_size);
 	if (error)
 		return error;
 	/* It is open only while it is attached to, so that it stays the same disk meanwhile. */
-	error = tl_bdev_open(&opened, number);
+	error = tl_bdev_open(&opened, attach->number);
 	if (error)
 		return error;
-	if (diskseq && diskseq != opened.bdev->bd_disk->diskseq) {
+	if (attach->diskseq && attach->diskseq != opened.bdev->bd_disk->diskseq) {
 		error = -ESTALE;
 	} else {
 		mutex_lock(&tl_lock);
-		error = attach_opened(opened.bdev, block_size, timeout_ms, uuid);
+		error = attach_opened(opened.bdev, attach);
 		mutex_unlock(&tl_lock);
 	}
 	tl_bdev_close(&opened);
@@ -279,10 +351,14 @@ void tl_device_drop_snapshot(struct tl_device *device)
 	tl_snapshot_disarm(device);
 }
 
-/* Under tl_lock. Returns at once; what is left to wait for, the reaper waits for. */
+/*
+ * Under tl_lock. Returns at once, unless there is an intent log to bring to a clean end; what is
+ * left to wait for then, the reaper waits for.
+ */
 void tl_device_detach(struct tl_device *device)
 {
 	tl_device_drop_snapshot(device);
+	tl_record_end(device, true);
 	list_del(&device->list);
 	tl_filter_remove(device);
 	tl_hook_put();
@@ -297,6 +373,17 @@ static void detach_all(void)
 	mutex_lock(&tl_lock);
 	list_for_each_entry_safe(device, next, &tl_devices, list)
 		tl_device_detach(device);
+	mutex_unlock(&tl_lock);
+}
+
+/* The machine goes down: what is attached stays so, with logs that are at a clean end. */
+void tl_devices_end(void)
+{
+	struct tl_device *device;
+
+	mutex_lock(&tl_lock);
+	list_for_each_entry(device, &tl_devices, list)
+		tl_record_end(device, false);
 	mutex_unlock(&tl_lock);
 }
 

@@ -24,6 +24,8 @@
  * diskseq, which the kernel never gives twice, tell whether a write goes to the same disk still.
  */
 
+struct tl_intent;
+struct tl_record_wish;
 struct tl_snapshot;
 
 /*
@@ -51,6 +53,7 @@ struct tl_device {
 	bool gate_closed; /* read under a slot's lock; see write.c */
 	bool draining; /* somebody waits for nothing to be in flight */
 	struct tl_map *present; /* read under a slot's lock; see tl_writes_switch() */
+	struct tl_intent *intent; /* NULL: none; the same for as long as it is attached */
 	struct tl_snapshot *snapshot; /* NULL: none; read under a slot's lock, or held_lock */
 	struct tl_slot __percpu *slots;
 
@@ -82,6 +85,18 @@ struct tl_device {
 	struct delayed_work reap_work;
 };
 
+/* What an attach asks for, and what came of it. */
+struct tl_attach {
+	dev_t number;
+	u64 diskseq; /* 0: any */
+	u32 block_size; /* 0: by the size, or by the log */
+	unsigned int timeout_ms;
+	struct tl_record_wish *log; /* NULL: none */
+	uuid_t uuid;
+	u32 trust;
+	u32 reasons;
+};
+
 /* By what a device is found again. */
 struct tl_place {
 	dev_t number;
@@ -95,8 +110,8 @@ extern struct list_head tl_devices;
 
 int tl_devices_init(void);
 void tl_devices_exit(void);
-int tl_device_attach(dev_t number, u64 diskseq, u32 block_size, unsigned int timeout_ms,
-		     uuid_t *uuid);
+void tl_devices_end(void);
+int tl_device_attach(struct tl_attach *attach);
 void tl_device_detach(struct tl_device *device);
 void tl_device_drop_snapshot(struct tl_device *device);
 struct tl_device *tl_device_find(const uuid_t *uuid);

@@ -21,6 +21,8 @@
 #include "epoch.h"
 #include "hook.h"
 #include "image.h"
+#include "image.h"
+#include "record.h"
 #include "snapshot.h"
 #include "write.h"
 
@@ -144,6 +146,9 @@ static int prepare(struct member *member)
 	/* It was resized since. */
 	if (member->snapshot && member->snapshot->sectors != member->sectors)
 		return -EAGAIN;
+	if (member->snapshot && !tl_record_own_list(device, &member->snapshot->own,
+						    &member->snapshot->own_count))
+		return -ENOMEM;
 	blocks = tl_device_blocks(device, member->sectors);
 	if (device->frozen)
 		return_frozen(device);
@@ -160,6 +165,7 @@ static int prepare(struct member *member)
 				   member->opened.bdev);
 		device->trust = TOWLINE_TRUST_UNKNOWN;
 		device->reasons |= TOWLINE_REASON_HOOK_LOST;
+		tl_intent_doubt(device, -EIO);
 	}
 	return 0;
 }
@@ -201,8 +207,10 @@ static void switch_size(struct member *member, struct tl_map **ended)
 	u64 first = device->sectors >> device->block_shift;
 	u64 last = tl_device_blocks(device, member->sectors) - 1;
 
-	if (member->sectors < device->sectors)
+	if (member->sectors < device->sectors) {
 		device->reasons_frozen |= TOWLINE_REASON_SHRANK;
+		tl_intent_doubt(device, -ERANGE);
+	}
 	if (member->grown) {
 		tl_map_merge(member->grown, *ended);
 		tl_map_mark(member->grown, first, last);

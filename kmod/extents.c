@@ -131,24 +131,33 @@ static int walk(struct inode *inode, struct tl_extents *extents)
 }
 
 /*
- * With what was cached of the file written and dropped: reading the file later shows what is on the
- * device, and nothing old is written over it.
+ * Takes hold of the file, with what was cached of it written and dropped: reading it later shows
+ * what is on the device, and nothing old is written over that.
  */
-static int resolve_locked(struct inode *inode, struct tl_extents *extents, unsigned int flags)
+static int hold(struct inode *inode, unsigned int flags)
 {
-	int error = check_file(inode, flags);
+	int error;
 
+	inode_lock(inode);
+	error = check_file(inode, flags);
 	if (!error)
 		error = filemap_write_and_wait(inode->i_mapping);
 	if (!error)
 		error = invalidate_inode_pages2(inode->i_mapping);
 	if (!error)
-		error = walk(inode, extents);
-	if (!error && flags & TL_EXTENTS_HOLD)
 		inode->i_flags |= S_SWAPFILE;
+	inode_unlock(inode);
 	return error;
 }
 
+static void let_go(struct inode *inode)
+{
+	inode_lock(inode);
+	inode->i_flags &= ~S_SWAPFILE;
+	inode_unlock(inode);
+}
+
+/* It is held while its blocks are asked for; not by the lock, which ext4 takes to answer. */
 static int resolve(struct file *file, struct tl_extents *extents, unsigned int flags)
 {
 	struct inode *inode = file_inode(file);
@@ -156,13 +165,13 @@ static int resolve(struct file *file, struct tl_extents *extents, unsigned int f
 
 	if (!inode->i_sb->s_bdev)
 		return -EOPNOTSUPP;
-	error = tl_bdev_open(&extents->opened, inode->i_sb->s_bdev->bd_dev);
+	error = tl_bdev_open(&extents->opened, inode->i_sb->s_bdev->bd_dev) ?: hold(inode, flags);
 	if (error)
 		return error;
-	inode_lock(inode);
-	error = resolve_locked(inode, extents, flags);
-	inode_unlock(inode);
-	if (!error && flags & TL_EXTENTS_HOLD)
+	error = walk(inode, extents);
+	if (error || !(flags & TL_EXTENTS_HOLD))
+		let_go(inode);
+	else
 		extents->file = get_file(file);
 	return error;
 }
@@ -242,17 +251,35 @@ void tl_extents_free(struct tl_extents *extents)
 	if (IS_ERR_OR_NULL(extents))
 		return;
 	if (extents->file) {
-		struct inode *inode = file_inode(extents->file);
-
-		inode_lock(inode);
-		inode->i_flags &= ~S_SWAPFILE;
-		inode_unlock(inode);
+		let_go(file_inode(extents->file));
 		fput(extents->file);
 	}
 	if (extents->opened.bdev)
 		tl_bdev_close(&extents->opened);
 	kvfree(extents->list);
 	kfree(extents);
+}
+
+/* By their places on the disk. */
+bool tl_extents_overlap(const struct tl_extents *a, const struct tl_extents *b)
+{
+	const struct block_device *at_a = a->opened.bdev, *at_b = b->opened.bdev;
+	u32 i, j;
+
+	if (at_a->bd_disk != at_b->bd_disk)
+		return false;
+	for (i = 0; i < a->count; i++) {
+		sector_t first_a = at_a->bd_start_sect + a->list[i].first;
+
+		for (j = 0; j < b->count; j++) {
+			sector_t first_b = at_b->bd_start_sect + b->list[j].first;
+
+			if (first_a < first_b + b->list[j].sectors &&
+			    first_b < first_a + a->list[i].sectors)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* The device's sector at that offset; run: how many follow in the same extent, itself counted. */

@@ -10,7 +10,8 @@
  * round.
  *
  * The hook must not sleep and can't fail, so a write that can't be noted now (the gate is closed, a
- * snapshot has to keep a chunk first, or there is no memory at all) is taken from its submitter and
+ * snapshot has to keep a chunk first, the intent log does not have its region yet, or there is no
+ * memory at all) is taken from its submitter and
  * put in the device's line. A worker sees to what it waits for and submits it again. That serves a
  * bio with REQ_NOWAIT, too: its submitter does not wait. A write that comes later can overtake one
  * that is held; no one may rely on an order between writes of which neither is complete.
@@ -28,10 +29,12 @@
 #include <linux/rculist.h>
 
 #include "filter.h"
+#include "intent.h"
 #include "snapshot.h"
 #include "write.h"
 
 #define TABLE_BITS 7
+#define WANTED_AT_ONCE 256 /* with interrupts off */
 
 static struct hlist_head table[1 << TABLE_BITS];
 
@@ -85,8 +88,12 @@ static struct tl_device *note(struct bio *bio)
 		if (!is_touched(device, bio, &first, &sectors) ||
 		    tl_write_is_noted(device, bio, first, sectors))
 			continue;
+		if (unlikely(device->intent) && tl_intent_is_own(device->intent, bio))
+			continue;
 		if (unlikely(!tl_write_begin(device, bio, first, sectors)))
 			return device;
+		if (unlikely(device->intent) && tl_intent_is_superblock(device->intent, first))
+			tl_intent_look(device->intent);
 	}
 	return NULL;
 }
@@ -131,6 +138,24 @@ static void put_back(struct tl_device *device, struct bio *bio)
 	raw_spin_unlock_irq(&device->held_lock);
 }
 
+/* One write of the log serves all that wait; by the worker. */
+void tl_filter_want_held(struct tl_device *device)
+{
+	unsigned int count = 0;
+	struct bio *bio;
+	sector_t first;
+	u32 sectors;
+
+	raw_spin_lock_irq(&device->held_lock);
+	bio_list_for_each(bio, &device->held) {
+		if (is_touched(device, bio, &first, &sectors))
+			tl_intent_want(device->intent, first, sectors);
+		if (++count == WANTED_AT_ONCE)
+			break;
+	}
+	raw_spin_unlock_irq(&device->held_lock);
+}
+
 /* The bio was in this device's line. False: it is again, and there is no use in going on. */
 static bool send_on(struct tl_device *device, struct bio *bio)
 {
@@ -149,7 +174,8 @@ static bool send_on(struct tl_device *device, struct bio *bio)
 		put_back(device, bio);
 		/* It is at the head of the line, which only we take from. */
 		if (is_touched(device, bio, &first, &sectors) &&
-		    tl_snapshot_make_way(device, first, sectors))
+		    (tl_intent_make_way(device, first, sectors) ||
+		     tl_snapshot_make_way(device, first, sectors)))
 			return true;
 		if (!READ_ONCE(device->gate_closed))
 			queue_delayed_work(device->held_queue, &device->held_work, 1);

@@ -10,6 +10,7 @@ void tl_filter_add(struct tl_device *device);
 void tl_filter_remove(struct tl_device *device);
 bool tl_filter_is_idle(struct tl_device *device);
 void tl_filter_kick(struct tl_device *device);
+void tl_filter_want_held(struct tl_device *device);
 bool tl_filter(struct bio *bio);
 
 #endif

@@ -74,6 +74,30 @@ static void patch(const struct tl_snapshot *snapshot, struct bio *bio)
 	}
 }
 
+/* The intent log's own ranges. They are whole sectors. */
+static void blank(const struct tl_snapshot *snapshot, struct bio *bio)
+{
+	struct bvec_iter iter = bio->bi_iter;
+
+	while (iter.bi_size) {
+		struct bio_vec vector = bio_iter_iovec(bio, iter);
+		sector_t first = iter.bi_sector, end = first + (vector.bv_len >> SECTOR_SHIFT);
+		u32 i;
+
+		for (i = 0; i < snapshot->own_count; i++) {
+			const struct towline_extent *own = &snapshot->own[i];
+			sector_t from = max_t(sector_t, first, own->first_sector);
+			sector_t to = min_t(sector_t, end, own->first_sector + own->sectors);
+
+			if (from < to)
+				memzero_page(vector.bv_page,
+					     vector.bv_offset + ((from - first) << SECTOR_SHIFT),
+					     (to - from) << SECTOR_SHIFT);
+		}
+		bio_advance_iter_single(bio, &iter, vector.bv_len);
+	}
+}
+
 static void image_read_end(struct bio *clone)
 {
 	struct image_read *read = container_of(clone, struct image_read, clone);
@@ -85,6 +109,7 @@ static void image_read_end(struct bio *clone)
 	smp_rmb();
 	if (!bio->bi_status) {
 		patch(snapshot, bio);
+		blank(snapshot, bio);
 		if (READ_ONCE(snapshot->error))
 			bio->bi_status = BLK_STS_IOERR;
 	}

@@ -98,6 +98,22 @@ void tl_map_mark_many(struct tl_map *map, u64 first, u64 last)
 	}
 }
 
+/* Nobody else marks in the map meanwhile. */
+void tl_map_unmark(struct tl_map *map, u64 first, u64 last)
+{
+	for (; first <= last && first < map->blocks; first++)
+		atomic_long_andnot(1UL << (first % BITS_PER_LONG),
+				   &map->words[first / BITS_PER_LONG]);
+}
+
+/* Whether any of the blocks first to last is marked. */
+bool tl_map_has(const struct tl_map *map, u64 first, u64 last)
+{
+	u64 end = min(last + 1, map->blocks);
+
+	return find_next_bit((const unsigned long *)map->words, end, first) < end;
+}
+
 /* into |= from, while writers go on marking in into. Sizes differ after a resize. */
 void tl_map_merge(struct tl_map *into, const struct tl_map *from)
 {

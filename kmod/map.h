@@ -24,6 +24,8 @@ void tl_map_put(struct tl_map *map);
 bool tl_map_is_shared(struct tl_map *map);
 void tl_map_clear(struct tl_map *map);
 void tl_map_mark_many(struct tl_map *map, u64 first, u64 last);
+void tl_map_unmark(struct tl_map *map, u64 first, u64 last);
+bool tl_map_has(const struct tl_map *map, u64 first, u64 last);
 void tl_map_merge(struct tl_map *into, const struct tl_map *from);
 u64 tl_map_count(const struct tl_map *map, u64 blocks);
 struct file *tl_map_file(struct tl_map *map);

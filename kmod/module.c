@@ -3,14 +3,29 @@
  * Towline: which blocks of a live volume changed. docs/kmod.md is the page to begin with.
  */
 #include <linux/module.h>
+#include <linux/reboot.h>
 
 #include "control.h"
 #include "device.h"
 #include "hook.h"
 #include "image.h"
+#include "intent.h"
 #include "snapshot.h"
 #include "stats.h"
 #include "write.h"
+
+/* User space is through; what the kernel itself still writes opens a log again. */
+static int reboot_notify(struct notifier_block *block, unsigned long action, void *unused)
+{
+	tl_devices_end();
+	return NOTIFY_DONE;
+}
+
+/* Before others, which may stop disks. */
+static struct notifier_block reboot_notifier = {
+	.notifier_call = reboot_notify,
+	.priority = INT_MAX,
+};
 
 static int __init towline_init(void)
 {
@@ -25,17 +40,27 @@ static int __init towline_init(void)
 	error = tl_snapshots_init();
 	if (error)
 		goto undo_hook;
-	error = tl_devices_init();
+	error = tl_intents_init();
 	if (error)
 		goto undo_snapshots;
-	error = tl_control_init();
+	error = tl_devices_init();
+	if (error)
+		goto undo_intents;
+	error = register_reboot_notifier(&reboot_notifier);
 	if (error)
 		goto undo_devices;
+	error = tl_control_init();
+	if (error)
+		goto undo_notifier;
 	tl_stats_init();
 	return 0;
 
+undo_notifier:
+	unregister_reboot_notifier(&reboot_notifier);
 undo_devices:
 	tl_devices_exit();
+undo_intents:
+	tl_intents_exit();
 undo_snapshots:
 	tl_snapshots_exit();
 undo_hook:
@@ -53,7 +78,9 @@ static void __exit towline_exit(void)
 {
 	tl_stats_exit();
 	tl_control_exit();
+	unregister_reboot_notifier(&reboot_notifier);
 	tl_devices_exit();
+	tl_intents_exit();
 	tl_images_exit();
 	tl_snapshots_exit();
 	tl_hook_exit();

@@ -43,6 +43,7 @@ static void snapshot_free(struct tl_snapshot *snapshot)
 	tl_store_destroy(snapshot->store);
 	vfree(snapshot->kept);
 	kfree(snapshot->vectors);
+	kvfree(snapshot->own);
 	kfree(snapshot);
 }
 

@@ -21,6 +21,8 @@ struct tl_snapshot {
 	int error; /* not 0: it failed */
 	struct tl_store *store;
 	struct tl_bdev origin;
+	struct towline_extent *own; /* of the device's intent log: the image is zero there */
+	u32 own_count;
 
 	/* The worker's. */
 	struct bio read;

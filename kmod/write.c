@@ -34,6 +34,7 @@
 #include <linux/slab.h>
 
 #include "filter.h"
+#include "intent.h"
 #include "snapshot.h"
 #include "write.h"
 
@@ -165,6 +166,19 @@ bool tl_write_is_noted(const struct tl_device *device, const struct bio *bio, se
 	return false;
 }
 
+/* What the bio has beneath all that it wears. */
+void tl_write_unwrap(const struct bio *bio, bio_end_io_t **end_io, void **private)
+{
+	*end_io = bio->bi_end_io;
+	*private = bio->bi_private;
+	while (*end_io == tl_write_end) {
+		const struct tl_write *write = *private;
+
+		*end_io = write->end_io;
+		*private = write->private;
+	}
+}
+
 static struct tl_write *take_spare(struct tl_slot *slot)
 {
 	struct tl_write *write = list_first_entry_or_null(&slot->spare, struct tl_write, link);
@@ -176,13 +190,18 @@ static struct tl_write *take_spare(struct tl_slot *slot)
 	return write;
 }
 
-/* Lists and marks a write. False: the gate is closed, or a snapshot has to keep a chunk first. */
+/*
+ * Lists and marks a write. False: the gate is closed, a region has to be in the intent log or a
+ * chunk in a snapshot first.
+ */
 static bool enlist(struct tl_device *device, struct tl_slot *slot, struct tl_write *write,
 		   struct bio *bio, sector_t first, u32 sectors)
 {
 	const struct tl_snapshot *snapshot = READ_ONCE(device->snapshot);
 
 	if (unlikely(device->gate_closed))
+		return false;
+	if (unlikely(device->intent) && !tl_intent_admits(device->intent, first, sectors))
 		return false;
 	if (unlikely(snapshot) && !tl_snapshot_admits(snapshot, first, sectors))
 		return false;

@@ -38,6 +38,8 @@ bool tl_write_begin(struct tl_device *device, struct bio *bio, sector_t first, u
 bool tl_write_is_noted(const struct tl_device *device, const struct bio *bio, sector_t first,
 		       u32 sectors);
 
+void tl_write_unwrap(const struct bio *bio, bio_end_io_t **end_io, void **private);
+
 void tl_writes_visit(const struct tl_device *device);
 void tl_writes_switch(struct tl_device *device, struct tl_map *next);
 void tl_gate_close(struct tl_device *device);

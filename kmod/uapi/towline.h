@@ -40,6 +40,25 @@ struct towline_version {
 	__u64 features; /* out: TOWLINE_FEATURE_* */
 };
 
+/*
+ * The intent log: which regions of the device may hold changes that no consumer has is durable
+ * before a write to them is let on, so that it is known after a crash; and where both maps are
+ * saved at a clean end. It lies in a file of ext4 or xfs that is written in full (no holes, not
+ * just allocated) and immutable, or is a block device of its own. See docs/kmod.md.
+ */
+#define TOWLINE_LOG_USE 0x1U
+/* Makes a new log, whatever is in the file; only by log_fd. Without it, what is there is taken. */
+#define TOWLINE_LOG_CREATE 0x2U
+/*
+ * The caller vouches that nothing writes to the device while it is not tracked. Counts only where
+ * the device holds no filesystem by which that could be told.
+ */
+#define TOWLINE_LOG_NO_GAP 0x4U
+
+#define TOWLINE_REGION_SIZE_MIN 0x100000U
+#define TOWLINE_REGION_SIZE_MAX 0x40000000U
+#define TOWLINE_REGION_SIZE_DEFAULT 0x4000000U
+
 struct towline_attach {
 	__u32 size;
 	__u32 flags; /* none yet */
@@ -49,7 +68,27 @@ struct towline_attach {
 	__u32 block_size; /* power of two, TOWLINE_BLOCK_SIZE_*; 0: by the device's size */
 	__u32 timeout_ms; /* how long to wait for writes begun before; 0: 10 s */
 	struct towline_uuid uuid; /* out */
+	__u32 log_flags; /* TOWLINE_LOG_*; 0: no log, and what follows is zero */
+	__s32 log_fd; /* the file or the block device; not used where extents are given */
+	__u64 log_extents; /* address of the extents, as TOWLINE_IOC_EXTENTS told them */
+	__u32 log_extent_count; /* 0: none are given */
+	__u32 log_major; /* of the device that the extents are on */
+	__u32 log_minor;
+	__u32 region_size; /* power of two, TOWLINE_REGION_SIZE_*; 0: 64 MiB; only to create */
+	__u8 identity[64]; /* what else the device is known by: its serial number, its WWID */
+	__u32 trust; /* out: of the present epoch, TOWLINE_TRUST_* */
+	__u32 reasons; /* out: TOWLINE_REASON_* */
 };
+
+/* How large a log has to be. */
+static inline __u64 towline_log_bytes(__u64 device_bytes, __u32 block_size, __u32 region_size)
+{
+	__u64 payload = 3712; /* of the 4096 bytes of a block */
+	__u64 regions = (device_bytes + region_size - 1) / region_size;
+	__u64 blocks = (device_bytes + block_size - 1) / block_size;
+
+	return 4096 * (1 + (regions / 8 + payload) / payload + 2 * ((blocks / 8 + payload) / payload));
+}
 
 struct towline_detach {
 	__u32 size;
@@ -68,6 +107,10 @@ struct towline_detach {
 #define TOWLINE_REASON_GREW 0x4U /* the device grew; all that is new is marked */
 #define TOWLINE_REASON_SHRANK 0x8U /* it became smaller; what lay beyond is forgotten */
 #define TOWLINE_REASON_HOOK_LOST 0x10U /* the hook was not in place: unknown */
+#define TOWLINE_REASON_RESTORED 0x20U /* it goes on from a clean end, with nothing lost */
+#define TOWLINE_REASON_CRASHED 0x40U /* tracking had no clean end; regions of the log are marked */
+#define TOWLINE_REASON_GAP 0x80U /* the device may have been written to untracked: unknown */
+#define TOWLINE_REASON_LOG_FAILED 0x100U /* what the log had was lost with it: unknown */
 
 struct towline_epoch {
 	struct towline_uuid uuid; /* in */
@@ -148,6 +191,12 @@ struct towline_settle {
 	__u32 flags; /* none yet */
 	struct towline_uuid uuid;
 	__u64 sequence;
+	/*
+	 * Only to commit: regions that any consumer has pending, a bit each as in a map, stay in the
+	 * log until a later commit leaves them out.
+	 */
+	__u64 pending; /* address of the bits; 0: none are */
+	__u64 pending_bytes;
 };
 
 struct towline_map {
@@ -187,6 +236,8 @@ struct towline_status {
 
 #define TOWLINE_STATUS_GONE 0x1U /* the disk was removed, or is another now */
 #define TOWLINE_STATUS_UNKNOWN 0x2U /* the present epoch's trust is unknown by now */
+#define TOWLINE_STATUS_LOG 0x4U /* it has an intent log */
+#define TOWLINE_STATUS_LOG_FAILED 0x8U /* which can't be written: a crash from here on means unknown */
 
 /* A part of a device, in units of 512 bytes. */
 struct towline_extent {
@@ -212,6 +263,25 @@ struct towline_extents {
 	__u32 reserved;
 };
 
+/* Of the intent log of a device; ENOENT: it has none. */
+struct towline_log_status {
+	__u32 size;
+	__s32 error; /* out: why it failed, as a negative errno; 0: it has not */
+	struct towline_uuid uuid; /* in: of the device */
+	__u64 regions; /* out */
+	__u64 regions_hot; /* out: those that would be rescanned after a crash now */
+	__u64 blocks_written; /* out: to the log, 4 KiB each */
+	__u32 region_size; /* out */
+	__u32 flags; /* none yet */
+	/*
+	 * The log's own ranges on the device, by units of 512 bytes from its start, if it lies there:
+	 * no map has them, images read as zero there, and digests have to leave them out.
+	 */
+	__u64 ranges; /* address of capacity struct towline_extent */
+	__u32 capacity;
+	__u32 count; /* out: how many there are, which may be more than capacity */
+};
+
 struct towline_list {
 	__u32 size;
 	__u32 flags; /* none yet */
@@ -235,5 +305,7 @@ struct towline_list {
 #define TOWLINE_IOC_SNAPSHOT_DELETE _IO(TOWLINE_IOC_TYPE, 10) /* struct towline_snapshot_delete */
 
 #define TOWLINE_IOC_EXTENTS _IO(TOWLINE_IOC_TYPE, 11) /* struct towline_extents */
+
+#define TOWLINE_IOC_LOG_STATUS _IO(TOWLINE_IOC_TYPE, 12) /* struct towline_log_status */
 
 #endif /* _UAPI_TOWLINE_H */

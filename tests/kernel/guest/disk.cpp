@@ -67,6 +67,13 @@ void copy(const std::vector<std::string>& words) {
         if (got < 0 || ::write(to, memory, static_cast<size_t>(got)) != got) die("copy");
 }
 
+// disk crash: as sysrq b does; nothing is written, nobody is told.
+void crash() {
+    const int fd = open_or_die("/proc/sysrq-trigger", O_WRONLY);
+    if (::write(fd, "b", 1) != 1) die("sysrq");
+    pause();
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -78,6 +85,7 @@ int main(int count, char** arguments) {
     if (verb == "range") return range(words), 0;
     if (verb == "trim") return trim(words), 0;
     if (verb == "copy") return copy(words), 0;
-    fprintf(stderr, "disk name|mark|write|range|trim|copy ...\n");
+    if (verb == "crash") return crash(), 0;
+    fprintf(stderr, "disk name|mark|write|range|trim|copy|crash ...\n");
     return 1;
 }

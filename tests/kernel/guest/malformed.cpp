@@ -44,6 +44,8 @@ constexpr Verb kVerbs[] = {
     {"commit", TOWLINE_IOC_COMMIT, sizeof(towline_settle), offsetof(towline_settle, flags)},
     {"give_back", TOWLINE_IOC_GIVE_BACK, sizeof(towline_settle), offsetof(towline_settle, flags)},
     {"extents", TOWLINE_IOC_EXTENTS, sizeof(towline_extents), offsetof(towline_extents, flags)},
+    {"log_status", TOWLINE_IOC_LOG_STATUS, sizeof(towline_log_status),
+     offsetof(towline_log_status, flags)},
 };
 
 // A page with nothing readable behind it.

@@ -82,10 +82,13 @@ class Module {
         return Map(fd, request.bytes);
     }
 
-    void settle(unsigned long code, const towline_uuid& uuid, uint64_t sequence) const {
+    void settle(unsigned long code, const towline_uuid& uuid, uint64_t sequence,
+                const std::vector<uint8_t>& pending = {}) const {
         towline_settle request{};
         request.uuid = uuid;
         request.sequence = sequence;
+        if (!pending.empty()) request.pending = reinterpret_cast<uintptr_t>(pending.data());
+        request.pending_bytes = pending.size();
         call(code == TOWLINE_IOC_COMMIT ? "commit" : "give_back", code, request);
     }
 

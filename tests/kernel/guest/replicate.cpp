@@ -4,11 +4,14 @@
 // With writers at work a block may be read in mid-change; its writer then marks the next epoch too.
 //
 //   replicate ORIGIN REPLICA UUID rounds=N [seed=N] [drain=0|1|2: now and then] [pause_us=N]
-//             [unsettled=8] [snapshot=STORE_BYTES [chunk=64K] [verify=N]]
+//             [unsettled=8] [snapshot=STORE_BYTES [chunk=64K] [verify=N]] [seal=DISK,SECTOR]...
 //
 // With `snapshot` the blocks come from an image of the moment, so that the replica is that moment:
 // each Nth round it is compared with the image as a whole, while the writers go on.
+//
+// `seal`: a sector that is given the number of an epoch when the replica has it, before the commit.
 #include <algorithm>
+#include <utility>
 
 #include "module.hpp"
 
@@ -19,6 +22,7 @@ struct Options {
     towline_uuid uuid{};
     uint64_t rounds = 1, seed = 1, drain = 0, pause_us = 0, unsettled = 8;
     uint64_t snapshot = 0, chunk = 0, verify = 0;
+    std::vector<std::pair<std::string, uint64_t>> seals;
 };
 
 struct Totals {
@@ -35,6 +39,11 @@ Options parse(int count, char** arguments) {
     options.uuid = parse_uuid(arguments[3]);
     for (int at = 4; at < count; ++at) {
         const std::string word = arguments[at], key = word.substr(0, word.find('='));
+        if (key == "seal") {
+            const size_t comma = word.find(',');
+            options.seals.emplace_back(word.substr(5, comma - 5), number(word.substr(comma + 1)));
+            continue;
+        }
         const uint64_t value = number(word.substr(word.find('=') + 1));
         if (key == "rounds")
             options.rounds = value;
@@ -101,12 +110,26 @@ class Replicator {
         if (!unsettled) {
             copy(epoch);
             if (options_.verify != 0 && totals_.switches % options_.verify == 0) verify(epoch);
+            seal(epoch.sequence);
             module_.settle(TOWLINE_IOC_COMMIT, options_.uuid, epoch.sequence);
         } else if (random_.below(2) == 0) {
             ++totals_.given_back;
             module_.settle(TOWLINE_IOC_GIVE_BACK, options_.uuid, epoch.sequence);
         } else {
             ++totals_.frozen_over;
+        }
+    }
+
+    void seal(uint64_t sequence) {
+        if (options_.seals.empty()) return;
+        if (fdatasync(replica_) != 0) die("flush of the replica");
+        memset(memory_, 0, kSector);
+        memcpy(memory_, &sequence, sizeof(sequence));
+        for (const auto& [disk, sector] : options_.seals) {
+            const int fd = open_or_die(disk, O_WRONLY | O_DIRECT);
+            if (pwrite(fd, memory_, kSector, static_cast<off_t>(sector * kSector)) != kSector)
+                die("seal on %s", disk.c_str());
+            close(fd);
         }
     }
 

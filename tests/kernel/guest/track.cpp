@@ -107,8 +107,15 @@ void map(const Module& module, const Words& words) {
     if (write(fd, bits.data(), bytes) != static_cast<ssize_t>(bytes)) die("%s", words[3].c_str());
 }
 
+// track commit|give_back UUID SEQUENCE [REGION...]: those stay in the intent log.
 void settle(const Module& module, unsigned long code, const Words& words) {
-    module.settle(code, parse_uuid(words.at(0)), number(words.at(1)));
+    std::vector<uint8_t> pending;
+    for (size_t at = 2; at < words.size(); ++at) {
+        const uint64_t region = number(words[at]);
+        if (pending.size() <= region / 8) pending.resize(region / 8 + 1);
+        pending[region / 8] |= static_cast<uint8_t>(1U << region % 8);
+    }
+    module.settle(code, parse_uuid(words.at(0)), number(words.at(1)), pending);
 }
 
 void version(const Module& module, const Words&) {

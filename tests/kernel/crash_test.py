@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""After a crash, whatever the replica has not is in the map. A guest writes, and keeps a replica by
+epochs; its disks note each write and flush. From that, disks are made as they are after a power cut
+at random moments, a part of them in the middle of an update of the intent log. In another boot they
+are attached again: blocks that differ from the last sealed replica must be marked."""
+
+import shutil
+from dataclasses import dataclass, field
+
+from rig.builds import run
+from rig.changes import MIB, Finding, blocks_different
+from rig.disks import PARTITION_START, format_disk, format_partition
+from rig.machine import Disk
+from rig.power_cut import SECTOR, WriteLog
+from rig.runner import count, main
+from rig.tracking import fields, read_epoch
+
+TRUST_SUPERSET = 2
+REASON_CRASHED = 0x40
+BLOCK = 4096
+VOLUME = 16 * MIB
+LOG_START = PARTITION_START + VOLUME
+LOG_SIZE = 8 * MIB  # room for an ext4 of its own
+CUTS = 5  # of each recording: disks of one boot; TOWLINE_COUNT asks for more recordings
+CUTS_IN_LOG = 2  # of these, in the middle of an update of the log
+ORIGIN_SEAL = 100  # a sector before the first partition
+REPLICA_SEAL = VOLUME // SECTOR
+
+PART = """
+name_parts() {
+    local disk
+    for disk in "$@"; do
+        ln -sf "$(readlink /dev/disk/$disk)1" /dev/disk/$disk-1
+        ln -sf "$(readlink /dev/disk/$disk)2" /dev/disk/$disk-2
+    done
+}
+insmod /towline.ko
+"""
+
+# Small places that are written for a moment each: regions heat and cool all the time.
+RECORD = """
+name_parts origin
+{setup}
+intent attach /dev/disk/origin-1 {log} create no_gap region=1M block=4K >attached
+uuid=$(sed -n 's/uuid=\\([0-9a-f]*\\) .*/\\1/p' attached)
+disk copy /dev/disk/origin-1 /dev/disk/replica
+replicate /dev/disk/origin-1 /dev/disk/replica $uuid rounds=1 {seals}
+(
+    seed={seed}
+    while [ ! -e stop ]; do
+        seed=$(((seed * 1103515245 + 12345) % 2147483648))
+        start=$((seed / 65536 % {places}))
+        for how in {hows}; do
+            writer {target} how=$how seed=$seed count=12 max=32K depth=4 {place} pause_us=1000 \
+                >/dev/null
+        done
+    done
+) &
+replicate /dev/disk/origin-1 /dev/disk/replica $uuid rounds={rounds} seed={seed} \
+    pause_us=150000 unsettled=6 {seals}
+: >stop
+wait
+intent status $uuid >status
+track status $uuid >track.status
+{ranges}
+keep attached status track.status ranges
+"""
+SEALS = f"seal=/dev/disk/replica,{REPLICA_SEAL} seal=/dev/disk/origin,{ORIGIN_SEAL}"
+CHECK = """
+intent attach /dev/disk/cut{n}-1 {log} no_gap >cut{n}.begin
+uuid=$(sed -n 's/uuid=\\([0-9a-f]*\\) .*/\\1/p' cut{n}.begin)
+epoch cut{n} $uuid
+track detach $uuid
+keep cut{n}.begin cut{n}.epoch cut{n}.map
+"""
+
+
+@dataclass
+class Recording:
+    origin: Disk
+    replica: Disk
+    boot: object
+    at_extents: str = ""  # of the log on the volume; "": it has a partition of its own
+    own: list = field(default_factory=list)  # bytes of the log on the disk: (first, end)
+    uuid: str = ""
+
+
+def two_partitions(path):
+    """The volume, and what is for the log."""
+    table = "label: dos\n" + "".join(
+        f"start={start // SECTOR}, size={size // SECTOR}, type=83\n"
+        for start, size in ((PARTITION_START, VOLUME), (LOG_START, LOG_SIZE)))
+    table_file = path.with_suffix(".sfdisk")
+    table_file.write_text(table, encoding="ascii")
+    run(["sh", "-c", f"sfdisk --quiet --wipe never '{path}' <'{table_file}'"])
+
+
+def record(rig, name, *, on_volume):
+    origin = rig.disk("origin", LOG_START + LOG_SIZE)
+    two_partitions(origin.path)
+    more = {"setup": "", "log": "/dev/disk/origin-2", "target": "/dev/disk/origin-1",
+            "places": VOLUME // MIB, "place": "start=${start}M span=1M",
+            "hows": "direct uring buffered", "ranges": ": >ranges"}
+    if on_volume:
+        format_partition(origin.path, "ext4", VOLUME)
+        more = {"setup": "modprobe ext4; mount /dev/disk/origin-1 /mnt\n"
+                         "intent make /mnt/log /dev/disk/origin-1 region=1M",
+                "log": "/mnt/log", "target": "/mnt/file$start", "places": 9, "place": "span=1M",
+                "hows": "direct buffered", "ranges": "intent extents /mnt/log >ranges"}
+    shutil.copy(origin.path, rig.dir / "before.raw")
+    replica = rig.disk("replica", VOLUME + MIB)
+    shutil.copy(replica.path, rig.dir / "replica-before.raw")
+    origin.write_log, replica.write_log = rig.dir / "origin.log", rig.dir / "replica.log"
+    script = RECORD.format(seed=rig.random.randrange(1 << 30), rounds=30, seals=SEALS, **more)
+    boot = rig.boot(PART + script, [origin, replica])
+    made = Recording(origin, replica, boot, uuid=fields(boot.read("attached").decode())["uuid"])
+    rig.count(bios_seen=int(fields(boot.read("track.status").decode())["writes_seen"]))
+    made.own = [(LOG_START, LOG_START + LOG_SIZE)]
+    if on_volume:
+        made.at_extents = boot.read("ranges").decode().strip()
+        made.own = [tuple(PARTITION_START + at * SECTOR for at in (first, first + sectors))
+                    for first, sectors in (map(int, each.split("+"))
+                                           for each in made.at_extents.split(","))]
+    print(f"  {rig.kernel.series} {name}: {fields(boot.read('status').decode())}")
+    return made
+
+
+def moments(rig, made, log, seals):
+    """Indices of entries, each the first that is not there any more; those in the log first."""
+    first = min(seals.values())
+    within = [index for index in range(first, len(log.entries)) if log.touches(index, made.own)]
+    assert len(within) > 20, f"{len(within)} writes of the log"
+    inside = [index + 1 for index in rig.random.sample(within, CUTS_IN_LOG)]
+    return inside + [rig.random.randrange(first, len(log.entries) + 1)
+                     for _ in range(CUTS - CUTS_IN_LOG)]
+
+
+def cut(rig, made, number, at, log, seals, replica_log, replica_seals):
+    """The origin's disk as it is after the cut, and the replica as it was last sealed before."""
+    disk = Disk(f"cut{number}", rig.dir / f"cut{number}.raw")
+    shutil.copy(rig.dir / "before.raw", disk.path)
+    log.replay(disk.path, at, rig.random)
+    sealed = max(each for each, behind in seals.items() if behind <= at)
+    replica = rig.dir / f"replica{number}.raw"
+    shutil.copy(rig.dir / "replica-before.raw", replica)
+    replica_log.replay(replica, replica_seals[sealed])
+    return disk, replica
+
+
+def judge(rig, made, boot, number, disk, replica, was):
+    """`was`: the volume after the cut, before anybody attached it again."""
+    begun = fields(boot.read(f"cut{number}.begin").decode())
+    told, marked = read_epoch(boot, f"cut{number}")
+    changed = blocks_different(was, replica, BLOCK, 0, VOLUME)
+    own = {block for first, end in made.own
+           for block in range((first - PARTITION_START) // BLOCK, (end - 1 - PARTITION_START) // BLOCK + 1)}
+    finding = Finding(changed - own, marked)
+    lost = bool(finding.missed) and told["trust"] == TRUST_SUPERSET
+    rig.count(crash_points=1, crash_points_lost=int(lost), blocks_missed=len(finding.missed) if lost else 0)
+    print(f"  {rig.kernel.series} {disk.name}: {finding}")
+    assert begun["uuid"] == made.uuid and told["trust"] == TRUST_SUPERSET, (begun, told)
+    assert told["reasons"] & REASON_CRASHED, told
+    assert not finding.missed, f"{disk.name}: {finding}"
+    assert len(marked) < VOLUME // BLOCK, "all of it is hot: nothing was tested"
+
+
+def crash(rig, name, on_volume):
+    made = record(rig, name, on_volume=on_volume)
+    log, replica_log = WriteLog(made.origin.write_log), WriteLog(made.replica.write_log)
+    seals, replica_seals = log.seals(ORIGIN_SEAL), replica_log.seals(REPLICA_SEAL)
+    disks, replicas, befores, script = [], [], [], PART
+    for number, at in enumerate(moments(rig, made, log, seals)):
+        disk, replica = cut(rig, made, number, at, log, seals, replica_log, replica_seals)
+        disks.append(disk)
+        replicas.append(replica)
+        was = rig.dir / f"was{number}.raw"
+        run(["dd", f"if={disk.path}", f"of={was}", "bs=1M", f"skip={PARTITION_START // MIB}",
+             f"count={VOLUME // MIB}", "conv=sparse", "status=none"])
+        befores.append(was)
+        script += f"name_parts {disk.name}\n" + CHECK.format(
+            n=number, log=f"/dev/disk/{disk.name}-1 extents={made.at_extents}" if on_volume
+            else f"/dev/disk/{disk.name}-2")
+    boot = rig.boot(script + "rmmod towline\n", disks)
+    for number, disk in enumerate(disks):
+        judge(rig, made, boot, number, disk, replicas[number], befores[number])
+
+
+def test_power_cuts_with_the_log_on_another_partition(rig):
+    for _ in range(count(1)):
+        crash(rig, "another", False)
+
+
+def test_power_cuts_with_the_log_on_the_volume(rig):
+    for _ in range(count(1)):
+        crash(rig, "same", True)
+
+
+main(globals())
