@@ -143,6 +143,17 @@ void ChangeMap::merge(const ChangeMap& other) {
         words_[word] |= other.words_[word];
 }
 
+void ChangeMap::merge_bits(ByteSpan bits) {
+    CHECK(bits.size() * 8 >= block_count_);
+    const std::uint64_t whole_words = block_count_ / kWordBits;
+    for (std::uint64_t word = 0; word < whole_words; ++word)
+        words_[word] |= load_le<std::uint64_t>(bits.data() + word * 8);
+    for (std::uint64_t block = whole_words * kWordBits; block < block_count_; ++block) {
+        const auto byte = std::to_integer<unsigned>(bits[block / 8]);
+        if ((byte >> (block % 8) & 1) != 0) mark_blocks({block, 1});
+    }
+}
+
 void ChangeMap::subtract(const ChangeMap& other) {
     CHECK(volume_bytes_ == other.volume_bytes_ && block_bytes_ == other.block_bytes_);
     for (std::size_t word = 0; word < words_.size(); ++word)

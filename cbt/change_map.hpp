@@ -56,7 +56,10 @@ class ChangeMap {
     Extent extent_of(BlockRun run) const;
 
     // Both maps must be of one geometry (CHECKed): convert with resampled() before.
-    void merge(const ChangeMap& other);     // this |= other
+    void merge(const ChangeMap& other);  // this |= other
+    // this |= bits as the kernel's trackers have them: block n is bit n from the lowest of the
+    // first byte on. At least a bit a block; what lies behind the last block is passed over.
+    void merge_bits(ByteSpan bits);
     void subtract(const ChangeMap& other);  // this &= ~other
     bool operator==(const ChangeMap&) const = default;
 

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "cbt/tracker_bpf.hpp"
+#include "cbt/tracker_kmod.hpp"
 
 namespace towline {
 
@@ -52,6 +53,7 @@ Result<std::unique_ptr<Tracker>> open_tracker(TrackerKind kind,
 #ifdef TOWLINE_BPF
     if (kind == TrackerKind::kBpf) return open_bpf_tracker(places);
 #endif
+    if (kind == TrackerKind::kKmod) return KmodTracker::open();
     return fail(Code::kUnsupported, "this build of Towline has no " +
                                         std::string(tracker_kind_name(kind)) + " tracker");
 }

@@ -29,8 +29,14 @@ def names_in(path, pattern):
     return found
 
 
+TRACK = ["attach", "detach", "list", "status", "freeze", "commit", "give-back"]
+HANDS = [("track", name) for name in TRACK] + [("snapshot", name) for name in ("create", "list", "delete")]
+
+
 def test_options(_):
     every = options_of() | options_of("sync") | options_of("serve")
+    for command in HANDS:
+        every |= options_of(*command)
     for option in every:
         assert f"`{option}" in CLI, f"docs/cli.md lacks {option}"
         assert f"Fl -{option[2:]}" in MANUAL, f"docs/man/towline.1 lacks {option}"
@@ -42,10 +48,13 @@ def test_options(_):
 
 def test_options_stand_in_their_command(_):
     sync, serve = CLI[CLI.index("## towline sync"):].split("## towline serve")
-    serve = serve[:serve.index("## Exit codes")]
-    for part, command in [(sync, "sync"), (serve, "serve")]:
-        for option in options_of(command) - {"--help"}:
+    serve, hands = serve.split("## towline track")
+    hands = hands[:hands.index("## Exit codes")]
+    for part, command in [(sync, ["sync"]), (serve, ["serve"]), *[(hands, each) for each in HANDS]]:
+        for option in options_of(*command) - {"--help"}:
             assert f"| `{option}" in part, (command, option)
+    for command in HANDS:
+        assert f"`towline {' '.join(command)}" in hands, command
 
 
 def test_causes(_):

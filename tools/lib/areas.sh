@@ -54,7 +54,11 @@ area_faults() {
     run_script_folder faults tests/faults "$1" 600
 }
 
-area_kernel() { run_kernel_tests kernel "$1" 600; }
+area_kernel() {
+    # The guests run it.
+    build_for kernel release towline || return 0
+    run_kernel_tests kernel "$1" 900
+}
 
 area_asan() {
     build_for asan asan || return 0

@@ -11,5 +11,6 @@ namespace towline {
 // its result the exit code.
 void add_sync_command(CLI::App& app, std::function<int()>& run);
 void add_serve_command(CLI::App& app, std::function<int()>& run);
+void add_track_commands(CLI::App& app, std::function<int()>& run);
 
 }  // namespace towline

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
     std::function<int()> run;
     towline::add_sync_command(app, run);
     towline::add_serve_command(app, run);
+    towline::add_track_commands(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {

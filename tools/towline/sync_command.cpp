@@ -15,6 +15,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/progress_bar.hpp"
+#include "tools/towline/sizes.hpp"
 #include "transport/wire_format.hpp"
 #include "userspace/engine/sync.hpp"
 
@@ -42,6 +43,13 @@ struct SyncWords {
     double rate_mbit = 0;
     unsigned connections = 1;
     double timeout_seconds = 30;
+    std::string tracker = "auto";
+    std::string snapshot = "auto";
+    std::string store = "0";
+    bool no_freeze = false;
+    double freeze_max_seconds = 10;
+    std::string hooks;
+    double hook_max_seconds = 60;
 };
 
 std::atomic<bool> interrupted{false};
@@ -59,26 +67,36 @@ void catch_signals() {
     sigaction(SIGTERM, &action, nullptr);
 }
 
-Result<std::uint32_t> parse_block(const std::string& text) {
-    std::size_t used = 0;
-    unsigned long value = 0;
-    try {
-        value = std::stoul(text, &used);
-    } catch (const std::exception&) {
-        used = 0;
+Duration duration_of(double seconds) {
+    return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+MomentWish moment_wish(const SyncWords& words) {
+    static const std::map<std::string, SnapshotKind> kSnapshots{{"kmod", SnapshotKind::kKmod},
+                                                                {"fuse", SnapshotKind::kFuse}};
+    MomentWish wish;
+    if (words.tracker == "scan") {
+        wish.tracker = MomentWish::Tracker::kScan;
+    } else if (const auto kind = tracker_kind_of(words.tracker)) {
+        wish.tracker = MomentWish::Tracker::kNamed;
+        wish.tracker_kind = *kind;
     }
-    const std::string unit = used == 0 ? "?" : text.substr(used);
-    if (unit == "K" || unit == "k" || unit == "KiB")
-        value *= 1024;
-    else if (unit == "M" || unit == "MiB")
-        value *= 1024UL * 1024;
-    else if (!unit.empty())
-        value = 0;
-    const bool power = value != 0 && (value & (value - 1)) == 0;
-    if (!power || value < wire::kBlockBytesMin || value > wire::kBlockBytesMax) {
+    if (words.snapshot == "none") {
+        wish.snapshot = MomentWish::Snapshot::kNone;
+    } else if (words.snapshot != "auto") {
+        wish.snapshot = MomentWish::Snapshot::kNamed;
+        wish.snapshot_kind = kSnapshots.at(words.snapshot);
+    }
+    return wish;
+}
+
+Result<std::uint32_t> parse_block(const std::string& text) {
+    const auto value = parse_size(text, "--block");
+    const bool power = value && *value != 0 && (*value & (*value - 1)) == 0;
+    if (!power || *value < wire::kBlockBytesMin || *value > wire::kBlockBytesMax) {
         return fail(Code::kInvalid, "--block " + text + ": a power of two from 4K to 1M");
     }
-    return static_cast<std::uint32_t>(value);
+    return static_cast<std::uint32_t>(*value);
 }
 
 Result<std::optional<int>> parse_level(const std::string& text) {
@@ -125,8 +143,13 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.engine = kEngines.at(words.engine);
     options.rate_bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8);
     options.connections = words.connections;
-    options.silence_max =
-        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(words.timeout_seconds));
+    options.silence_max = duration_of(words.timeout_seconds);
+    options.moment = moment_wish(words);
+    options.snapshot_store_bytes = TRY(parse_size(words.store, "--store"));
+    options.freeze = !words.no_freeze;
+    options.freeze_max = duration_of(words.freeze_max_seconds);
+    options.hooks_folder = words.hooks;
+    options.hook_max = duration_of(words.hook_max_seconds);
     options.cancelled = [] { return interrupted.load(); };
     return options;
 }
@@ -170,7 +193,17 @@ nlohmann::json json_of(const RunReport& report, const SyncWords& words) {
                         {"engine", report.engine_source},
                         {"engine_target", report.engine_target},
                         {"engine_notes", report.engine_notes},
-                        {"codec", report.codec}};
+                        {"codec", report.codec},
+                        {"tracker", report.moment.tracker},
+                        {"tracker_notes", report.moment.notes},
+                        {"snapshot", report.moment.snapshot},
+                        {"label", label_name(report.moment.label)},
+                        {"freeze_seconds", seconds(report.moment.frozen)},
+                        {"held_seconds", seconds(report.moment.held)}};
+    if (report.moment.trust) {
+        json["trust"] = trust_name(*report.moment.trust);
+        json["trust_reasons"] = report.moment.reasons;
+    }
     if (!report.dry_run) {
         json["attested"] = report.reread ? "reread" : "written";
         json["digest"] = digest;
@@ -182,6 +215,23 @@ nlohmann::json json_of(const RunReport& report, const SyncWords& words) {
     return json;
 }
 
+void print_moment(const MomentFacts& moment, bool dry_run) {
+    std::printf("  tracker  %s", moment.tracker.c_str());
+    if (moment.trust) std::printf(", %s", std::string(trust_name(*moment.trust)).c_str());
+    if (!moment.reasons.empty()) std::printf(" (%s)", moment.reasons.c_str());
+    std::printf("\n");
+    if (!dry_run) {
+        std::printf("  moment   %s, snapshot %s", std::string(label_name(moment.label)).c_str(),
+                    moment.snapshot.c_str());
+        if (moment.frozen > Duration{})
+            std::printf(", frozen for %.1f ms", seconds(moment.frozen) * 1e3);
+        if (moment.held > Duration{})
+            std::printf(", writes held for %.1f ms", seconds(moment.held) * 1e3);
+        std::printf("\n");
+    }
+    if (!moment.notes.empty()) std::printf("  note     %s\n", moment.notes.c_str());
+}
+
 void print_summary(const RunReport& report) {
     const double elapsed = std::max(1e-6, seconds(report.elapsed));
     std::printf("%s run%s: %s\n", std::string(mode_name(report.mode)).c_str(),
@@ -190,6 +240,7 @@ void print_summary(const RunReport& report) {
     const bool unknown = report.dry_run && report.mode == RunMode::kFull;
     std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),
                 unknown ? " (everything; holes travel as ranges)" : "");
+    print_moment(report.moment, report.dry_run);
     if (report.dry_run) {
         std::printf("  dry run: nothing was changed\n");
         return;
@@ -257,6 +308,31 @@ int sync(const SyncWords& words) {
     return 0;
 }
 
+void add_moment_options(CLI::App& command, SyncWords& words) {
+    command
+        .add_option("--tracker", words.tracker, "what knows the changes; by name it is attached")
+        ->check(CLI::IsMember({"auto", "kmod", "bpf", "fuse", "scan"}))
+        ->capture_default_str();
+    command
+        .add_option("--snapshot", words.snapshot,
+                    "what a live source is read from; none: the source itself, a fuzzy copy")
+        ->check(CLI::IsMember({"auto", "kmod", "fuse", "none"}))
+        ->capture_default_str();
+    command.add_option("--store", words.store,
+                       "room for what is overwritten while a snapshot stands; 0: by the volume");
+    command.add_flag("--no-freeze", words.no_freeze,
+                     "do not freeze the source's filesystems around the snapshot");
+    command
+        .add_option("--freeze-max", words.freeze_max_seconds,
+                    "seconds after which filesystems are thawed, whatever happens")
+        ->check(CLI::Range(0.1, 600.0))
+        ->capture_default_str();
+    command.add_option("--hooks", words.hooks, "folder of the programs pre- and post-snapshot");
+    command.add_option("--hook-timeout", words.hook_max_seconds, "seconds that a hook may take")
+        ->check(CLI::Range(0.1, 3600.0))
+        ->capture_default_str();
+}
+
 void add_options(CLI::App& command, SyncWords& words) {
     command.add_option("SOURCE", words.source, "a block device or image file")->required();
     command.add_option("TARGET", words.target, "a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME")
@@ -306,6 +382,7 @@ void add_sync_command(CLI::App& app, std::function<int()>& run) {
     auto words = std::make_shared<SyncWords>();
     CLI::App* command = app.add_subcommand("sync", "Brings a volume's changes to a target.");
     add_options(*command, *words);
+    add_moment_options(*command, *words);
     command->callback([words, &run] { run = [words] { return sync(*words); }; });
 }
 

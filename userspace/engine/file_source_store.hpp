@@ -19,6 +19,8 @@ class FileSourceStore final : public SourceStore {
                                         const VolumeIdentity& identity, bool read_only);
 
     const Uuid& source() const { return source_; }
+    // Not there yet after a dry run that is the source's first.
+    const std::filesystem::path& folder() const { return folder_; }
     // One run at a time from this source to what the user calls this target. kBusy when one is
     // going on.
     Result<Fd> lock(const std::string& target_text) const;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "io/clock.hpp"
+#include "userspace/engine/moment.hpp"
 #include "userspace/engine/run_decision.hpp"
 
 namespace towline {
@@ -34,6 +35,7 @@ struct RunReport {
     std::string codec = "none";
     bool reread = false;  // attested by rereading the target
     Base base;            // what the target holds now
+    MomentFacts moment;   // how the source was read
     RunDigest digest;
 };
 

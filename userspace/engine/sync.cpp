@@ -12,6 +12,7 @@
 #include "transport/socket.hpp"
 #include "userspace/engine/file_source_store.hpp"
 #include "userspace/engine/file_target_store.hpp"
+#include "userspace/engine/live_moment.hpp"
 #include "userspace/engine/process_use.hpp"
 #include "userspace/engine/source_pipeline.hpp"
 #include "userspace/engine/target_server.hpp"
@@ -21,6 +22,7 @@ namespace towline {
 namespace {
 
 constexpr Duration kConnectTime = 15s;
+constexpr Duration kLockTime = 60s;  // another run's hooks may be on
 
 std::int64_t modified_ns_of(const Volume& volume) {
     if (volume.kind() != VolumeKind::kImageFile) return 0;
@@ -129,6 +131,24 @@ Result<SourceRequest> make_request(const SyncOptions& options, const Volume& vol
     return request;
 }
 
+LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceStore& store) {
+    LiveMomentOptions wanted{.wish = options.moment,
+                             .store = {.store_bytes = options.snapshot_store_bytes},
+                             .freeze = options.freeze,
+                             .freeze_max = options.freeze_max,
+                             .hooks = Hooks(options.hooks_folder, options.hook_max),
+                             .places = options.places,
+                             .dry_run = options.dry_run,
+                             .source = options.source,
+                             .target = options.target,
+                             .memory_folder = store.folder(),
+                             .lock_tracking = [&store] { return store.lock_tracking(kLockTime); }};
+    // A list is the word of somebody else, who says what it stands on.
+    if (options.kind == RunRequest::Kind::kExtents)
+        wanted.wish.tracker = MomentWish::Tracker::kScan;
+    return wanted;
+}
+
 }  // namespace
 
 Result<RunReport> run_sync(const SyncOptions& options) {
@@ -148,6 +168,10 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     SourcePipeline::Config config;
     config.request = TRY(make_request(options, source, store.source()));
     config.data = TRY(data_extents(source));
+
+    // Before the run, so that its image goes when nobody reads it any more.
+    const auto moment = TRY(LiveMoment::choose(source, moment_options(options, store)));
+    config.moment = moment.get();
 
     Run run;
     run.engine = TRY(make_engine(options.engine));
@@ -184,6 +208,7 @@ Result<RunReport> run_sync(const SyncOptions& options) {
         TRY_STATUS(run.engine->run_once());
     if (pipeline.error()) return std::unexpected(*pipeline.error());
     RunReport report = pipeline.report();
+    report.moment = moment->facts();
     report.engine_source = run.engine->name();
     report.engine_notes = run.engine->notes();
     report.elapsed = monotonic_now() - began;

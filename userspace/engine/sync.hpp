@@ -6,7 +6,9 @@
 #include <optional>
 #include <string>
 
+#include "cbt/tracker_registry.hpp"
 #include "io/engine.hpp"
+#include "userspace/engine/moment_choice.hpp"
 #include "userspace/engine/run_report.hpp"
 #include "userspace/engine/source_sender.hpp"
 
@@ -28,6 +30,13 @@ struct SyncOptions {
     std::optional<int> level;  // nothing: auto
     std::uint64_t rate_bytes_per_second = 0;
     unsigned connections = 1;
+    MomentWish moment;
+    std::uint64_t snapshot_store_bytes = 0;  // 0: by the volume's size
+    bool freeze = true;                      // the source's filesystems, around a snapshot
+    Duration freeze_max = 10s;
+    std::filesystem::path hooks_folder;
+    Duration hook_max = 60s;
+    TrackerPlaces places;
     EngineKind engine = EngineKind::kAuto;
     Duration silence_max = 30s;
     std::function<bool()> cancelled = [] { return false; };

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// Order: what prepares (locks, what a dead run left, hooks, notes) comes before the filesystems are
+// frozen, since while they are nothing may be written to a file; between freeze and thaw there are
+// only requests to the kernel. The epoch ends before the image is made, or with it (rule 4).
+
+#include "userspace/engine/live_moment.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+#include "io/document.hpp"
+#include "io/durable_file.hpp"
+#include "userspace/engine/filesystem_freeze.hpp"
+#include "userspace/engine/live_use.hpp"
+
+namespace towline {
+
+namespace {
+
+constexpr TrackerKind kTrackerKinds[] = {TrackerKind::kKmod, TrackerKind::kFuse, TrackerKind::kBpf};
+constexpr Duration kRemoveTime = std::chrono::seconds(3);
+constexpr Duration kRemovePause = std::chrono::milliseconds(20);
+
+void note(std::string& notes, const std::string& text) {
+    if (!notes.empty()) notes += "; ";
+    notes += text;
+}
+
+std::int64_t modified_ns_of(const Volume& volume) {
+    if (volume.kind() != VolumeKind::kImageFile) return 0;
+    return std::int64_t{volume.status().st_mtim.tv_sec} * 1'000'000'000 +
+           volume.status().st_mtim.tv_nsec;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LiveMoment>> LiveMoment::choose(const Volume& source,
+                                                       LiveMomentOptions options) {
+    std::unique_ptr<LiveMoment> moment(new LiveMoment);
+    moment->options_ = std::move(options);
+    MomentWish& wish = moment->options_.wish;
+    // What is not read needs no image; and what a dry run compares is not kept.
+    if (moment->options_.dry_run) wish.snapshot = MomentWish::Snapshot::kNone;
+    MomentFindings findings;
+    findings.live = TRY(live_use(source));
+    moment->live_ = findings.live.has_value();
+    moment->find_trackers(source, findings);
+    moment->find_snapshots(source, findings);
+    moment->choice_ = TRY(choose_moment(wish, findings));
+    TRY_STATUS(moment->use(source));
+    return moment;
+}
+
+void LiveMoment::find_trackers(const Volume& source, MomentFindings& findings) {
+    for (const TrackerKind kind : kTrackerKinds) {
+        TrackerFinding finding{.kind = kind};
+        auto tracker = open_tracker(kind, options_.places);
+        if (!tracker) {
+            finding.why_not = tracker.error().context;
+        } else {
+            const auto found = (*tracker)->find(source);
+            finding.attached = found && *found && !(*found)->gone;
+            if (!found)
+                finding.why_not = found.error().text();
+            else if (const Status usable = (*tracker)->usable_for(source); !usable)
+                finding.why_not = usable.error().context;
+            trackers_.push_back(std::move(*tracker));
+        }
+        findings.trackers.push_back(std::move(finding));
+    }
+}
+
+void LiveMoment::find_snapshots(const Volume& source, MomentFindings& findings) {
+    for (const auto& tracker : trackers_) {
+        SnapshotProvider* provider = tracker->snapshots();
+        if (provider == nullptr) continue;
+        const Status usable = provider->usable_for(source);
+        // One that is to be attached first can't make any yet, and will be able to.
+        const bool later = options_.wish.tracker == MomentWish::Tracker::kNamed &&
+                           options_.wish.tracker_kind == tracker->kind() &&
+                           tracker->usable_for(source).has_value();
+        findings.snapshots.push_back(
+            {.kind = provider->kind(),
+             .why_not = usable || later ? std::string() : usable.error().context});
+    }
+}
+
+Status LiveMoment::use(const Volume& source) {
+    facts_.notes = choice_.notes;
+    for (const auto& tracker : trackers_) {
+        if (choice_.tracker == tracker->kind()) tracker_ = tracker.get();
+        SnapshotProvider* provider = tracker->snapshots();
+        if (choice_.snapshot && provider != nullptr && provider->kind() == *choice_.snapshot)
+            provider_ = provider;
+    }
+    if (provider_ != nullptr) facts_.snapshot = std::string(snapshot_kind_name(provider_->kind()));
+    if (options_.freeze && live_ && provider_ != nullptr &&
+        source.kind() == VolumeKind::kBlockDevice)
+        mounts_ = mounts_on_device(source.status().st_rdev);
+    if (tracker_ == nullptr) return {};
+    facts_.tracker = std::string(tracker_kind_name(tracker_->kind()));
+    if (choice_.attach && options_.dry_run) {
+        tracker_ = nullptr;
+        return {};
+    }
+    if (choice_.attach) {
+        tracked_ = TRY(tracker_->attach(source, {}));
+        note(facts_.notes, facts_.tracker + " was attached by this run");
+        return {};
+    }
+    const auto found = TRY(tracker_->find(source));
+    if (!found)
+        return fail(Code::kIo, "the tracking of " + source.name() + " ended just now; run again");
+    tracked_ = found->tracker;
+    return {};
+}
+
+Status LiveMoment::take() {
+    if (tracker_ != nullptr && !options_.dry_run) tracking_lock_ = TRY(options_.lock_tracking());
+    if (options_.dry_run) return tracker_ != nullptr ? freeze_epoch() : Status();
+    if (provider_ != nullptr) TRY_STATUS(remove_left_over());
+    const std::map<std::string, std::string> words{{"TOWLINE_SOURCE", options_.source.string()},
+                                                   {"TOWLINE_TARGET", options_.target}};
+    const bool told = options_.hooks.has("pre-snapshot");
+    const Status ready = options_.hooks.run("pre-snapshot", words);
+    Status done = ready ? cut_frozen() : ready;
+    // Whatever became of it: what the first one stopped must go on.
+    const Status after = options_.hooks.run("post-snapshot", words);
+    if (!after) note(facts_.notes, after.error().context);
+    if (done && told && facts_.label >= Label::kCrash) facts_.label = Label::kApplication;
+    return done;
+}
+
+Status LiveMoment::cut_frozen() {
+    if (mounts_.empty()) {
+        facts_.label = provider_ != nullptr ? Label::kCrash : Label::kFuzzy;
+        return cut();
+    }
+    auto frozen = FilesystemFreeze::freeze(mounts_, options_.freeze_max);
+    if (!frozen) {
+        note(facts_.notes, "not frozen: " + frozen.error().text());
+        facts_.label = Label::kCrash;
+        return cut();
+    }
+    const Status done = cut();
+    const auto frozen_for = frozen->thaw();
+    facts_.label = frozen_for ? Label::kFilesystem : Label::kCrash;
+    if (frozen_for)
+        facts_.frozen = *frozen_for;
+    else
+        note(facts_.notes, frozen_for.error().context);
+    return done;
+}
+
+Status LiveMoment::cut() {
+    if (tracker_ != nullptr) TRY_STATUS(freeze_epoch());
+    if (provider_ != nullptr && !image_) return make_image();
+    return {};
+}
+
+Status LiveMoment::freeze_epoch() {
+    FreezeRequest request{.trackers = {tracked_}, .drain_max = options_.drain_max};
+    if (provider_ != nullptr && provider_ == tracker_->snapshots())
+        request.snapshot = options_.store;
+    FrozenGroup group = TRY(tracker_->freeze_epoch(request));
+    changes_ = std::move(group.sets.front());
+    if (!group.images.empty()) image_ = std::move(group.images.front());
+    facts_.held = group.held;
+    facts_.trust = changes_->trust;
+    facts_.reasons = changes_->reasons.text();
+    writes_before_ = TRY(tracker_->status(tracked_)).writes_seen;
+    return {};
+}
+
+Status LiveMoment::make_image() {
+    const Volume source = TRY(Volume::open(options_.source, Access::kRead));
+    const Volume* const volumes[] = {&source};
+    image_ = std::move(TRY(provider_->create(volumes, options_.store, options_.drain_max)).front());
+    return {};
+}
+
+// A snapshot outlives the run that made it. The lock tells whether that run lives; the note, which
+// is there before the snapshot is, that there is one to look for.
+Status LiveMoment::remove_left_over() {
+    image_lock_ =
+        TRY(lock_file(options_.memory_folder / "image.lock", "the snapshot of this source"));
+    const auto path = options_.memory_folder / "image";
+    const auto left = TRY(load_document(path));
+    if (left) {
+        const auto of = Uuid::parse(left->value("tracker", ""));
+        for (const SnapshotStatus& each : TRY(provider_->list())) {
+            if (of && each.image.tracker == *of) TRY_STATUS(provider_->remove(each.image.id));
+        }
+    }
+    const Volume source = TRY(Volume::open(options_.source, Access::kRead));
+    for (const auto& tracker : trackers_) {
+        if (tracker->snapshots() != provider_) continue;
+        const auto found = TRY(tracker->find(source));
+        if (found) return save_document(path, {{"tracker", found->tracker.text()}});
+    }
+    return {};
+}
+
+Result<Moment> LiveMoment::open(IoEngine& engine) {
+    read_from_ = TRY(Volume::open(image_ ? image_->path : options_.source, Access::kRead));
+    Moment moment{.view = {.handle = TRY(engine.attach(read_from_->fd())),
+                           .size_bytes = read_from_->size_bytes(),
+                           .alignment_bytes = read_from_->alignment_bytes()},
+                  .filesystem = TRY(read_from_->filesystem_uuid()),
+                  .changes = changes_};
+    if (!image_) moment.modified_ns = modified_ns_of(*read_from_);
+    for (const DataRange& range : TRY(read_from_->data_ranges()))
+        moment.data.push_back({range.offset_bytes, range.length_bytes});
+    return moment;
+}
+
+Status LiveMoment::settle(bool noted) {
+    const Status settled = noted ? tracker_->commit(tracked_, changes_->sequence)
+                                 : tracker_->give_back(tracked_, changes_->sequence);
+    tracking_lock_.reset();
+    // Somebody froze again meanwhile: the epoch is in a later one, and will be handed out with it.
+    if (!settled && settled.error().code == Code::kRefused) return {};
+    return settled;
+}
+
+Status LiveMoment::all_read() {
+    if (image_) {
+        const SnapshotStatus status = TRY(provider_->status(image_->id));
+        if (!status.failed) return {};
+        return fail(Code::kIo, "the snapshot was given up while it was read (" + status.why +
+                                   "); run again, with more room for it (--store)");
+    }
+    if (live_) return {};
+    const Volume source = TRY(Volume::open(options_.source, Access::kRead));
+    bool still = !TRY(live_use(source)) && modified_ns_of(source) == modified_ns_of(*read_from_);
+    if (tracker_ != nullptr)
+        still = still && TRY(tracker_->status(tracked_)).writes_seen == writes_before_;
+    // Never better: what hooks made ready went on before it was read.
+    facts_.label = still ? Label::kCrash : Label::kFuzzy;
+    return {};
+}
+
+void LiveMoment::remove_image() {
+    if (!image_) return;
+    read_from_.reset();
+    // The engine's last reference may go a little later than the engine.
+    const Instant limit = monotonic_now() + kRemoveTime;
+    Status removed = provider_->remove(image_->id);
+    while (!removed && removed.error().code == Code::kBusy && monotonic_now() < limit) {
+        std::this_thread::sleep_for(kRemovePause);
+        removed = provider_->remove(image_->id);
+    }
+    // Else the next run finds the note, and removes it.
+    std::error_code ignored;
+    if (removed) std::filesystem::remove(options_.memory_folder / "image", ignored);
+}
+
+LiveMoment::~LiveMoment() {
+    remove_image();
+}
+
+}  // namespace towline

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "cbt/tracker_registry.hpp"
+#include "io/volume.hpp"
+#include "userspace/engine/hooks.hpp"
+#include "userspace/engine/moment.hpp"
+#include "userspace/engine/moment_choice.hpp"
+
+namespace towline {
+
+struct LiveMomentOptions {
+    MomentWish wish;
+    SnapshotRequest store;  // of a snapshot
+    bool freeze = true;     // filesystems, around the cut
+    Duration freeze_max = std::chrono::seconds(10);
+    Duration drain_max = std::chrono::seconds(1);
+    Hooks hooks;
+    TrackerPlaces places;
+    bool dry_run = false;
+    std::filesystem::path source;
+    std::string target;
+    // Where what must be found again after a death of this process is noted.
+    std::filesystem::path memory_folder;
+    std::function<Result<Fd>()> lock_tracking;
+};
+
+// The moment of a real volume: hooks, freeze, the tracker's epoch and the image in one gate where
+// there is such a gate, thaw, hooks. The image goes with this object, which outlives every reader.
+class LiveMoment final : public MomentTaker {
+  public:
+    // Looks at what there is and decides; nothing is changed yet but that a tracker that was asked
+    // for by name is attached.
+    static Result<std::unique_ptr<LiveMoment>> choose(const Volume& source,
+                                                      LiveMomentOptions options);
+    ~LiveMoment() override;
+
+    Status take() override;
+    Result<Moment> open(IoEngine& engine) override;
+    Status settle(bool noted) override;
+    Status all_read() override;
+    const MomentFacts& facts() const override { return facts_; }
+
+    const MomentChoice& choice() const { return choice_; }
+
+  private:
+    LiveMoment() = default;
+    void find_trackers(const Volume& source, MomentFindings& findings);
+    void find_snapshots(const Volume& source, MomentFindings& findings);
+    Status use(const Volume& source);
+    Status cut();
+    Status cut_frozen();
+    Status freeze_epoch();
+    Status make_image();
+    Status remove_left_over();
+    void remove_image();
+
+    LiveMomentOptions options_;
+    std::vector<std::unique_ptr<Tracker>> trackers_;
+    std::vector<std::unique_ptr<SnapshotProvider>> providers_;
+    MomentChoice choice_;
+    bool live_ = false;
+    Tracker* tracker_ = nullptr;
+    Uuid tracked_;
+    SnapshotProvider* provider_ = nullptr;
+    std::vector<std::string> mounts_;
+
+    Fd tracking_lock_;
+    Fd image_lock_;
+    std::optional<ChangeSet> changes_;
+    std::optional<SnapshotImage> image_;
+    std::optional<Volume> read_from_;
+    std::uint64_t writes_before_ = 0;
+    MomentFacts facts_;
+};
+
+}  // namespace towline

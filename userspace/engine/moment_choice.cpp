@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trackers and snapshots are chosen in the order in which they were found. Whatever better one is
+// passed over is named with its reason: a user who does not know what is lost can't get it back.
+
+#include "userspace/engine/moment_choice.hpp"
+
+#include <algorithm>
+
+namespace towline {
+
+namespace {
+
+std::string_view cost_of_none() {
+    return "without a tracker every run reads the whole volume on both sides";
+}
+
+std::string_view cost_of(TrackerKind kind) {
+    switch (kind) {
+        case TrackerKind::kKmod:
+        case TrackerKind::kFuse:
+            return {};
+        case TrackerKind::kBpf:
+            return "bpf makes no snapshots, and a restart of this host costs a comparison";
+    }
+    return {};
+}
+
+void note(std::string& notes, std::string_view text) {
+    if (text.empty()) return;
+    if (!notes.empty()) notes += "; ";
+    notes += text;
+}
+
+std::string why_not(const TrackerFinding& finding) {
+    const std::string name(tracker_kind_name(finding.kind));
+    if (!finding.why_not.empty()) return name + ": " + finding.why_not;
+    return name + ": not attached (towline track attach, or --tracker " + name + ")";
+}
+
+void choose_attached(const MomentFindings& findings, MomentChoice& choice) {
+    for (const TrackerFinding& finding : findings.trackers) {
+        if (finding.attached) {
+            choice.tracker = finding.kind;
+            return note(choice.notes, choice.notes.empty() ? "" : cost_of(finding.kind));
+        }
+        note(choice.notes, why_not(finding));
+    }
+    note(choice.notes, cost_of_none());
+}
+
+Status choose_named(TrackerKind kind, const MomentFindings& findings, MomentChoice& choice) {
+    const auto found =
+        std::ranges::find(findings.trackers, kind, [](const auto& each) { return each.kind; });
+    const std::string name(tracker_kind_name(kind));
+    if (found == findings.trackers.end())
+        return fail(Code::kUnsupported, "this host has no " + name + " tracker");
+    if (!found->attached && !found->why_not.empty())
+        return fail(Code::kUnsupported, "--tracker " + name + ": " + found->why_not);
+    choice.tracker = kind;
+    choice.attach = !found->attached;
+    return {};
+}
+
+Status choose_snapshot(const MomentWish& wish, const MomentFindings& findings,
+                       MomentChoice& choice) {
+    if (wish.snapshot == MomentWish::Snapshot::kNone) return {};
+    if (wish.snapshot == MomentWish::Snapshot::kAuto && !findings.live) return {};
+    std::string reasons;
+    for (const SnapshotFinding& finding : findings.snapshots) {
+        const bool meant =
+            wish.snapshot == MomentWish::Snapshot::kAuto || wish.snapshot_kind == finding.kind;
+        if (!meant) continue;
+        if (finding.why_not.empty()) {
+            choice.snapshot = finding.kind;
+            return {};
+        }
+        note(reasons, std::string(snapshot_kind_name(finding.kind)) + ": " + finding.why_not);
+    }
+    if (wish.snapshot == MomentWish::Snapshot::kNamed) {
+        const std::string name(snapshot_kind_name(wish.snapshot_kind));
+        return fail(Code::kUnsupported, "--snapshot " + name + " cannot be had" +
+                                            (reasons.empty() ? "" : " (" + reasons + ")"));
+    }
+    return fail(Code::kRefused,
+                "the source is " + *findings.live +
+                    ", and what is read while it changes is no moment; have a snapshot made" +
+                    (reasons.empty() ? "" : " (" + reasons + ")") +
+                    ", or say --snapshot none to take a fuzzy copy");
+}
+
+}  // namespace
+
+Result<MomentChoice> choose_moment(const MomentWish& wish, const MomentFindings& findings) {
+    MomentChoice choice;
+    switch (wish.tracker) {
+        case MomentWish::Tracker::kAuto:
+            choose_attached(findings, choice);
+            break;
+        case MomentWish::Tracker::kNamed:
+            TRY_STATUS(choose_named(wish.tracker_kind, findings, choice));
+            break;
+        case MomentWish::Tracker::kScan:
+            break;
+    }
+    TRY_STATUS(choose_snapshot(wish, findings, choice));
+    return choice;
+}
+
+}  // namespace towline

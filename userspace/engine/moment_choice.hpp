@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Which tracker and which snapshot a run uses, of those that were found: pure.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cbt/tracker.hpp"
+
+namespace towline {
+
+struct MomentWish {
+    enum class Tracker { kAuto, kScan, kNamed };
+    enum class Snapshot { kAuto, kNone, kNamed };
+    Tracker tracker = Tracker::kAuto;
+    TrackerKind tracker_kind{};  // kNamed
+    Snapshot snapshot = Snapshot::kAuto;
+    SnapshotKind snapshot_kind{};  // kNamed
+};
+
+struct TrackerFinding {
+    TrackerKind kind{};
+    bool attached = false;
+    std::string why_not;  // not attached: why it can't be; empty: it could be
+};
+
+struct SnapshotFinding {
+    SnapshotKind kind{};
+    std::string why_not;  // empty: it can be made
+};
+
+struct MomentFindings {
+    std::vector<TrackerFinding> trackers;    // best first
+    std::vector<SnapshotFinding> snapshots;  // best first
+    std::optional<std::string> live;         // what writes to the source: "mounted at /srv"
+};
+
+struct MomentChoice {
+    std::optional<TrackerKind> tracker;
+    bool attach = false;  // it is not attached yet
+    std::optional<SnapshotKind> snapshot;
+    std::string notes;  // why no better ones, and what that costs; for people
+};
+
+// `auto` attaches nothing: that outlives the run, and is for its user to ask for. A live source is
+// read from a snapshot or not at all, unless the wish says otherwise. The Error names the remedy.
+Result<MomentChoice> choose_moment(const MomentWish& wish, const MomentFindings& findings);
+
+}  // namespace towline
