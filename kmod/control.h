@@ -4,7 +4,7 @@
 
 #include "uapi/towline.h"
 
-/* Any request, copied from the program and with what is missing zero; copied back if it succeeds. */
+/* Any request, copied from the program, what is missing zero; copied back if it succeeds. */
 union tl_request {
 	__u32 size;
 	struct towline_version version;

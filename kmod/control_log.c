@@ -16,6 +16,8 @@
 /* A bit for each region of the smallest size, of 64 TiB. */
 #define PENDING_BYTES_MAX SZ_8M
 
+#define LOG_FLAGS (TOWLINE_LOG_USE | TOWLINE_LOG_CREATE | TOWLINE_LOG_NO_GAP | TOWLINE_LOG_WITNESS)
+
 static bool is_zero(const void *field, size_t bytes)
 {
 	return !memchr_inv(field, 0, bytes);
@@ -28,16 +30,23 @@ static int check_log(const struct towline_attach *attach)
 
 	if (!flags)
 		return is_zero((const u8 *)attach + at, sizeof(*attach) - at) ? 0 : -EINVAL;
-	if (flags & ~(TOWLINE_LOG_USE | TOWLINE_LOG_CREATE | TOWLINE_LOG_NO_GAP) ||
-	    !(flags & TOWLINE_LOG_USE) || attach->log_extent_count > TOWLINE_EXTENTS_MAX)
+	if (flags & ~LOG_FLAGS || !(flags & TOWLINE_LOG_USE) ||
+	    attach->log_extent_count > TOWLINE_EXTENTS_MAX)
 		return -EINVAL;
 	if (flags & TOWLINE_LOG_CREATE ? attach->log_extent_count : attach->region_size)
 		return -EINVAL;
-	if (attach->log_extent_count ? attach->log_major >= 1U << (32 - MINORBITS) ||
-				       attach->log_minor > MINORMASK :
-				       attach->log_extents || attach->log_major || attach->log_minor)
+	if (!attach->log_extent_count &&
+	    (attach->log_extents || attach->log_major || attach->log_minor))
 		return -EINVAL;
-	return attach->trust || attach->reasons ? -EINVAL : 0;
+	if (attach->log_major >= 1U << (32 - MINORBITS) || attach->log_minor > MINORMASK)
+		return -EINVAL;
+	if (!(flags & TOWLINE_LOG_WITNESS) &&
+	    (attach->witness_fd || attach->witness_sector || attach->witness_major ||
+	     attach->witness_minor))
+		return -EINVAL;
+	if (attach->witness_major >= 1U << (32 - MINORBITS) || attach->witness_minor > MINORMASK)
+		return -EINVAL;
+	return attach->trust || attach->reasons || attach->reserved ? -EINVAL : 0;
 }
 
 static struct tl_extents *extents_of_fd(int fd)
@@ -69,6 +78,21 @@ static struct tl_extents *log_extents(const struct towline_attach *attach)
 	return extents;
 }
 
+/* As the log: by its place where that is given, by its file else. */
+static struct tl_extents *witness_extents(const struct towline_attach *attach)
+{
+	struct towline_extent place = {
+		.first_sector = attach->witness_sector,
+		.sectors = TL_EXTENT_UNIT,
+	};
+
+	if (!(attach->log_flags & TOWLINE_LOG_WITNESS))
+		return NULL;
+	if (!attach->log_extent_count)
+		return extents_of_fd(attach->witness_fd);
+	return tl_extents_of_list(MKDEV(attach->witness_major, attach->witness_minor), &place, 1);
+}
+
 int tl_control_attach(union tl_request *request)
 {
 	struct towline_attach *asked = &request->attach;
@@ -96,10 +120,16 @@ int tl_control_attach(union tl_request *request)
 		log.extents = log_extents(asked);
 		if (IS_ERR(log.extents))
 			return PTR_ERR(log.extents);
+		log.witness = witness_extents(asked);
+		if (IS_ERR(log.witness)) {
+			tl_extents_free(log.extents);
+			return PTR_ERR(log.witness);
+		}
 		attach.log = &log;
 	}
 	error = tl_device_attach(&attach);
 	tl_extents_free(log.extents);
+	tl_extents_free(log.witness);
 	memcpy(&asked->uuid, &attach.uuid, sizeof(asked->uuid));
 	asked->trust = attach.trust;
 	asked->reasons = attach.reasons;

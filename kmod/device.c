@@ -213,25 +213,35 @@ static int check_free(const struct block_device *bdev)
 	return 0;
 }
 
-/* A log is of one device; and no two may wait for each other's. */
+static int check_extents(const struct block_device *bdev, const struct tl_extents *extents,
+			 const struct tl_device *device, const struct tl_extents *other)
+{
+	sector_t end = bdev->bd_start_sect + bdev_nr_sectors((struct block_device *)bdev);
+
+	if (tl_extents_overlap(extents, other))
+		return -EBUSY;
+	if (tl_extents_lie_in(extents, device->disk, device->first, device->end) &&
+	    tl_extents_lie_in(other, bdev->bd_disk, bdev->bd_start_sect, end))
+		return -EDEADLK;
+	return 0;
+}
+
+/* A log is of one device; and no two devices may wait for each other's. */
 static int check_log(const struct block_device *bdev, const struct tl_extents *extents)
 {
-	const struct block_device *at = extents->opened.bdev;
 	const struct tl_device *device;
+	int error = 0;
 
 	list_for_each_entry(device, &tl_devices, list) {
-		const struct tl_extents *other = device->intent ? device->intent->log->extents :
-								  NULL;
+		const struct tl_intent *intent = device->intent;
 
-		if (!other)
+		if (!extents || !intent || error)
 			continue;
-		if (tl_extents_overlap(extents, other))
-			return -EBUSY;
-		if (device->disk == at->bd_disk && at->bd_disk != bdev->bd_disk &&
-		    other->opened.bdev->bd_disk == bdev->bd_disk)
-			return -EDEADLK;
+		error = check_extents(bdev, extents, device, intent->log->extents);
+		if (!error && intent->witness)
+			error = check_extents(bdev, extents, device, intent->witness->extents);
 	}
-	return 0;
+	return error;
 }
 
 /* The device, with its log if it is to have one; nothing is tracked yet. */
@@ -243,7 +253,11 @@ static struct tl_device *prepare(struct block_device *bdev, struct tl_attach *at
 	int error;
 
 	if (attach->log) {
-		error = check_log(bdev, attach->log->extents);
+		error = check_log(bdev, attach->log->extents) ?:
+			check_log(bdev, attach->log->witness);
+		if (!error && attach->log->witness &&
+		    tl_extents_overlap(attach->log->extents, attach->log->witness))
+			error = -EINVAL;
 		if (error)
 			return ERR_PTR(error);
 		intent = tl_record_open(attach->log, bdev_nr_sectors(bdev), block_size);

@@ -260,6 +260,22 @@ void tl_extents_free(struct tl_extents *extents)
 	kfree(extents);
 }
 
+/* Whether any of them does, in a range of sectors of a disk. */
+bool tl_extents_lie_in(const struct tl_extents *extents, const struct gendisk *disk, sector_t first,
+		       sector_t end)
+{
+	const struct block_device *bdev = extents->opened.bdev;
+	u32 i;
+
+	for (i = 0; i < extents->count && bdev->bd_disk == disk; i++) {
+		sector_t from = bdev->bd_start_sect + extents->list[i].first;
+
+		if (from < end && first < from + extents->list[i].sectors)
+			return true;
+	}
+	return false;
+}
+
 /* By their places on the disk. */
 bool tl_extents_overlap(const struct tl_extents *a, const struct tl_extents *b)
 {

@@ -36,6 +36,8 @@ struct tl_extents {
 struct tl_extents *tl_extents_of_file(struct file *file, unsigned int flags);
 struct tl_extents *tl_extents_of_list(dev_t number, const struct towline_extent *list, u32 count);
 void tl_extents_free(struct tl_extents *extents);
+bool tl_extents_lie_in(const struct tl_extents *extents, const struct gendisk *disk, sector_t first,
+		       sector_t end);
 bool tl_extents_overlap(const struct tl_extents *a, const struct tl_extents *b);
 sector_t tl_extents_locate(const struct tl_extents *extents, sector_t offset, sector_t *run);
 

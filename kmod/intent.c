@@ -18,7 +18,8 @@
  *   3. If the map has no mark in it, there is no such write. Then it is hot no more. Otherwise it
  *      goes back to what is durable: the log still says so.
  *
- * The worker, which would make it hot again for a write that is held, waits for the mutex meanwhile.
+ * The worker, which would make it hot again for a write that is held, waits for the mutex
+ * meanwhile.
  *
  * The log says less only when a block is written next; until then a crash costs a rescan more.
  *
@@ -83,19 +84,6 @@ static int write_block(struct tl_intent *intent, u64 block)
 	return error;
 }
 
-static int write_stale_blocks(struct tl_intent *intent)
-{
-	u64 block;
-	int error = 0;
-
-	for_each_set_bit(block, intent->stale, intent->region_blocks) {
-		error = write_block(intent, block);
-		if (error)
-			break;
-	}
-	return error;
-}
-
 /* The log says that writes go on, so those go on whose regions it has. Under mutex. */
 void tl_intent_open_locked(struct tl_intent *intent)
 {
@@ -108,11 +96,74 @@ void tl_intent_open_locked(struct tl_intent *intent)
 	WRITE_ONCE(intent->state, TL_INTENT_OPEN);
 }
 
+static struct tl_log *witness_of(struct tl_intent *intent, u64 *block)
+{
+	*block = intent->witness ? 0 : 1 + intent->region_blocks + 2 * intent->map_blocks;
+	return intent->witness ?: intent->log;
+}
+
+bool tl_intent_can_be_believed(struct tl_intent *intent)
+{
+	struct tl_log_witness says = {};
+	u64 block;
+	struct tl_log *log = witness_of(intent, &block);
+
+	intent->believed = !tl_log_read(log, block, TL_LOG_WITNESS, 0, &says, sizeof(says)) &&
+			   says.valid == cpu_to_le32(1);
+	return intent->believed;
+}
+
+static int write_witness(struct tl_intent *intent, bool valid)
+{
+	struct tl_log_witness says = { .valid = cpu_to_le32(valid) };
+	u64 block;
+	struct tl_log *log = witness_of(intent, &block);
+	int error = tl_log_write(log, block, TL_LOG_WITNESS, &says, sizeof(says),
+				 REQ_PREFLUSH | REQ_FUA);
+
+	intent->believed = !error && valid;
+	return error;
+}
+
+/*
+ * The witness is elsewhere, best on the volume itself: where the log can't be written any more, it
+ * still can be, or there are no changes to lose. A log is believed if header and witness agree.
+ */
 int tl_intent_write_header(struct tl_intent *intent, enum tl_log_state state)
 {
+	int error = 0;
+
+	if (state == TL_LOG_INVALID)
+		error = write_witness(intent, false);
+	else if (!intent->believed)
+		error = write_witness(intent, true);
+	if (error && state != TL_LOG_INVALID)
+		return error;
 	intent->header.state = cpu_to_le32(state);
-	return tl_log_write(intent->log, 0, TL_LOG_HEADER, &intent->header,
-			    sizeof(intent->header), REQ_PREFLUSH | REQ_FUA);
+	intent->header_stale = false;
+	/* One of the two is enough to say that it is invalid. */
+	if (!tl_log_write(intent->log, 0, TL_LOG_HEADER, &intent->header, sizeof(intent->header),
+			  REQ_PREFLUSH | REQ_FUA))
+		return 0;
+	return state == TL_LOG_INVALID ? error : -EIO;
+}
+
+/* What was committed is in the header before the regions of it are not in the log any more. */
+static int write_stale_blocks(struct tl_intent *intent)
+{
+	u64 block;
+	int error = 0;
+
+	if (intent->header_stale && intent->state == TL_INTENT_OPEN)
+		error = tl_intent_write_header(intent, TL_LOG_OPEN);
+	if (error)
+		return error;
+	for_each_set_bit(block, intent->stale, intent->region_blocks) {
+		error = write_block(intent, block);
+		if (error)
+			break;
+	}
+	return error;
 }
 
 static void invalidate(struct tl_intent *intent)
@@ -208,7 +259,8 @@ bool tl_intent_is_own(const struct tl_intent *intent, const struct bio *bio)
 	void *private;
 
 	tl_write_unwrap(bio, &end_io, &private);
-	return tl_log_is_bio_of(intent->log, end_io, private);
+	return tl_log_is_bio_of(intent->log, end_io, private) ||
+	       (intent->witness && tl_log_is_bio_of(intent->witness, end_io, private));
 }
 
 /* A superblock is being written: what it will say has to be known after a crash. */
@@ -252,6 +304,13 @@ static bool is_clean(const struct tl_device *device, u64 region)
 	       !(device->frozen && tl_map_has(device->frozen, from, to));
 }
 
+/* Of what is not committed. */
+static __le32 trust_of(const struct tl_device *device)
+{
+	return cpu_to_le32(device->frozen ? max(device->trust, device->trust_frozen) :
+					    device->trust);
+}
+
 /* Whether it is worth flushing the device for. Under tl_lock. */
 bool tl_intent_can_cool(const struct tl_device *device)
 {
@@ -260,6 +319,8 @@ bool tl_intent_can_cool(const struct tl_device *device)
 
 	if (!intent || READ_ONCE(intent->state) != TL_INTENT_OPEN)
 		return false;
+	if (intent->header.trust != trust_of(device))
+		return true;
 	for_each_set_bit(region, intent->durable, intent->regions) {
 		if (is_clean(device, region))
 			return true;
@@ -298,6 +359,12 @@ void tl_intent_cool(struct tl_device *device)
 		} else {
 			set_bit(region, intent->durable);
 		}
+	}
+	cooled |= intent->header.trust != trust_of(device);
+	if (cooled) {
+		intent->header.trust = trust_of(device);
+		intent->header.sequence_committed = cpu_to_le64(device->sequence_committed);
+		intent->header_stale = true;
 	}
 	mutex_unlock(&intent->mutex);
 	if (cooled)
@@ -361,7 +428,8 @@ static void intent_work(struct work_struct *work)
 bool tl_intent_is_idle(struct tl_intent *intent)
 {
 	cancel_delayed_work_sync(&intent->work);
-	return tl_log_is_idle(intent->log);
+	return tl_log_is_idle(intent->log) &&
+	       (!intent->witness || tl_log_is_idle(intent->witness));
 }
 
 void tl_intent_prepare(struct tl_intent *intent)
@@ -376,6 +444,7 @@ void tl_intent_free(struct tl_intent *intent)
 	if (!intent)
 		return;
 	tl_log_free(intent->log);
+	tl_log_free(intent->witness);
 	tl_map_put(intent->present);
 	tl_map_put(intent->frozen);
 	vfree(intent->hot);

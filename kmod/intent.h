@@ -10,8 +10,8 @@
 #include "log_format.h"
 
 enum tl_intent_state {
-	TL_INTENT_STARTING, /* being attached: whoever writes waits, and nothing is logged for him */
-	TL_INTENT_CLEAN, /* the log says that nothing was written since: it has to be opened first */
+	TL_INTENT_STARTING, /* being attached: who writes waits, and nothing is logged for him */
+	TL_INTENT_CLEAN, /* the log says that nothing was written since: it is to be opened first */
 	TL_INTENT_OPEN,
 	TL_INTENT_FAILED, /* writes go on without it, and it says so if it can be made to */
 	TL_INTENT_LEFT, /* being detached: as when starting */
@@ -38,6 +38,9 @@ struct tl_intent {
 	unsigned long *stale; /* a bit a block of regions: the log does not say so yet */
 	struct tl_log *log;
 	struct tl_log_header header; /* as it is in the log, or is to be */
+	bool header_stale; /* it does not say yet what was committed */
+	struct tl_log *witness; /* NULL: it is the log's last block */
+	bool believed; /* the witness says that the log is to be */
 	u64 counted; /* sectors that the kernel had counted as written when it was attached */
 	bool created;
 	bool no_gap;
@@ -46,7 +49,7 @@ struct tl_intent {
 	u8 identity[64]; /* what the program gave */
 	struct delayed_work work; /* see intent_work() */
 	bool superblock_written; /* and not yet looked at */
-	int doubt; /* something happened by which what it says can't be believed: a negative errno */
+	int doubt; /* what it says can't be believed any more: a negative errno */
 	sector_t superblock_mask;
 
 	unsigned long *pending; /* under tl_lock: regions that a consumer has not sealed */
@@ -69,6 +72,7 @@ bool tl_intent_admits_slowly(const struct tl_intent *intent, u64 first, u64 last
 bool tl_intent_is_own(const struct tl_intent *intent, const struct bio *bio);
 void tl_intent_look(struct tl_intent *intent);
 void tl_intent_doubt(struct tl_device *device, int error);
+bool tl_intent_can_be_believed(struct tl_intent *intent);
 int tl_intent_write_header(struct tl_intent *intent, enum tl_log_state state);
 int tl_intent_heat_marked_locked(struct tl_intent *intent);
 void tl_intent_set_pending(struct tl_intent *intent, const unsigned long *bits, size_t bytes);

@@ -19,6 +19,7 @@ enum tl_log_kind {
 	TL_LOG_REGIONS = 2, /* a bit a region: it may hold changes that no consumer has */
 	TL_LOG_PRESENT = 3, /* the maps of a clean end */
 	TL_LOG_FROZEN = 4,
+	TL_LOG_WITNESS = 5, /* behind them, or in a file of its own */
 };
 
 #define TL_LOG_PAYLOAD 464
@@ -72,8 +73,13 @@ struct tl_log_header {
 	__le32 trust_frozen;
 	__le32 reasons;
 	__le32 reasons_frozen;
-	__le32 reserved;
+	__le32 has_witness; /* in a file of its own */
 	struct tl_log_vouch vouch;
+} __packed;
+
+/* The payload of the first sector of a witness: whether the log may be believed. */
+struct tl_log_witness {
+	__le32 valid;
 } __packed;
 
 #endif

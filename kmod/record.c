@@ -38,18 +38,18 @@
 #define RUN_TIMEOUT (30 * HZ)
 
 /* After a crash numbers go on where none can have been given out. */
-#define SEQUENCE_STEP (1ULL << 32)
-#define GENERATION_STEP (1ULL << 32)
+#define SEQUENCE_STEP BIT_ULL(32)
+#define GENERATION_STEP BIT_ULL(32)
 
-/* The log's own ranges on the device that it is for; as many as there are. */
-u32 tl_record_own_ranges(const struct tl_device *device, struct towline_extent *list, u32 capacity)
+/* From there on in the list, as far as it goes; how many there are then. */
+static u32 add_ranges(const struct tl_device *device, const struct tl_extents *extents,
+		      struct towline_extent *list, u32 capacity, u32 count)
 {
-	const struct tl_extents *extents = device->intent->log->extents;
 	const struct block_device *bdev = extents->opened.bdev;
-	u32 i, count = 0;
+	u32 i;
 
 	if (bdev->bd_disk != device->disk)
-		return 0;
+		return count;
 	for (i = 0; i < extents->count; i++) {
 		sector_t first = bdev->bd_start_sect + extents->list[i].first;
 
@@ -62,6 +62,17 @@ u32 tl_record_own_ranges(const struct tl_device *device, struct towline_extent *
 			};
 		count++;
 	}
+	return count;
+}
+
+/* What of the log and its witness lies on the device that they are for; as many as there are. */
+u32 tl_record_own_ranges(const struct tl_device *device, struct towline_extent *list, u32 capacity)
+{
+	const struct tl_intent *intent = device->intent;
+	u32 count = add_ranges(device, intent->log->extents, list, capacity, 0);
+
+	if (intent->witness)
+		count = add_ranges(device, intent->witness->extents, list, capacity, count);
 	return count;
 }
 
@@ -118,6 +129,8 @@ static void go_on(struct tl_device *device)
 	if (intent->frozen) {
 		device->frozen = intent->frozen;
 		intent->frozen = NULL;
+		tl_map_put(device->spare);
+		device->spare = NULL;
 		device->reasons_frozen = le32_to_cpu(header->reasons_frozen);
 		device->trust_frozen = le32_to_cpu(header->trust_frozen);
 	}
@@ -129,6 +142,7 @@ static void go_on_after_crash(struct tl_device *device)
 
 	device->uuid = header->tracker;
 	device->sequence = round_up(le64_to_cpu(header->sequence) + 1, SEQUENCE_STEP);
+	device->sequence_committed = le64_to_cpu(header->sequence_committed);
 	device->reasons = TOWLINE_REASON_CRASHED;
 	device->trust = max_t(u32, le32_to_cpu(header->trust), TOWLINE_TRUST_SUPERSET);
 	mark_hot_regions(device);
@@ -201,6 +215,13 @@ static int begin_locked(struct tl_device *device, struct block_device *bdev)
 	return error;
 }
 
+static void set_timeout(struct tl_intent *intent, unsigned long timeout)
+{
+	intent->log->timeout = timeout;
+	if (intent->witness)
+		intent->witness->timeout = timeout;
+}
+
 /*
  * The device is in the filter's table, its writes are held, and those begun before are complete.
  * -EDEADLK: what is written to the log ends up on the device, behind what waits for it. -EXDEV: the
@@ -212,9 +233,9 @@ int tl_record_begin(struct tl_device *device, struct block_device *bdev)
 	int error;
 
 	mutex_lock(&intent->mutex);
-	intent->log->timeout = FIRST_TIMEOUT;
+	set_timeout(intent, FIRST_TIMEOUT);
 	error = begin_locked(device, bdev);
-	intent->log->timeout = RUN_TIMEOUT;
+	set_timeout(intent, RUN_TIMEOUT);
 	mutex_unlock(&intent->mutex);
 	tl_map_put(intent->present);
 	intent->present = NULL;
@@ -239,7 +260,8 @@ int tl_record_refresh_locked(struct tl_intent *intent, struct block_device *bdev
 /* Whether somebody can go on writing when the device is not tracked any more. */
 static bool is_in_use(const struct tl_intent *intent, struct block_device *bdev)
 {
-	int own = 1 + (intent->log->extents->opened.bdev == bdev);
+	int own = 1 + (intent->log->extents->opened.bdev == bdev) +
+		  (intent->witness && intent->witness->extents->opened.bdev == bdev);
 
 	return atomic_read(&bdev->bd_openers) > own;
 }

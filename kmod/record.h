@@ -9,7 +9,8 @@
 /* What an attach asks for, in the kernel's memory. */
 struct tl_record_wish {
 	struct tl_extents *extents;
-	u32 region_size; /* 0: as it is by default; if it is not to be created, as it is in the log */
+	struct tl_extents *witness; /* NULL: in the log itself */
+	u32 region_size; /* 0: as by default; if it is not to be created, as in the log */
 	bool create;
 	bool no_gap;
 	u8 identity[64];

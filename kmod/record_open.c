@@ -38,7 +38,7 @@ static int lay_out(struct tl_intent *intent)
 	intent->regions = DIV_ROUND_UP_ULL(sectors, 1ULL << intent->region_shift);
 	intent->region_blocks = DIV_ROUND_UP_ULL(intent->regions, TL_LOG_BLOCK_BITS);
 	intent->map_blocks = DIV_ROUND_UP_ULL(blocks_of(intent), TL_LOG_BLOCK_BITS);
-	if (intent->log->blocks < 1 + intent->region_blocks + 2 * intent->map_blocks)
+	if (intent->log->blocks < 2 + intent->region_blocks + 2 * intent->map_blocks)
 		return -ENOSPC;
 
 	/* Whole blocks of the log: they are read and written as such. */
@@ -141,8 +141,13 @@ static int read_log(struct tl_intent *intent)
 	error = lay_out(intent);
 	if (error)
 		return error == -ENOMEM ? error : -EBADMSG;
+	if (!!intent->header.has_witness != !!intent->witness)
+		return -EINVAL;
+	if (intent->witness)
+		intent->witness->uuid = intent->log->uuid;
 	intent->found = le32_to_cpu(intent->header.state);
-	if (intent->found != TL_LOG_OPEN && intent->found != TL_LOG_CLEAN) {
+	if (!tl_intent_can_be_believed(intent) ||
+	    (intent->found != TL_LOG_OPEN && intent->found != TL_LOG_CLEAN)) {
 		intent->found = 0;
 		intent->found_reason = TOWLINE_REASON_LOG_FAILED;
 	}
@@ -162,10 +167,15 @@ static int make_log(struct tl_intent *intent, struct tl_record_wish *wish, secto
 	intent->created = true;
 	uuid_gen(&intent->log->uuid);
 	intent->log->trusted = true;
+	if (intent->witness) {
+		intent->witness->uuid = intent->log->uuid;
+		intent->witness->trusted = true;
+	}
 	intent->header.version = cpu_to_le32(TL_LOG_VERSION);
 	intent->header.block_size = cpu_to_le32(block_size);
 	intent->header.region_size = cpu_to_le32(wish->region_size ?: TOWLINE_REGION_SIZE_DEFAULT);
 	intent->header.sectors_logged = cpu_to_le64(sectors);
+	intent->header.has_witness = cpu_to_le32(!!intent->witness);
 	error = lay_out(intent) ?: tl_intent_write_header(intent, TL_LOG_INVALID);
 	for (block = 0; block < intent->region_blocks && !error; block++)
 		error = tl_log_write(intent->log, 1 + block, TL_LOG_REGIONS, NULL, 0, 0);
@@ -173,12 +183,25 @@ static int make_log(struct tl_intent *intent, struct tl_record_wish *wish, secto
 		error = tl_record_write_map(intent, TL_LOG_PRESENT, NULL) ?:
 			tl_record_write_map(intent, TL_LOG_FROZEN, NULL);
 	intent->log->trusted = false;
+	if (intent->witness)
+		intent->witness->trusted = false;
 	return error;
 }
 
+static int open_witness(struct tl_intent *intent, struct tl_record_wish *wish)
+{
+	struct tl_extents *extents = wish->witness;
+
+	wish->witness = NULL;
+	if (!extents)
+		return 0;
+	intent->witness = tl_log_create(extents);
+	return intent->witness ? 0 : -ENOMEM;
+}
+
 /*
- * Takes over the extents, also when it fails. -EBADMSG: there is no log, or it is spoilt. Nothing is
- * written unless it is to be created.
+ * Takes over the extents, also when it fails. -EBADMSG: there is no log, or it is spoilt. Nothing
+ * is written unless it is to be created.
  */
 struct tl_intent *tl_record_open(struct tl_record_wish *wish, sector_t sectors, u32 block_size)
 {
@@ -194,11 +217,14 @@ struct tl_intent *tl_record_open(struct tl_record_wish *wish, sector_t sectors, 
 	tl_intent_prepare(intent);
 	intent->log = log;
 	intent->no_gap = wish->no_gap;
-	error = wish->create ? make_log(intent, wish, sectors, block_size) : read_log(intent);
+	memcpy(intent->identity, wish->identity, sizeof(wish->identity));
+	error = open_witness(intent, wish);
+	if (!error)
+		error = wish->create ? make_log(intent, wish, sectors, block_size) :
+				       read_log(intent);
 	if (error) {
 		tl_intent_free(intent);
 		return ERR_PTR(error);
 	}
-	memcpy(intent->identity, wish->identity, sizeof(wish->identity));
 	return intent;
 }

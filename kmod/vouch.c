@@ -11,9 +11,9 @@
  *     filesystem: the superblocks are as they were. If somebody could still write after the end
  *     (the device was in use), they say nothing.
  *   - Over a crash, superblocks may have changed while the device was tracked. Of ext4 what only a
- *     mount or a check changes (times and count) was noted when it last did. xfs and btrfs have
- *     nothing like it: their superblocks were noted shortly after each write to them, and a crash
- *     in between reads as a gap.
+ *     mount, a replay or a check changes (times, count, flags) was noted when it last did. xfs and
+ *     btrfs have nothing like it: their superblocks were noted shortly after each write to them,
+ *     and a crash in between reads as a gap.
  *
  * Another size, partition or identity always means another device. Of what holds none of these
  * filesystems nothing can be told over a reboot: then it is the caller's word or nothing.
@@ -37,14 +37,18 @@ static const siphash_key_t key = { { 0x546f776c696e6521ULL, 0x766f7563682e2e2eUL
 
 #define BOOT_TOLERANCE 2 /* seconds; two boots are further apart */
 
-/* Of ext4: s_mtime, s_mnt_count, s_magic, s_lastcheck, s_mkfs_time; with the high bytes of times. */
+/*
+ * Of ext4: s_mtime, s_mnt_count, s_state, s_lastcheck, s_feature_incompat (which says whether the
+ * journal has to be replayed), s_uuid, s_mkfs_time, and the high bytes of these times.
+ */
 #define EXT4_AT 1024
 #define EXT4_MAGIC_AT 0x38
 static const struct {
 	u16 at;
 	u16 bytes;
 } ext4_fields[] = {
-	{ 0x2c, 4 }, { 0x34, 2 }, { 0x40, 4 }, { 0x68, 16 }, { 0x108, 4 }, { 0x275, 3 },
+	{ 0x2c, 4 }, { 0x34, 2 }, { 0x3a, 2 },	 { 0x40, 4 },
+	{ 0x60, 4 }, { 0x68, 16 }, { 0x108, 4 }, { 0x275, 3 },
 };
 
 struct look {
@@ -162,7 +166,7 @@ u64 tl_vouch_sectors_written(struct block_device *bdev)
 	       part_stat_read(bdev, sectors[STAT_DISCARD]);
 }
 
-/* What the page holds is lost. The identity is the caller's to fill in, and whether it is in use. */
+/* What the page holds is lost. The identity, and whether it is in use, are the caller's to say. */
 int tl_vouch_take(struct block_device *bdev, struct page *page, struct tl_log_vouch *vouch)
 {
 	struct look look = { .page = page };

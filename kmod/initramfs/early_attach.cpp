@@ -14,6 +14,7 @@
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
@@ -31,7 +32,8 @@ namespace {
 
 using Order = std::map<std::string, std::string>;
 
-constexpr const char* kKeys[] = {"device", "log", "extents", "identity", "no_gap"};
+constexpr const char* kKeys[] = {"device", "log",     "extents",       "identity",
+                                 "no_gap", "witness", "witness_sector"};
 
 class Fd {
   public:
@@ -131,20 +133,27 @@ bool attach(const Fd& control, const std::string& path) {
     if (order["identity"].size() > sizeof(towline_attach::identity))
         return complain(path, "identity= is longer than 64 bytes");
 
-    const Fd log(order["log"], O_RDONLY);
+    const Fd log(order["log"], O_RDONLY), witness(order["witness"], O_RDONLY);
+    dev_t witness_place = 0;
+    if (!order["witness"].empty() && !block_device(order["witness"], witness_place)) return false;
     towline_attach request{};
     request.size = sizeof(request);
     request.major = major(device);
     request.minor = minor(device);
     request.log_flags = TOWLINE_LOG_USE | (order["no_gap"] == "1" ? TOWLINE_LOG_NO_GAP : 0U);
     memcpy(request.identity, order["identity"].data(), order["identity"].size());
+    if (witness_place != 0) request.log_flags |= TOWLINE_LOG_WITNESS;
     if (extents.empty()) {
         request.log_fd = log.get();
+        if (witness_place != 0) request.witness_fd = witness.get();
     } else {
         request.log_extents = reinterpret_cast<uintptr_t>(extents.data());
         request.log_extent_count = static_cast<uint32_t>(extents.size());
         request.log_major = major(place);
         request.log_minor = minor(place);
+        request.witness_major = major(witness_place);
+        request.witness_minor = minor(witness_place);
+        request.witness_sector = strtoull(order["witness_sector"].c_str(), nullptr, 10);
     }
     // The script runs for each filesystem that the initramfs mounts.
     if (ioctl(control.get(), TOWLINE_IOC_ATTACH, &request) != 0)

@@ -54,6 +54,11 @@ struct towline_version {
  * the device holds no filesystem by which that could be told.
  */
 #define TOWLINE_LOG_NO_GAP 0x4U
+/*
+ * The log has a witness: a file of 4 KiB, of the kind that a log is, best on the volume itself if
+ * the log is elsewhere. If the log can't be written any more, the witness is made to say so.
+ */
+#define TOWLINE_LOG_WITNESS 0x8U
 
 #define TOWLINE_REGION_SIZE_MIN 0x100000U
 #define TOWLINE_REGION_SIZE_MAX 0x40000000U
@@ -78,6 +83,11 @@ struct towline_attach {
 	__u8 identity[64]; /* what else the device is known by: its serial number, its WWID */
 	__u32 trust; /* out: of the present epoch, TOWLINE_TRUST_* */
 	__u32 reasons; /* out: TOWLINE_REASON_* */
+	__s32 witness_fd; /* only with WITNESS; not used where the log's extents are given */
+	__u32 witness_major; /* then, of the device that the witness is on */
+	__u32 witness_minor;
+	__u32 reserved;
+	__u64 witness_sector; /* and where, in units of 512 bytes */
 };
 
 /* How large a log has to be. */
@@ -87,7 +97,8 @@ static inline __u64 towline_log_bytes(__u64 device_bytes, __u32 block_size, __u3
 	__u64 regions = (device_bytes + region_size - 1) / region_size;
 	__u64 blocks = (device_bytes + block_size - 1) / block_size;
 
-	return 4096 * (1 + (regions / 8 + payload) / payload + 2 * ((blocks / 8 + payload) / payload));
+	return 4096 * (2 + (regions / 8 + payload) / payload +
+		       2 * ((blocks / 8 + payload) / payload));
 }
 
 struct towline_detach {
@@ -192,8 +203,8 @@ struct towline_settle {
 	struct towline_uuid uuid;
 	__u64 sequence;
 	/*
-	 * Only to commit: regions that any consumer has pending, a bit each as in a map, stay in the
-	 * log until a later commit leaves them out.
+	 * Only to commit: regions that any consumer has pending, a bit each as in a map, stay in
+	 * the log until a later commit leaves them out.
 	 */
 	__u64 pending; /* address of the bits; 0: none are */
 	__u64 pending_bytes;
@@ -237,7 +248,7 @@ struct towline_status {
 #define TOWLINE_STATUS_GONE 0x1U /* the disk was removed, or is another now */
 #define TOWLINE_STATUS_UNKNOWN 0x2U /* the present epoch's trust is unknown by now */
 #define TOWLINE_STATUS_LOG 0x4U /* it has an intent log */
-#define TOWLINE_STATUS_LOG_FAILED 0x8U /* which can't be written: a crash from here on means unknown */
+#define TOWLINE_STATUS_LOG_FAILED 0x8U /* it can't be written: after a crash, unknown */
 
 /* A part of a device, in units of 512 bytes. */
 struct towline_extent {
@@ -248,7 +259,7 @@ struct towline_extent {
 #define TOWLINE_EXTENTS_MAX 65536
 
 /*
- * Where a file lies on its device: what an attach without the file is given (an initramfs has none).
+ * Where a file lies on its device: what an attach without the file is given (in an initramfs).
  * The file has to be one whose blocks stay where they are; TOWLINE_ATTACH says which.
  */
 struct towline_extents {
@@ -274,7 +285,7 @@ struct towline_log_status {
 	__u32 region_size; /* out */
 	__u32 flags; /* none yet */
 	/*
-	 * The log's own ranges on the device, by units of 512 bytes from its start, if it lies there:
+	 * The log's own ranges on the device, by units of 512 bytes from its start, if it is there:
 	 * no map has them, images read as zero there, and digests have to leave them out.
 	 */
 	__u64 ranges; /* address of capacity struct towline_extent */
