@@ -40,8 +40,9 @@ std::vector<towline_extent> parse_extents(const std::string& text) {
     return extents;
 }
 
-// intent attach DEVICE LOG [create] [no_gap] [block=] [region=] [identity=] [extents=]: prints
-// "uuid= trust= reasons=". LOG is a file, a block device, or the device that the extents are on.
+// intent attach DEVICE LOG [create] [no_gap] [block=] [region=] [identity=] [witness=] [extents=
+// [witness_sector=]]: prints "uuid= trust= reasons=". LOG and witness are files, block devices, or
+// the devices that the extents are on.
 void attach(const Module& module, const Words& words) {
     const dev_t device = device_of(words.at(0));
     const auto extents = parse_extents(option(words, "extents", ""));
@@ -54,14 +55,22 @@ void attach(const Module& module, const Words& words) {
                         (has(words, "no_gap") ? TOWLINE_LOG_NO_GAP : 0);
     request.region_size = static_cast<uint32_t>(number(option(words, "region", "0")));
     memcpy(request.identity, identity.data(), std::min(identity.size(), sizeof(request.identity)));
+    const std::string witness = option(words, "witness", "");
+    if (!witness.empty()) request.log_flags |= TOWLINE_LOG_WITNESS;
     if (extents.empty()) {
         request.log_fd = open_or_die(words.at(1), O_RDONLY);
+        if (!witness.empty()) request.witness_fd = open_or_die(witness, O_RDONLY);
     } else {
         const dev_t place = device_of(words.at(1));
         request.log_extents = reinterpret_cast<uintptr_t>(extents.data());
         request.log_extent_count = static_cast<uint32_t>(extents.size());
         request.log_major = major(place);
         request.log_minor = minor(place);
+        if (!witness.empty()) {
+            request.witness_major = major(device_of(witness));
+            request.witness_minor = minor(device_of(witness));
+            request.witness_sector = number(option(words, "witness_sector", "0"));
+        }
     }
     module.call("attach", TOWLINE_IOC_ATTACH, request);
     printf("uuid=%s trust=%u reasons=%u\n", print_uuid(request.uuid).c_str(), request.trust,
