@@ -84,6 +84,7 @@ void SimulatedTracker::give_back(std::uint64_t sequence) {
 }
 
 Status SimulatedMoment::take() {
+    locked_ = true;
     set_ = tracker_.freeze();
     image_ = std::make_unique<SimulatedDisk>(
         world_, DiskPlan{.size_bytes = origin_.size_bytes(),

@@ -52,6 +52,9 @@ class SimulatedMoment final : public MomentTaker {
     Status take() override;
     Result<Moment> open(IoEngine& engine) override;
     Status settle(bool noted) override;
+    void release() override { locked_ = false; }
+    // Whether other runs of this source are kept from the harvests.
+    bool locked() const { return locked_; }
     Status all_read() override { return {}; }
     const MomentFacts& facts() const override { return facts_; }
 
@@ -64,6 +67,7 @@ class SimulatedMoment final : public MomentTaker {
     SimulatedDisk& origin_;
     std::unique_ptr<SimulatedDisk> image_;
     ChangeSet set_;
+    bool locked_ = false;
     MomentFacts facts_;
 };
 

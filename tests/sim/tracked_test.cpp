@@ -87,6 +87,8 @@ class TrackedLife {
         plan.after_event = [this] {
             if (random_.chance(0.02)) write_some(1);
         };
+        kill_at_call_.reset();
+        plan.source_hook = [this](StoreCall call, StoreMoment) { on_store_call(call); };
         if (!faulty) return plan;
         if (random_.chance(0.3)) {
             const std::uint64_t nth = random_.between(1, 6);
@@ -95,16 +97,21 @@ class TrackedLife {
             const auto side = random_.chance(0.5) ? Side::kSource : Side::kTarget;
             plan.kill = Kill{.side = side, .event = random_.below(400)};
         } else {
-            kill_at_store(plan);
+            kill_at_store();
         }
         return plan;
     }
 
-    void kill_at_store(RunPlan& plan) {
+    void on_store_call(StoreCall call) {
+        // Another run that wrote to them meanwhile would lose its marks.
+        if (call == StoreCall::kSaveHarvest && !moments_.back()->locked())
+            wrong("a harvest is written without its lock");
+        if (kill_at_call_ && (*kill_at_call_)-- == 0) bench_.kill(Side::kSource);
+    }
+
+    void kill_at_store() {
         const std::uint64_t nth = random_.below(12);
-        plan.source_hook = [this, nth, seen = std::uint64_t{0}](StoreCall, StoreMoment) mutable {
-            if (seen++ == nth) bench_.kill(Side::kSource);
-        };
+        kill_at_call_ = nth;
     }
 
     bool run_to(std::size_t target, bool faulty) {
@@ -138,6 +145,7 @@ class TrackedLife {
     SimulatedTracker tracker_;
     std::array<SyncBench::TargetCopy, 2> targets_;
     std::vector<std::unique_ptr<SimulatedMoment>> moments_;  // dead runs' engines know the disks
+    std::optional<std::uint64_t> kill_at_call_;
     int incremental_ = 0;
     int compared_ = 0;
     std::string wrong_;

@@ -43,6 +43,7 @@ class LiveMoment final : public MomentTaker {
     Status take() override;
     Result<Moment> open(IoEngine& engine) override;
     Status settle(bool noted) override;
+    void release() override { tracking_lock_.reset(); }
     Status all_read() override;
     const MomentFacts& facts() const override { return facts_; }
 

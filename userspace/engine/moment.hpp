@@ -57,6 +57,9 @@ class MomentTaker {
     // The changes are durably noted for every target, or could not be: the tracker may drop them,
     // or gets them back. On the loop thread.
     virtual Status settle(bool noted) = 0;
+    // What was seen for this run's target was taken over. From take() to here no other run writes
+    // to the harvests of this source's targets: one that did would have its marks overwritten.
+    virtual void release() = 0;
     // All has been read. An Error: what was read is no moment after all, and must not be sealed.
     virtual Status all_read() = 0;
     virtual const MomentFacts& facts() const = 0;

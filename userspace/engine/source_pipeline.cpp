@@ -278,6 +278,7 @@ Status SourcePipeline::adopt_moment() {
 
 void SourcePipeline::plan() {
     auto run = prepare_run(config_.request, store_, opened_);
+    if (config_.moment != nullptr) config_.moment->release();
     if (!run) return step(ev::Failed{run.error()});
     run_ = std::move(*run);
     report_.mode = run_.decision.mode;
