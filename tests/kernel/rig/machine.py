@@ -144,6 +144,8 @@ def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_pr
     log = folder / "serial.log"
     words = command(kernel, own, every, folder, memory_mib, append)
     for _ in range(BOOTS_MAX):
+        # QEMU would go on in it.
+        (folder / "trace").unlink(missing_ok=True)
         outcome, seconds = run_qemu(words, log, deadline, on_start)
         text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "")
         if not stalled_at_boot(text):
