@@ -25,6 +25,8 @@ constexpr std::uint32_t kBlockBytesMin = 4096;
 constexpr std::uint32_t kBlockBytesMax = 1024 * 1024;
 constexpr std::size_t kBlocksPerFrameMax = kPayloadBytesMax / kBlockBytesMin;
 constexpr std::size_t kExtentsPerFrameMax = 64;
+// What a target takes in a frame, and a source sends; one block where that is larger.
+constexpr std::size_t kPlainBytesMax = std::size_t{512} * 1024;
 
 constexpr std::size_t kRangesPerFrameMax = 4096;
 constexpr std::size_t kHashesPerFrameMax = 4096;

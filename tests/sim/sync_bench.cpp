@@ -127,7 +127,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
                           .worker_time = [this] { return Duration(codec_time_ += 100'000); }};
     config.rate_bytes_per_second = plan.rate_bytes_per_second;
     config.buffer_count = plan.buffer_count;
-    config.buffer_bytes = plan.buffer_bytes;
+    config.buffer_bytes = config.frame_bytes = plan.buffer_bytes;
     config.silence_max = kSilenceMax;
     config.ping_interval = std::chrono::seconds(1);
     config.further_lanes = plan.links.size() - 1;

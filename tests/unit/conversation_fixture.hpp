@@ -65,6 +65,7 @@ struct Replication {
         source_config.target_name = "disk0";
         source_config.data = {{0, kRunVolumeBytes}};
         source_config.buffer_bytes = target_config.buffer_bytes = 4 * kRunBlockBytes;
+        source_config.frame_bytes = target_config.buffer_bytes;
         source_config.buffer_count = target_config.buffer_count = 8;
         source_config.compression.level = 0;
         target_config.limits.checkpoint_bytes = 8 * kRunBlockBytes;

@@ -390,7 +390,7 @@ Status SourcePipeline::settle_plan() {
 void SourcePipeline::perform(act::StartTransfer& action) {
     wanted_ = {};  // compared; at 16 TiB each map is 32 MiB
     SourceSender::Owner& owner = *this;
-    sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.volume, *check_,
+    sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.frame_bytes, config_.volume, *check_,
                                              *hasher_, *digester_, core_.compression(), owner);
     std::vector<Channel*> lanes;
     lanes.reserve(lanes_.size());

@@ -32,6 +32,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         std::uint64_t rate_bytes_per_second = 0;
         std::size_t buffer_count = 64;
         std::size_t buffer_bytes = std::size_t{256} * 1024;
+        std::size_t frame_bytes = wire::kPlainBytesMax;
         Duration silence_max = 30s;
         Duration ping_interval = 500ms;
         // Makes a further connection to the same target; nothing: one connection is all.

@@ -55,12 +55,13 @@ void add_piece(std::vector<iovec>& pieces, std::byte* at, std::size_t length) {
 }  // namespace
 
 SourceSender::SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool,
-                           VolumeView volume, const BlockCheck& check, const BlockHasher& hasher,
-                           RunDigester& digester, const CompressionChoice& compression,
-                           Owner& owner)
+                           std::size_t frame_bytes, VolumeView volume, const BlockCheck& check,
+                           const BlockHasher& hasher, RunDigester& digester,
+                           const CompressionChoice& compression, Owner& owner)
     : engine_(engine),
       workers_(workers),
       pool_(pool),
+      frame_bytes_(std::max(frame_bytes, pool.buffer_bytes())),
       volume_(volume),
       check_(check),
       hasher_(hasher),
@@ -282,8 +283,7 @@ void SourceSender::ship() {
     for (Channel* lane : lanes_) {
         if (stopped_ || ready_.empty()) return;
         if (!lane->drained()) continue;
-        while (!ready_.empty() &&
-               lane->queued_bytes() + pool_.buffer_bytes() <= Channel::kBatchBytes)
+        while (!ready_.empty() && lane->queued_bytes() + frame_bytes_ <= Channel::kBatchBytes)
             lane->queue(pack().frame);
         lane->send_queued();
     }
@@ -301,7 +301,7 @@ SourceSender::Parcel& SourceSender::take_parcel() {
     return parcel;
 }
 
-// What is ready, as far as one buffer of the target holds it, in the order of the volume.
+// What is ready, as far as a frame may carry it, in the order of the volume.
 SourceSender::Parcel& SourceSender::pack() {
     Parcel& parcel = take_parcel();
     parcel.slots.clear();
@@ -309,7 +309,7 @@ SourceSender::Parcel& SourceSender::pack() {
     while (!ready_.empty() && parcel.slots.size() < wire::kExtentsPerFrameMax) {
         Slot* next = ready_.front();
         plain_bytes += next->count * block_bytes_;
-        if (plain_bytes > pool_.buffer_bytes()) break;
+        if (plain_bytes > frame_bytes_) break;
         ready_.pop_front();
         parcel.slots.push_back(next);
     }

@@ -40,9 +40,10 @@ class SourceSender {
         std::uint64_t zero_bytes = 0;
     };
 
-    SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool, VolumeView volume,
-                 const BlockCheck& check, const BlockHasher& hasher, RunDigester& digester,
-                 const CompressionChoice& compression, Owner& owner);
+    // `frame_bytes`: the most that a frame carries, before compression.
+    SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& pool, std::size_t frame_bytes,
+                 VolumeView volume, const BlockCheck& check, const BlockHasher& hasher,
+                 RunDigester& digester, const CompressionChoice& compression, Owner& owner);
     ~SourceSender();
 
     // `lanes` outlive the sender's activity. Zero ranges are left out when the target reads as
@@ -92,6 +93,7 @@ class SourceSender {
     IoEngine& engine_;
     WorkQueue& workers_;
     BufferPool& pool_;
+    std::size_t frame_bytes_;
     VolumeView volume_;
     const BlockCheck& check_;
     const BlockHasher& hasher_;

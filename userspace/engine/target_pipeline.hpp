@@ -20,8 +20,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
   public:
     struct Config {
         TargetCore::Limits limits;
-        std::size_t buffer_count = 64;
-        std::size_t buffer_bytes = std::size_t{256} * 1024;
+        std::size_t buffer_count = 32;
+        std::size_t buffer_bytes = wire::kPlainBytesMax;  // the most that a frame may bring
         ArenaShelf* shelf = nullptr;  // where the buffers' memory waits between sessions
         Duration silence_max = 30s;   // of a peer that should speak or listen
         Uuid join_token = Uuid::random();
