@@ -154,6 +154,21 @@ TEST_F(Rules, ASealThatTheSourceNeverHeardOfIsCaughtUpWith) {
     EXPECT_EQ(bench.difference(true), "");
 }
 
+// Files do not wait for the removal of what is no longer pending.
+TEST_F(Rules, ChangesThatAPowerCutBringsBackAreSentAgain) {
+    EXPECT_TRUE(run(Kind::kExtents, {change(4)}).succeeded());
+    EXPECT_TRUE(bench.source_shelf.pending.empty());
+    const SourceShelf shelf = bench.source_shelf;
+    while (!bench.source_shelf.lose_power(bench.random))
+        bench.source_shelf = shelf;
+    EXPECT_FALSE(bench.source_shelf.pending.empty());
+    const RunResult next = run(Kind::kExtents, {change(8)});
+    EXPECT_TRUE(next.succeeded());
+    EXPECT_EQ(next.report.bytes_changed, 2 * 4096U);
+    EXPECT_TRUE(bench.source_shelf.pending.empty());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
 // Sealed, not committed, and then rolled back: the list that was sealed away is still needed.
 TEST_F(Rules, ASealThatWasRolledBackIsNotCaughtUpWith) {
     const auto before = bench.copy_target();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stores in memory whose calls are durable when they return, as those in files promise to be. A
-// call is atomic (a file replaced whole), except that the journal is appended to: a side that dies
-// within an append leaves nothing, a torn entry, or a whole one that nobody was told of.
+// Stores in memory whose calls are durable when they return, as those in files promise to be, but
+// for pending changes that were dropped: a power cut may bring them back. A call is atomic (a file
+// replaced whole), except that the journal is appended to: a side that dies within an append leaves
+// nothing, a torn entry, or a whole one that nobody was told of.
 
 #include "tests/sim/simulated_stores.hpp"
 
@@ -172,6 +173,17 @@ Status SimulatedTargetStore::seal(const TargetRecord& record) {
 
 // ---- source
 
+bool SourceShelf::lose_power(SimulatedRandom& random) {
+    bool back = false;
+    for (auto& [target, changes] : dropped) {
+        if (random.chance(0.5)) continue;
+        pending.insert_or_assign(target, changes);
+        back = true;
+    }
+    dropped.clear();
+    return back;
+}
+
 SimulatedSourceStore::SimulatedSourceStore(SourceShelf& shelf, SimulatedEngine& engine,
                                            StoreFault fault, StoreHook hook)
     : shelf_(shelf), access_(engine, fault, std::move(hook)) {}
@@ -193,14 +205,19 @@ Result<std::optional<ChangeMap>> SimulatedSourceStore::pending(const Uuid& targe
 }
 
 Status SimulatedSourceStore::save_pending(const Uuid& target, const ChangeMap& changes) {
-    Status saved =
-        access_.change(StoreCall::kSavePending, [&] { shelf_.pending[target] = changes; });
+    Status saved = access_.change(StoreCall::kSavePending, [&] {
+        shelf_.pending[target] = changes;
+        shelf_.dropped.erase(target);
+    });
     noted_ |= saved.has_value();
     return saved;
 }
 
 Status SimulatedSourceStore::drop_pending(const Uuid& target) {
-    return access_.change(StoreCall::kDropPending, [&] { shelf_.pending.erase(target); });
+    return access_.change(StoreCall::kDropPending, [&] {
+        auto gone = shelf_.pending.extract(target);
+        if (!gone.empty()) shelf_.dropped.insert_or_assign(target, std::move(gone.mapped()));
+    });
 }
 
 Result<std::vector<Harvest>> SimulatedSourceStore::harvests() {

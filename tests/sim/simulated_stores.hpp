@@ -54,11 +54,16 @@ struct TargetShelf {
     std::vector<Extent> acknowledged() const;
 };
 
-// What is durable at a source. Outlives its processes.
+// What a source keeps. Outlives its processes; all of it is durable but that something is gone: the
+// removal of pending changes is not waited for.
 struct SourceShelf {
     std::map<Uuid, TargetMemory> memories;
     std::map<Uuid, ChangeMap> pending;
+    std::map<Uuid, ChangeMap> dropped;
     std::map<Uuid, Harvest> harvests;
+
+    // Of what was dropped and not saved anew since, any may be there again.
+    bool lose_power(SimulatedRandom& random);
 };
 
 // Counts the calls of one process on its shelf, and is what can go wrong with them.
