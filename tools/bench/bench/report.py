@@ -7,8 +7,11 @@ import platform
 import shlex
 import sys
 
+from . import goals
+
 BASE = "towline"
-PLACES = ("--build", "--work-dir", "--svg", "--markdown")
+PLACES = ("--build", "--work-dir", "--svg", "--markdown", "--page")
+BEGIN, END = "<!-- compare -->", "<!-- /compare -->"
 HEADINGS = ("work", "tool", "wall s", "x", "CPU s", "x", "sent MiB", "peak MiB")
 
 
@@ -76,5 +79,17 @@ def markdown(rows):
              "| work | tool | wall s | x | CPU s | x | sent MiB | peak MiB |",
              "|---|---|--:|--:|--:|--:|--:|--:|"]
     lines += ["| " + " | ".join(_cells(row, rows)) + " |" for row in rows]
-    lines += ["", f"x: times {BASE}'s. " + NOTE.replace("\n", " "), ""]
+    lines += ["", f"x: times {BASE}'s. " + NOTE.replace("\n", " "), "",
+              "Against what was set out:", "", goals.markdown(rows)]
     return "\n".join(lines)
+
+
+def has_place(page):
+    text = page.read_text() if page.is_file() else ""
+    return 0 <= text.find(BEGIN) < text.find(END)
+
+
+def put_into_page(page, rows):
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{markdown(rows)}{END}{after}")
