@@ -114,11 +114,26 @@ void walk(auto& to, Of<HelloMessage> auto& m) {
     to.field(m.join_token);
 }
 
+void walk(auto& to, Of<Standing> auto& standing) {
+    to.field(standing.host.low);
+    to.field(standing.host.high);
+    to.field(standing.complete);
+    to.list(standing.elements, wire::kStandingMax, [](auto& each, auto& element) {
+        each.field(element.name.low);
+        each.field(element.name.high);
+        each.field(element.start_bytes);
+        each.field(element.end_bytes);
+        each.field(element.above);
+        each.field(element.dealt_out);
+    });
+}
+
 void walk(auto& to, Of<OpenMessage> auto& m) {
     to.text(m.name, wire::kNameBytesMax);
     to.field(m.source);
     to.field(m.source_bytes);
     to.field(m.dry_run);
+    walk(to, m.standing);
 }
 
 void walk(auto& to, Of<OpenedMessage> auto& m) {

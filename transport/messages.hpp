@@ -58,6 +58,24 @@ struct HelloMessage {
     bool operator==(const HelloMessage&) const = default;
 };
 
+// What a source stands on (files, devices, the devices below them), to be recognised by a target on
+// the same host alone: the names are hidden (userspace/engine/standing.hpp).
+struct Standing {
+    struct Element {
+        Hash128 name;
+        // The bytes of it that the source can reach.
+        std::uint64_t start_bytes = 0;
+        std::uint64_t end_bytes = 0;
+        std::uint32_t above = 0;  // which element stands on this one; the first one's is itself
+        bool dealt_out = false;   // by LVM or kpartx: not a byte is another's
+        bool operator==(const Element&) const = default;
+    };
+    Hash128 host;  // zeros: not told
+    bool complete = false;
+    std::vector<Element> elements;
+    bool operator==(const Standing&) const = default;
+};
+
 // Asks for a target by name; nothing is changed by it.
 struct OpenMessage {
     static constexpr auto kType = wire::FrameType::kOpen;
@@ -65,6 +83,7 @@ struct OpenMessage {
     Uuid source;
     std::uint64_t source_bytes = 0;
     bool dry_run = false;  // takes the target from nobody
+    Standing standing;
     bool operator==(const OpenMessage&) const = default;
 };
 

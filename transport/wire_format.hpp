@@ -30,6 +30,7 @@ constexpr std::size_t kPlainBytesMax = std::size_t{512} * 1024;
 
 constexpr std::size_t kRangesPerFrameMax = 4096;
 constexpr std::size_t kHashesPerFrameMax = 4096;
+constexpr std::size_t kStandingMax = 512;
 
 enum class FrameType : std::uint16_t {
     kHello = 1,

@@ -73,6 +73,33 @@ def test_loop_over_the_source_as_target(lab):
     refuse(lab, device, source, "--full", "--overwrite", says="choose", touches=source)
 
 
+def test_source_as_target_behind_a_server(lab):
+    """The server on the same host knows the source again, whatever its name."""
+    source = lab.image("source", 4 * MIB)
+    os.link(source, lab.root / "hardlink")
+    loop = lab.loop(source)
+    os.mknod(lab.root / "loop", 0o600 | 0o060000, os.stat(loop).st_rdev)
+    server = lab.server()
+    for name in ["hardlink", "loop"]:
+        for words in [("--full", "--overwrite"), ("--scan",), ("--scan", "--dry-run"), ()]:
+            refuse(lab, source, server.url(name), *words, says="choose", touches=source)
+    refuse(lab, loop, server.url("hardlink"), "--full", "--overwrite", says="choose",
+           touches=source)
+    other = lab.image("other", 4 * MIB)
+    lab.sync(other, server.url("replica"), "--full")
+    equal(other, lab.root / "replica")
+
+
+def test_target_stored_on_the_source_behind_a_server(lab):
+    device = lab.loop(lab.filesystem_image("filesystem", 32 * MIB))
+    folder = lab.mount(device, lab.dir / "mounted")
+    target = folder / "target"
+    target.write_bytes(bytes(MIB))
+    server = lab.server(root=folder)
+    refuse(lab, device, server.url("target"), "--full", "--overwrite", says="another device",
+           touches=target)
+
+
 def test_source_on_the_target(lab):
     """The image lies on the filesystem of the device that is to be overwritten."""
     device = lab.loop(lab.filesystem_image("filesystem", 32 * MIB))

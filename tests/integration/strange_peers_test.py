@@ -24,12 +24,17 @@ def connect(server):
     return wire.Talk(sock)
 
 
-def opened(server, size=MIB):
-    """Each under a name of its own: a session that is on its way out would be waited for."""
-    name = f"replica{next(NUMBERS)}"
+def greeted(server):
     talk = connect(server)
     talk.send(wire.HELLO, wire.hello())
     assert talk.receive()[0] == wire.HELLO
+    return talk
+
+
+def opened(server, size=MIB):
+    """Each under a name of its own: a session that is on its way out would be waited for."""
+    name = f"replica{next(NUMBERS)}"
+    talk = greeted(server)
     talk.send(wire.OPEN, wire.open_message(name, SOURCE, size))
     return talk
 
@@ -97,6 +102,12 @@ def test_wrong_messages_are_answered_by_an_error(lab):
     steps = {
         "open twice": lambda: twice(opened(server), wire.OPEN,
                                     wire.open_message("replica", SOURCE, MIB)),
+        "stands on itself": lambda: twice(greeted(server), wire.OPEN, wire.open_message(
+            "replica", SOURCE, MIB, stands_on=wire.standing(0, 1))),
+        "stands on a circle": lambda: twice(greeted(server), wire.OPEN, wire.open_message(
+            "replica", SOURCE, MIB, stands_on=wire.standing(0, 2, 1))),
+        "stands on too much": lambda: twice(greeted(server), wire.OPEN, wire.open_message(
+            "replica", SOURCE, MIB, stands_on=wire.standing(*[0] * 513))),
         "end before begin": lambda: twice(opened(server), wire.END, bytes(24)),
         "zeros before begin": lambda: twice(opened(server), wire.ZERO, bytes(16)),
         "out of sequence": lambda: twice(opened(server), wire.PING, sequence=17),

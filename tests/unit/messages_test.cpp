@@ -67,7 +67,18 @@ std::vector<Message> all_messages() {
                      .version_max = 4,
                      .capabilities = 0xff00ff00ff00ff00,
                      .join_token = uuid_of(1)},
-        OpenMessage{.name = "folder/disk0", .source = uuid_of(2), .source_bytes = 1ULL << 40},
+        OpenMessage{.name = "folder/disk0",
+                    .source = uuid_of(2),
+                    .source_bytes = 1ULL << 40,
+                    .dry_run = true,
+                    .standing = {.host = {23, 24},
+                                 .complete = true,
+                                 .elements = {{.name = {25, 26},
+                                               .start_bytes = 27,
+                                               .end_bytes = 28,
+                                               .above = 29,
+                                               .dealt_out = true},
+                                              {.name = {30, 31}}}}},
         some_opened(),
         some_begin(),
         BegunMessage{.zeroed = true},
@@ -92,9 +103,10 @@ std::vector<Message> all_messages() {
 }
 
 TEST(Messages, EachHasItsSizeOnTheWire) {
-    const std::size_t sizes[] = {28,         2 + 12 + 24 + 1,    217 + 10, 180, 1,
-                                 4 + 32 + 1, 8 + 8 + 4 + 48 + 1, 16,       8,   24,
-                                 105,        2 + 4 + 1 + 2 + 12, 0,        0};
+    constexpr std::size_t kStanding = 16 + 1 + 4 + 2 * (16 + 16 + 4 + 1);
+    const std::size_t sizes[] = {28,         2 + 12 + 25 + kStanding, 217 + 10, 180, 1,
+                                 4 + 32 + 1, 8 + 8 + 4 + 48 + 1,      16,       8,   24,
+                                 105,        2 + 4 + 1 + 2 + 12,      0,        0};
     const auto messages = all_messages();
     ASSERT_EQ(messages.size(), std::variant_size_v<Message>);
     for (std::size_t i = 0; i < messages.size(); ++i) {

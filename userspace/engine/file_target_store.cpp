@@ -72,7 +72,7 @@ Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& s
 
 Status FileTargetStore::inspect(TargetFacts& facts) {
     volume_ = TRY(place_.open(name_, Access::kRead));
-    TRY_STATUS(place_.refuse_same(*volume_));
+    TRY_STATUS(place_.refuse_same(*volume_, source_, standing_));
     TRY_STATUS(refuse_if_in_use(*volume_));
     facts.is_device = volume_->kind() == VolumeKind::kBlockDevice;
     facts.size_bytes = volume_->size_bytes();
@@ -122,7 +122,7 @@ Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t vo
     if (!volume_) {
         if (dry_run) return fail(Code::kProtocol, "the source compares what is not there");
         volume_ = TRY(place_.create(name_, volume_bytes));
-        TRY_STATUS(place_.refuse_same(*volume_));
+        TRY_STATUS(place_.refuse_same(*volume_, source_, standing_));
         created = true;
     } else if (!dry_run) {
         volume_.reset();

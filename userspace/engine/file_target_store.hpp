@@ -24,6 +24,10 @@ class FileTargetStore final : public TargetStore {
     // The folder is there already.
     FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {});
 
+    void hear_standing(const Uuid& source, const Standing& standing) override {
+        source_ = source;
+        standing_ = standing;
+    }
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;
@@ -45,6 +49,8 @@ class FileTargetStore final : public TargetStore {
     std::filesystem::path state_folder_;
     const TargetPlace& place_;
     Claim claim_;
+    Uuid source_;
+    Standing standing_;  // the source's
     std::string name_;
     std::string key_;
     Fd lock_;

@@ -72,7 +72,8 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
     actions.push_back(act::Send{OpenMessage{.name = request_.target_name,
                                             .source = request_.source,
                                             .source_bytes = request_.volume_bytes,
-                                            .dry_run = request_.dry_run}});
+                                            .dry_run = request_.dry_run,
+                                            .standing = request_.standing}});
 }
 
 void SourceCore::on_message(const OpenedMessage& opened, Actions& actions) {

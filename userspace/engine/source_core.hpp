@@ -84,6 +84,7 @@ class SourceCore {
     struct Request {
         std::string target_name;
         Uuid source;
+        Standing standing;
         std::uint64_t volume_bytes = 0;
         bool dry_run = false;
         bool further_lanes = false;

@@ -37,6 +37,7 @@ SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore
       config_(std::move(config)),
       core_({.target_name = config_.target_name,
              .source = config_.request.run.source,
+             .standing = config_.standing,
              .volume_bytes = config_.request.run.volume_bytes,
              .dry_run = config_.request.dry_run,
              .further_lanes = config_.further_lanes > 0,
@@ -390,8 +391,9 @@ Status SourcePipeline::settle_plan() {
 void SourcePipeline::perform(act::StartTransfer& action) {
     wanted_ = {};  // compared; at 16 TiB each map is 32 MiB
     SourceSender::Owner& owner = *this;
-    sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.frame_bytes, config_.volume, *check_,
-                                             *hasher_, *digester_, core_.compression(), owner);
+    sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.frame_bytes,
+                                             config_.volume, *check_, *hasher_, *digester_,
+                                             core_.compression(), owner);
     std::vector<Channel*> lanes;
     lanes.reserve(lanes_.size());
     for (const auto& lane : lanes_)

@@ -28,6 +28,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         // What `volume`, `data` and the request's changes are to be taken from once the target is
         // known; nullptr: they are given. Outlives the pipeline.
         MomentTaker* moment = nullptr;
+        Standing standing;  // what the source stands on; for a target that may be on this host
         CompressionChoice compression;
         std::uint64_t rate_bytes_per_second = 0;
         std::size_t buffer_count = 64;

@@ -15,6 +15,7 @@
 #include "userspace/engine/live_moment.hpp"
 #include "userspace/engine/process_use.hpp"
 #include "userspace/engine/source_pipeline.hpp"
+#include "userspace/engine/standing.hpp"
 #include "userspace/engine/target_server.hpp"
 
 namespace towline {
@@ -149,6 +150,13 @@ LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceSto
     return wanted;
 }
 
+// Nothing where this host does not name its boot.
+Result<Standing> standing_of(const Volume& source, const Uuid& name) {
+    const auto key = StandingKey::of_this_host(name);
+    if (!key) return Standing{};
+    return key->hide(TRY(footing_of(source)));
+}
+
 }  // namespace
 
 Result<RunReport> run_sync(const SyncOptions& options) {
@@ -172,6 +180,7 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     // Before the run, so that its image goes when nobody reads it any more.
     const auto moment = TRY(LiveMoment::choose(source, moment_options(options, store)));
     config.moment = moment.get();
+    if (remote) config.standing = TRY(standing_of(source, store.source()));
 
     Run run;
     run.engine = TRY(make_engine(options.engine));

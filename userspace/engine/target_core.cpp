@@ -9,6 +9,7 @@
 
 #include "cbt/change_map_format.hpp"
 #include "transport/wire_format.hpp"
+#include "userspace/engine/standing.hpp"
 
 namespace towline {
 
@@ -45,9 +46,14 @@ void TargetCore::on_message(const HelloMessage& hello, Actions& actions) {
 
 void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
+    const Status possible = check_standing(open.standing);
+    if (!possible) return fail_with(possible.error(), actions);
     open_ = open;
     phase_ = Phase::kLook;
-    actions.push_back(act::Look{.name = open.name, .source = open.source, .dry_run = open.dry_run});
+    actions.push_back(act::Look{.name = open.name,
+                                .source = open.source,
+                                .dry_run = open.dry_run,
+                                .standing = open.standing});
 }
 
 void TargetCore::on(const ev::Looked& event, Actions& actions) {

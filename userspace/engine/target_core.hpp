@@ -61,6 +61,7 @@ struct Look {
     std::string name;
     Uuid source;
     bool dry_run = false;
+    Standing standing;  // of the source
 };
 struct Prepare {
     std::uint64_t volume_bytes = 0;

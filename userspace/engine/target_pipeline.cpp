@@ -55,6 +55,7 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
     tick_.on_done([this](std::int64_t) { on_tick(); });
     // It may wait for an earlier session to end, or for a disk; pings go on meanwhile.
     look_.run = [this](unsigned) {
+        store_.hear_standing(wanted_look_.source, wanted_look_.standing);
         facts_ = store_.look(wanted_look_.name, wanted_look_.source, wanted_look_.dry_run);
     };
     look_.done.on_done([this](std::int64_t) { on_looked(); });
@@ -236,9 +237,8 @@ bool TargetPipeline::on_arrived(std::span<const Extent> extents) {
 }
 
 void TargetPipeline::on_stored(std::span<const Extent> extents) {
-    for (const Extent& extent : extents) {
+    for (const Extent& extent : extents)
         if (!stopped_) step(ev::Stored{extent});
-    }
     if (!stopped_ && writer_->zeros_waiting() <= kZerosWaitingMax / 2 && talk().is_held())
         talk().hold(false);
 }

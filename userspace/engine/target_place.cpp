@@ -25,7 +25,12 @@ class RootPlace final : public TargetPlace {
         return root_.create(name, size_bytes);
     }
     // A peer's source may be anywhere; what this host itself uses is refused as "in use".
-    Status refuse_same(const Volume&) const override { return {}; }
+    Status refuse_same(const Volume& target, const Uuid& source,
+                       const Standing& standing) const override {
+        const auto key = StandingKey::of_this_host(source);
+        if (!key || !key->is_host_of(standing)) return {};
+        return refuse_if_same(*key, standing, target);
+    }
 
   private:
     RootFolder root_;
@@ -59,7 +64,7 @@ class LocalPlace final : public TargetPlace {
         }
         return Volume::open(name, Access::kReadWrite);
     }
-    Status refuse_same(const Volume& target) const override {
+    Status refuse_same(const Volume& target, const Uuid&, const Standing&) const override {
         const Volume source = TRY(Volume::open(source_, Access::kRead));
         return refuse_if_same(source, target);
     }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "io/volume.hpp"
+#include "transport/messages.hpp"
 #include "userspace/engine/root_folder.hpp"
 
 namespace towline {
@@ -17,9 +18,10 @@ class TargetPlace {
     virtual Result<bool> exists(const std::string& name) const = 0;
     virtual Result<Volume> open(const std::string& name, Access access) const = 0;
     virtual Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const = 0;
-    // Refuses a target that shares bytes with the source, where the source is known to be on this
-    // host.
-    virtual Status refuse_same(const Volume& target) const = 0;
+    // Refuses a target that shares bytes with the source, or is stored on it, where the source is
+    // on this host. `standing`: what a peer's stands on.
+    virtual Status refuse_same(const Volume& target, const Uuid& source,
+                               const Standing& standing) const = 0;
 };
 
 std::unique_ptr<TargetPlace> place_beneath(RootFolder root);

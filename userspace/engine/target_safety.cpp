@@ -122,9 +122,10 @@ std::vector<dev_t> filesystems_below(const SystemUse& system, const Footing& foo
     return devices;
 }
 
-// Whether bytes written into `volume` end on devices or files that `footing` covers: its filesystem
+// Whether bytes written into `volume` end on devices or files that `covers` knows: its filesystem
 // may lie on a loop device, whose file lies on a filesystem, and so on down.
-bool is_stored_on(const SystemUse& system, const Volume& volume, const Footing& footing) {
+template <typename Covers>
+bool is_stored_on(const SystemUse& system, const Volume& volume, Covers covers) {
     std::vector<dev_t> pending;
     if (volume.kind() == VolumeKind::kImageFile)
         pending = system.devices_under(volume.fd());
@@ -136,7 +137,7 @@ bool is_stored_on(const SystemUse& system, const Volume& volume, const Footing& 
         pending.pop_back();
         if (!seen.insert(device).second) continue;
         const Footing below = footing_of_device(device);
-        if (!overlap(below, footing).empty()) return true;
+        if (covers(below)) return true;
         const std::vector<dev_t> further = filesystems_below(system, below);
         pending.insert(pending.end(), further.begin(), further.end());
     }
@@ -172,18 +173,46 @@ Status refuse_if_same(const Volume& source, const Volume& target) {
                                         source.name() + " (both reach " + shared +
                                         "); choose a target on another device or in another file");
     const SystemUse system = TRY(SystemUse::now());
-    if (is_stored_on(system, target, from))
+    const auto covered_by = [](const Footing& footing) {
+        return [&footing](const Footing& below) { return !overlap(below, footing).empty(); };
+    };
+    if (is_stored_on(system, target, covered_by(from)))
         return fail(Code::kRefused, "the target " + target.name() +
                                         " is stored on a filesystem of the source " +
                                         source.name() +
                                         ", which would change while it is read; put the target on "
                                         "another device");
-    if (is_stored_on(system, source, to))
+    if (is_stored_on(system, source, covered_by(to)))
         return fail(Code::kRefused, "the source " + source.name() +
                                         " is stored on a filesystem of the target " +
                                         target.name() +
                                         ", which would be overwritten under it; choose another "
                                         "target");
+    return {};
+}
+
+Status refuse_if_same(const StandingKey& key, const Standing& source, const Volume& target) {
+    if (!source.complete)
+        return fail(Code::kRefused,
+                    "what the source stands on cannot be told (a loop device below it does not "
+                    "name its file), and it is on the target's host; run towline sync as root, or "
+                    "name that file instead");
+    const Footing from = told_footing(source);
+    const Footing to = TRY(footing_of(target));
+    TRY_STATUS(refuse_unknown(target, to));
+    const auto covered = [&](const Footing& mine) {
+        return !overlap(key.hidden(mine), from).empty();
+    };
+    if (covered(to))
+        return fail(Code::kRefused,
+                    "the target " + target.name() +
+                        " holds bytes of the source, which is on the same host; choose a target on "
+                        "another device or in another file");
+    if (is_stored_on(TRY(SystemUse::now()), target, covered))
+        return fail(Code::kRefused, "the target " + target.name() +
+                                        " is stored on a filesystem of the source, which would "
+                                        "change while it is read; put the target on another "
+                                        "device");
     return {};
 }
 

@@ -5,7 +5,7 @@
 // remedy.
 
 #include "io/volume.hpp"
-#include "userspace/engine/footing.hpp"
+#include "userspace/engine/standing.hpp"
 
 namespace towline {
 
@@ -17,5 +17,8 @@ Status refuse_if_in_use(const Volume& target);
 // the source's disk or the disk of the source's partition. Also a target image that lies on a
 // filesystem on the source, and the other way round. Sides on one host only.
 Status refuse_if_same(const Volume& source, const Volume& target);
+// The same for a source of this host that a peer speaks for. A source image on a filesystem of the
+// target is not looked for here: that target is mounted, and refused for it.
+Status refuse_if_same(const StandingKey& key, const Standing& source, const Volume& target);
 
 }  // namespace towline

@@ -37,6 +37,9 @@ class TargetStore {
   public:
     virtual ~TargetStore() = default;
 
+    // Before look(): what the source stands on. Whoever writes onto volumes of this host looks
+    // whether it is the same.
+    virtual void hear_standing(const Uuid& /*source*/, const Standing& /*standing*/) {}
     // Takes the name for this session of the source. An earlier session of the same source is ended
     // first (its host or link died, else it would still hold its own lock); another source's is
     // kBusy.

@@ -66,8 +66,14 @@ def hello(version_min=1, version_max=1, capabilities=3, token=bytes(16)):
     return struct.pack("<HHQ", version_min, version_max, capabilities) + token
 
 
-def open_message(name, source, source_bytes, dry_run=False):
-    return text(name) + source + struct.pack("<QB", source_bytes, dry_run)
+def standing(*above):
+    """Of an unnamed host: elements that are told apart by what stands on them alone."""
+    return struct.pack("<QQBI", 0, 0, True, len(above)) + b"".join(
+        struct.pack("<QQQQIB", 0, 0, 0, 1, each, False) for each in above)
+
+
+def open_message(name, source, source_bytes, dry_run=False, stands_on=standing()):
+    return text(name) + source + struct.pack("<QB", source_bytes, dry_run) + stands_on
 
 
 def base(source=bytes(16), tracker=bytes(16), sequence=0, point=bytes(16)):
