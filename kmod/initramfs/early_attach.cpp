@@ -9,9 +9,8 @@
 //
 // An order that fails costs a rescan and never the boot: it is told, and the next one is taken.
 // Stands on nothing but libc, as it is copied into the initramfs.
-#include <cctype>
 #include <cerrno>
-#include <cinttypes>
+#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -23,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <system_error>
 #include <unistd.h>
 #include <vector>
 
@@ -50,6 +50,10 @@ class Fd {
     int fd_;
 };
 
+std::string told_by(int error) {
+    return std::generic_category().message(error);
+}
+
 bool complain(const std::string& what, const std::string& why) {
     fprintf(stderr, "towline-early-attach: %s: %s\n", what.c_str(), why.c_str());
     return false;
@@ -70,14 +74,14 @@ std::string remedy(int error) {
         case EOPNOTSUPP:
             return "it has to be a file of ext4 or xfs that is written in full";
         default:
-            return strerror(error);
+            return told_by(error);
     }
 }
 
 // Lines of key=value; '#' begins a comment.
 bool read_order(const std::string& path, Order& order) {
     std::ifstream file(path);
-    if (!file) return complain(path, strerror(errno));
+    if (!file) return complain(path, told_by(errno));
     for (std::string line; std::getline(file, line);) {
         if (line.empty() || line[0] == '#') continue;
         const size_t equals = line.find('=');
@@ -95,21 +99,23 @@ bool read_order(const std::string& path, Order& order) {
 
 // "first+sectors,first+sectors,...", in units of 512 bytes.
 bool read_extents(const std::string& text, std::vector<towline_extent>& extents) {
-    const char* at = text.c_str();
-    while (*at != '\0') {
-        uint64_t first = 0, sectors = 0;
-        int used = 0;
-        if (sscanf(at, "%" SCNu64 "+%" SCNu64 "%n", &first, &sectors, &used) != 2) return false;
-        extents.push_back({first, sectors});
-        at += used;
-        if (*at == ',') ++at;
+    const char *at = text.data(), *end = at + text.size();
+    while (at != end) {
+        towline_extent extent{};
+        const auto first = std::from_chars(at, end, extent.first_sector);
+        if (first.ec != std::errc() || first.ptr == end || *first.ptr != '+') return false;
+        const auto sectors = std::from_chars(first.ptr + 1, end, extent.sectors);
+        if (sectors.ec != std::errc()) return false;
+        extents.push_back(extent);
+        at = sectors.ptr;
+        if (at != end && *at++ != ',') return false;
     }
     return true;
 }
 
 bool block_device(const std::string& path, dev_t& device) {
     struct stat status {};
-    if (stat(path.c_str(), &status) != 0) return complain(path, strerror(errno));
+    if (stat(path.c_str(), &status) != 0) return complain(path, told_by(errno));
     if (!S_ISBLK(status.st_mode)) return complain(path, "it is no block device");
     device = status.st_rdev;
     return true;
@@ -167,7 +173,7 @@ bool attach(const Fd& control, const std::string& path) {
 bool describe(const Fd& control, const std::string& device, const std::string& log) {
     const Fd file(log, O_RDONLY);
     struct stat status {};
-    if (!file || fstat(file.get(), &status) != 0) return complain(log, strerror(errno));
+    if (!file || fstat(file.get(), &status) != 0) return complain(log, told_by(errno));
     if (S_ISBLK(status.st_mode)) {
         printf("device=%s\nlog=%s\n", device.c_str(), log.c_str());
         return true;

@@ -4,6 +4,8 @@
 something did that it must not keep quiet about. Crashes are in crash_test.py."""
 
 import re
+import threading
+import time
 
 from rig.changes import MIB, blocks_different, blocks_marked
 from rig.disks import format_disk
@@ -149,35 +151,53 @@ def test_what_a_rescue_system_does(rig):
     assert begun(boot, "alone")[1:] == (TRUST_SUPERSET, REASON_CRASHED), begun(boot, "alone")
 
 
-def test_the_kernel_crashes(rig):
-    """sysrq b with the volume mounted and written to; what is hot is marked, and no more."""
-    origin, log = rig.disk("origin", SIZE), log_disk(rig)
-    format_disk(origin.path, "ext4")
-    before = rig.copy(origin)
-    first = rig.boot(INTENT + """
-        modprobe ext4
-        begin first /dev/disk/origin /dev/disk/log create region=1M block=4K
-        mount /dev/disk/origin /mnt
-        for how in direct buffered; do
-            writer /mnt/$how how=$how seconds=600 span=1M seed=1 pause_us=2000 &
-        done
-        sleep 2
-        disk crash
-        """, [origin, log], unchecked=True)
-    changed = blocks_different(before, origin.path, BLOCK)
-    boot = rig.boot(INTENT + """
-        begin after /dev/disk/origin /dev/disk/log
-        epoch after $uuid
-        keep after.epoch after.map
-        """, [origin, log])
-    uuid = fields(re.search(r"begun (.*)", first.log).group(1))["uuid"]
-    told, marked = read_epoch(boot, "after")
-    lost = changed - marked
-    rig.count(crash_points=1, crash_points_lost=int(bool(lost)))
-    assert told["uuid"] == uuid and told["trust"] == TRUST_SUPERSET, told
-    assert told["reasons"] == REASON_CRASHED, told
-    assert changed and not lost, f"{len(lost)} blocks changed and are not marked"
-    assert len(marked) < SIZE // BLOCK, "everything is hot"
+def killed_later(rig, log):
+    """Kills QEMU at some moment after the guest has attached."""
+    def kill(qemu):
+        while "begun" not in log.read_text(errors="replace") and qemu.poll() is None:
+            time.sleep(0.1)
+        time.sleep(0.5 + 4 * rig.random.random())
+        qemu.kill()
+    return lambda qemu: threading.Thread(target=kill, args=[qemu]).start()
+
+
+def test_the_guest_dies(rig):
+    """By sysrq b, and with QEMU, its volume mounted and written to; what is hot is marked, and no
+    more."""
+    for how, act in (("crashed", "sleep 2; disk crash"), ("killed", "sleep 600")):
+        origin, log = rig.disk("origin", SIZE), log_disk(rig)
+        format_disk(origin.path, "ext4")
+        before = rig.copy(origin)
+        serial = rig.dir / f"boot-{rig.boots + 1}/serial.log"
+        first = rig.boot(INTENT + f"""
+            modprobe ext4
+            begin first /dev/disk/origin /dev/disk/log create region=1M block=4K
+            mount /dev/disk/origin /mnt
+            for how in direct buffered; do
+                writer /mnt/$how how=$how seconds=600 span=1M seed=1 pause_us=2000 &
+            done
+            {act}
+            """, [origin, log], unchecked=True,
+            on_start=killed_later(rig, serial) if how == "killed" else None)
+        changed = blocks_different(before, origin.path, BLOCK)
+        boot = rig.boot(INTENT + """
+            begin after /dev/disk/origin /dev/disk/log
+            epoch after $uuid
+            keep after.epoch after.map
+            """, [origin, log])
+        uuid = fields(re.search(r"begun (.*)", first.log).group(1))["uuid"]
+        told, marked = read_epoch(boot, "after")
+        if how == "killed" and told["trust"] == TRUST_UNKNOWN:
+            # Just after the mount, before it was noted: a gap, and said to be one.
+            assert told["reasons"] & REASON_GAP, told
+            marked = changed
+        else:
+            assert told["uuid"] == uuid and told["trust"] == TRUST_SUPERSET, told
+            assert told["reasons"] == REASON_CRASHED, told
+            assert len(marked) < SIZE // BLOCK, "everything is hot"
+        lost = changed - marked
+        rig.count(crash_points=1, crash_points_lost=int(bool(lost)))
+        assert changed and not lost, f"{how}: {len(lost)} blocks changed and are not marked"
 
 
 def test_regions_cool(rig):
@@ -368,6 +388,53 @@ def test_a_log_that_fails(rig):
         assert told["trust"] == TRUST_UNKNOWN and told["reasons"] & REASON_LOG_FAILED, (name, told)
     told, marked = read_epoch(boot, "ended")
     assert told["trust"] == TRUST_EXACT and marked == {4 * 256, 8 * 256}, (told, marked)
+
+
+def test_other_filesystems(rig):
+    """A log in a file of xfs, a volume of btrfs, and files that a log can't be in. After a crash both
+    volumes are vouched for by their superblocks."""
+    one, other = rig.disk("one", 320 * MIB), rig.disk("other", 128 * MIB)
+    log = log_disk(rig)
+    format_disk(one.path, "xfs")
+    format_disk(other.path, "btrfs")
+    first = rig.boot(INTENT + """
+        modprobe xfs
+        modprobe btrfs
+        mkdir /tmp/one /tmp/other
+        mount /dev/disk/one /tmp/one
+        intent make /tmp/one/log /dev/disk/one
+        refused() { must_fail intent attach /dev/disk/one "$1" create 2>&1; }
+        dd if=/dev/zero of=/tmp/one/changeable bs=1M count=1
+        refused /tmp/one/changeable | grep -q "not permitted"
+        dd if=/dev/zero of=/tmp/one/hole bs=1M count=0 seek=1
+        fallocate -l 1048576 /tmp/one/unwritten
+        for file in hole unwritten; do
+            intent immutable /tmp/one/$file on
+            refused /tmp/one/$file | grep -q "not supported"
+        done
+        begin one /dev/disk/one /tmp/one/log create
+        echo "extents $(intent extents /tmp/one/log)"
+        begin other /dev/disk/other /dev/disk/log create region=1M
+        mount /dev/disk/other /tmp/other
+        intent make /tmp/other/log /dev/disk/one
+        must_fail intent extents /tmp/other/log 2>&1 | grep -q "not supported"
+        for volume in one other; do
+            writer /tmp/$volume/file how=buffered count=60 span=2M seed=1
+        done
+        sync
+        sleep 2
+        echo "all is well"
+        disk crash
+        """, [one, other, log], unchecked=True, modules=("xfs", "btrfs"))
+    assert "all is well" in first.log, first.log[-3000:]
+    extents = re.search(r"extents (\S+)", first.log).group(1)
+    uuids = re.findall(r"begun uuid=(\S+)", first.log)
+    boot = rig.boot(INTENT + f"""
+        begin one /dev/disk/one /dev/disk/one extents={extents}
+        begin other /dev/disk/other /dev/disk/log
+        """, [one, other, log], modules=("xfs", "btrfs"))
+    for name, uuid in zip(("one", "other"), uuids):
+        assert begun(boot, name) == (uuid, TRUST_SUPERSET, REASON_CRASHED), (name, begun(boot, name))
 
 
 main(globals())
