@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a filesystem says is free may be zeros: with all of it zeroed, its check is clean and every file
+is as it was. And whatever could make its word wrong makes all of it used."""
+
+import hashlib
+import os
+import subprocess
+
+from lib.lab import KIB, MIB, Skip, write_at
+from lib.runner import main
+from lib.tracking import BIN
+
+EXT4 = {
+    "ext4-4k": ("ext4", ["-b", "4096"]),
+    "ext4-1k": ("ext4", ["-b", "1024", "-O", "^64bit,^flex_bg"]),
+    "ext4-64bit": ("ext4", ["-b", "4096", "-O", "64bit,flex_bg,meta_bg,^resize_inode"]),
+    "ext4-bigalloc": ("ext4", ["-O", "bigalloc", "-C", "65536"]),
+    "ext4-old": ("ext4", ["-O", "^metadata_csum,^uninit_bg", "-E", "lazy_itable_init=0"]),
+    "ext2": ("ext2", ["-b", "2048"]),
+}
+XFS = {
+    "xfs-4k": ("xfs", ["-b", "size=4096", "-m", "reflink=1,rmapbt=1"]),
+    "xfs-1k": ("xfs", ["-b", "size=1024", "-m", "reflink=0,rmapbt=0", "-l", "size=64m"]),
+}
+BTRFS = {
+    "btrfs-single": ("btrfs", ["-m", "single", "-d", "single"]),
+    "btrfs-dup": ("btrfs", ["-m", "dup", "-d", "dup"]),
+    "btrfs-mixed": ("btrfs", ["--mixed"]),
+}
+CHECKS = {"ext4": ["e2fsck", "-fn"], "ext2": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"],
+          "btrfs": ["btrfs", "check", "--readonly"]}
+SIZES = {"ext4": 64 * MIB, "ext2": 64 * MIB, "btrfs": 256 * MIB, "xfs": 320 * MIB}
+FILES = 60
+
+
+def run(*words):
+    done = subprocess.run([str(each) for each in words], text=True, capture_output=True)
+    assert done.returncode == 0, f"{words}: {done.stdout[-800:]} {done.stderr[-800:]}"
+    return done.stdout
+
+
+def used(path):
+    lines = run(BIN / "used_probe", path).splitlines()
+    filesystem, _, doubt = lines[0].partition(" ")
+    return filesystem, doubt, [tuple(map(int, line.split())) for line in lines[1:]]
+
+
+def total(extents):
+    return sum(length for _, length in extents)
+
+
+def made(lab, name, kind, options):
+    """An image whose free blocks hold what once was there, and the digests of its files."""
+    size = SIZES[kind]
+    image = lab.image(name, size, lab.content(MIB) * (size // MIB))
+    run(f"mkfs.{kind}", "-q", *(["-F"] if kind.startswith("ext") else ["-f"]),
+        *(["-K"] if kind in ("xfs", "btrfs") else ["-E", "nodiscard"]), *options, image)
+    where = lab.mount(image, lab.dir / "mounted", "-o", "loop")
+    for number in range(FILES):
+        folder = where / f"folder{number % 7}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"file{number}").write_bytes(lab.content(lab.random.choice([900, 5000, 400 * KIB])))
+    for number in range(0, FILES, 3):
+        (where / f"folder{number % 7}" / f"file{number}").unlink()
+    digests = digests_in(where)
+    run("umount", where)
+    return image, digests
+
+
+def digests_in(where):
+    return {str(path.relative_to(where)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(where.rglob("*")) if path.is_file()}
+
+
+def check_whole(lab, image, kind, digests):
+    run(*CHECKS[kind], image)
+    where = lab.mount(image, lab.dir / "replica-mounted", "-o", "loop")
+    assert digests_in(where) == digests
+    (where / "new").write_bytes(lab.content(8 * MIB))
+    run("umount", where)
+    run(*CHECKS[kind], image)
+
+
+def zero_free(image, extents):
+    at = 0
+    with open(image, "r+b") as file:
+        for offset, length in [*extents, (image.stat().st_size, 0)]:
+            file.seek(at)
+            file.write(bytes(offset - at))
+            at = offset + length
+
+
+def each_layout(lab, layouts):
+    for name, (kind, options) in layouts.items():
+        if kind == "xfs" and not os.path.exists("/sbin/mkfs.xfs"):
+            raise Skip("xfsprogs is missing")
+        image, digests = made(lab, name, kind, options)
+        filesystem, doubt, extents = used(image)
+        assert (filesystem, doubt) == ("ext4" if kind == "ext2" else kind, ""), (name, doubt)
+        # The log of xfs, the journal and tables of ext4 are used as well.
+        assert 2 * MIB < total(extents) < SIZES[kind] * 0.6, f"{name}: {total(extents) // MIB} MiB"
+        zero_free(image, extents)
+        check_whole(lab, image, kind, digests)
+        assert used(image)[1] in ("", "its log has to be replayed first, or it is only frozen"), name
+        print(f"     {name}: {total(extents) // MIB} of {SIZES[kind] // MIB} MiB used")
+        image.unlink()
+
+
+def test_ext4(lab):
+    each_layout(lab, EXT4)
+
+
+def test_xfs(lab):
+    each_layout(lab, XFS)
+
+
+def test_btrfs(lab):
+    each_layout(lab, BTRFS)
+
+
+def doubted(image, says=""):
+    _, doubt, extents = used(image)
+    assert doubt and says in doubt, doubt
+    assert extents == [(0, image.stat().st_size)], extents[:4]
+
+
+def test_a_mounted_or_crashed_one_is_doubted(lab):
+    for kind, options in (("ext4", []), ("xfs", []), ("btrfs", [])):
+        image, _ = made(lab, kind, kind, options)
+        where = lab.mount(image, lab.dir / "live", "-o", "loop")
+        with open(where / "synced", "wb") as file:
+            file.write(lab.content(MIB))
+            file.flush()
+            os.fsync(file.fileno())
+        copy = lab.dir / "crashed"
+        run("cp", image, copy)
+        run("umount", where)
+        doubted(copy, "replayed")
+        assert used(image)[1] == "", kind
+        image.unlink()
+
+
+def test_damage_is_doubted(lab):
+    """A byte of each kind of metadata: its checksum does not fit, or its counts."""
+    for kind, places in (("ext4", (1024 + 4, 4096 + 3)), ("xfs", (7, 512 + 60, 4096 + 9)),
+                         ("btrfs", (64 * KIB + 121,))):
+        image, _ = made(lab, kind, kind, ["-b", "4096"] if kind == "ext4" else [])
+        assert used(image)[1] == "", used(image)[1]
+        whole = image.read_bytes()[:256 * KIB]
+        for place in places:
+            write_at(image, place, bytes([whole[place] ^ 0x5A]))
+            doubted(image)
+            write_at(image, place, whole[place:place + 1])
+        assert used(image)[1] == "", kind
+        image.unlink()
+
+
+def test_what_is_no_filesystem_is_used(lab):
+    image = lab.image("random", 8 * MIB)
+    assert used(image) == ("", "it holds no filesystem whose free blocks are known here",
+                           [(0, 8 * MIB)])
+
+
+main(globals())
