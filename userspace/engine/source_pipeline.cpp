@@ -171,6 +171,7 @@ void SourcePipeline::on_tick() {
     if (saying_why_) {
         if (talk().drained() || engine_.now() >= close_at_) return stop(error_);
     } else {
+        if (config_.rate_now) limiter_.set_rate(config_.rate_now(), engine_.now());
         if (sender_) sender_->adapt();
         step(ev::Tick{});
         report_progress();

@@ -31,6 +31,8 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         Standing standing;  // what the source stands on; for a target that may be on this host
         CompressionChoice compression;
         std::uint64_t rate_bytes_per_second = 0;
+        // Asked at every tick; unset: the rate stays.
+        std::function<std::uint64_t()> rate_now;
         std::size_t buffer_count = 64;
         std::size_t buffer_bytes = std::size_t{256} * 1024;
         std::size_t frame_bytes = wire::kPlainBytesMax;

@@ -204,6 +204,7 @@ Result<RunReport> run_sync(const SyncOptions& options) {
                           .workers = workers_max,
                           .link_bytes_per_second = options.rate_bytes_per_second};
     config.rate_bytes_per_second = options.rate_bytes_per_second;
+    config.rate_now = options.rate_now;
     config.silence_max = options.silence_max;
     config.further_lanes = options.connections - 1;
     config.connect = connect;

@@ -29,6 +29,8 @@ struct SyncOptions {
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto
     std::uint64_t rate_bytes_per_second = 0;
+    // What the rate is to be from now on, asked ten times a second; unset: it stays.
+    std::function<std::uint64_t()> rate_now;
     unsigned connections = 1;
     MomentWish moment;
     std::uint64_t snapshot_store_bytes = 0;  // 0: by the volume's size
