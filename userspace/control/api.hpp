@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+
+#include "userspace/control/api_routes.hpp"
+#include "userspace/control/job_service.hpp"
+
+namespace towline {
+
+// Answers requests: who may, what is asked, what is wrong with it; then one handler an operation.
+// Called from many threads.
+class Api {
+  public:
+    Api(JobService& service, std::string version);
+
+    HttpAnswer answer(const HttpRequest& request);
+
+  private:
+    using Answered = std::expected<HttpAnswer, ApiError>;
+    // A request that looks.
+    using Reader = Answered (Api::*)(const HttpRequest&, const ApiCall&);
+    // A request that changes something, within a session.
+    struct Change {
+        HttpAnswer answer;
+        std::string object;  // what was changed, for the audit
+        nlohmann::json before;
+        nlohmann::json after;
+        bool changed = false;
+    };
+    using Changed = std::expected<Change, ApiError>;
+    using Writer = Changed (Api::*)(const HttpRequest&, const ApiCall&, JobService::Session&);
+
+    HttpAnswer change(const HttpRequest& request, const ApiCall& call, Writer writer);
+    Status change_once(const HttpRequest& request, const ApiCall& call, Writer writer,
+                       JobService::Session& session, HttpAnswer& answer);
+
+    // api_system.cpp
+    Answered show_meta(const HttpRequest&, const ApiCall&);
+    Answered show_openapi(const HttpRequest&, const ApiCall&);
+    Answered show_metrics(const HttpRequest&, const ApiCall&);
+    Answered follow_events(const HttpRequest&, const ApiCall&);
+    Answered list_audit(const HttpRequest&, const ApiCall&);
+    // api_jobs.cpp
+    Answered list_jobs(const HttpRequest&, const ApiCall&);
+    Answered show_job(const HttpRequest&, const ApiCall&);
+    Changed put_job(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed patch_job(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed delete_job(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed pause_job(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed resume_job(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed edit_job(const HttpRequest&, const ApiCall&, JobService::Session&, JobEvent event,
+                     const JobSpec& shown);
+    Changed step_job(const ApiCall&, JobService::Session&, const JobEvent& event);
+    // api_runs.cpp
+    Answered list_runs(const HttpRequest&, const ApiCall&);
+    Answered list_job_runs(const HttpRequest&, const ApiCall&);
+    Answered show_run(const HttpRequest&, const ApiCall&);
+    Changed start_run(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed cancel_run(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Answered run_page(const Store::RunFilter& filter, const ApiCall&);
+    nlohmann::json shown(const Run& run) const;
+
+    JobService& service_;
+    const std::string version_;
+    const ApiRoutes routes_;
+    std::map<std::string, Reader> readers_;
+    std::map<std::string, Writer> writers_;
+};
+
+// Shared by the handlers.
+HttpAnswer json_answer(const nlohmann::json& body, int status = 200);
+nlohmann::json shown(const JobCore& core, WallTime now);
+std::unexpected<ApiError> refused(ApiCode code, std::string message, std::string field = "");
+std::unexpected<ApiError> not_stored(const Error& error);
+// What a job answered when it did not do what was asked; only of those.
+std::unexpected<ApiError> refused(JobAnswer answer, const JobCore& core);
+std::string_view name_of(Role role);
+
+}  // namespace towline

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// A follower holds nothing but a number: what it has not read lies in the store, so that a slow one
+// costs no memory, and one that is too slow finds a gap that it is told of.
+
+#include "userspace/control/event_stream.hpp"
+
+namespace towline {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr std::size_t kBatch = 100;
+constexpr auto kHeartbeat = std::chrono::seconds(5);
+
+std::string line(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string line(const JobEventRecord& event) {
+    return line(json{{"sequence", event.sequence},
+                     {"at", time_text(event.at)},
+                     {"type", event.type},
+                     {"job", event.job.empty() ? json(nullptr) : json(event.job)},
+                     {"run", event.run == 0 ? json(nullptr) : json(event.run)},
+                     {"data", event.data}});
+}
+
+class EventReader {
+  public:
+    EventReader(JobService& service, std::optional<std::uint64_t> since, bool follow)
+        : service_(service), since_(since), follow_(follow) {}
+
+    std::string next() {
+        if (service_.stopping()) return "";
+        if (!since_) since_ = newest_or_start();
+        std::string lines = read();
+        if (!lines.empty() || !follow_) return lines;
+        service_.wait_for_events(*since_, kHeartbeat);
+        if (service_.stopping()) return "";
+        lines = read();
+        return lines.empty() ? "\n" : lines;
+    }
+
+  private:
+    // Who follows without a number wants to see what comes; who does not, what there is.
+    std::uint64_t newest_or_start() {
+        std::uint64_t newest = 0;
+        if (!follow_) return newest;
+        service_.look(
+            [&](const Scheduler&, Store& store) { newest = store.newest_event().value_or(0); });
+        return newest;
+    }
+
+    std::string read() {
+        Result<std::vector<JobEventRecord>> events = std::vector<JobEventRecord>{};
+        std::uint64_t newest = 0;
+        service_.look([&](const Scheduler&, Store& store) {
+            events = store.events(*since_, kBatch);
+            newest = store.newest_event().value_or(0);
+        });
+        if (!events) return "";
+        std::string lines;
+        const std::uint64_t first = events->empty() ? newest + 1 : events->front().sequence;
+        if (first > *since_ + 1 && (since_given_ || *since_ > 0)) {
+            lines += line(json{{"gap", {{"first", *since_ + 1}, {"last", first - 1}}}});
+            since_ = first - 1;
+        }
+        for (const JobEventRecord& event : *events) {
+            lines += line(event);
+            since_ = event.sequence;
+        }
+        return lines;
+    }
+
+    JobService& service_;
+    std::optional<std::uint64_t> since_;
+    const bool since_given_ = since_.has_value();
+    const bool follow_;
+};
+
+}  // namespace
+
+HttpStream event_stream(JobService& service, std::optional<std::uint64_t> since, bool follow) {
+    const auto reader = std::make_shared<EventReader>(service, since, follow);
+    return [reader] { return reader->next(); };
+}
+
+}  // namespace towline

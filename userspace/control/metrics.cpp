@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names and units as Prometheus wants them: towline_ in front, base units, a label a dimension.
+
+#include "userspace/control/metrics.hpp"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+namespace towline {
+
+namespace {
+
+using Labels = std::vector<prometheus::ClientMetric::Label>;
+
+class Families {
+  public:
+    void gauge(const std::string& name, const std::string& help, const Labels& labels,
+               double value) {
+        if (families_.empty() || families_.back().name != name)
+            families_.push_back({name, help, prometheus::MetricType::Gauge, {}});
+        prometheus::ClientMetric metric;
+        metric.label = labels;
+        metric.gauge.value = value;
+        families_.back().metric.push_back(metric);
+    }
+    std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+  private:
+    std::vector<prometheus::MetricFamily> families_;
+};
+
+struct Seen {
+    std::string name;
+    JobState state;
+    unsigned failures;
+    std::optional<double> lag;
+    std::uint64_t run;
+};
+
+std::vector<Seen> see(JobService& service) {
+    std::vector<Seen> jobs;
+    service.look([&](const Scheduler& scheduler, Store&) {
+        const WallTime now = moment_now().wall;
+        for (const auto& [name, core] : scheduler.jobs()) {
+            const Job& job = core.job();
+            Seen seen{name, job.state, job.failures, std::nullopt, job.active_run};
+            if (job.replica_of)
+                seen.lag = static_cast<double>((now - *job.replica_of).count()) / 1000;
+            jobs.push_back(std::move(seen));
+        }
+    });
+    return jobs;
+}
+
+}  // namespace
+
+std::string metrics_text(JobService& service, const std::string& version) {
+    const std::vector<Seen> jobs = see(service);
+    Families families;
+    families.gauge("towline_info", "The daemon that answers.", {{"version", version}}, 1);
+    std::map<std::string, double> states;
+    for (const Seen& job : jobs)
+        ++states[std::string(name_of(job.state))];
+    for (const auto& [state, count] : states)
+        families.gauge("towline_jobs", "Jobs by state.", {{"state", state}}, count);
+    for (const Seen& job : jobs)
+        families.gauge("towline_job_failures", "Runs that failed one after another.",
+                       {{"job", job.name}}, job.failures);
+    for (const Seen& job : jobs)
+        if (job.lag)
+            families.gauge("towline_job_lag_seconds", "How far the replica is behind its source.",
+                           {{"job", job.name}}, *job.lag);
+    std::vector<std::pair<std::string, LiveRun>> runs;
+    for (const Seen& job : jobs)
+        if (const auto live = job.run != 0 ? service.live(job.run) : std::nullopt)
+            runs.emplace_back(job.name, *live);
+    families.gauge("towline_runs_active", "Runs that go on.", {}, static_cast<double>(runs.size()));
+    for (const auto& [job, live] : runs)
+        families.gauge("towline_run_done_bytes", "Of the stage that the run is in.", {{"job", job}},
+                       static_cast<double>(live.done_bytes));
+    for (const auto& [job, live] : runs)
+        families.gauge("towline_run_total_bytes", "Of the stage that the run is in.",
+                       {{"job", job}}, static_cast<double>(live.total_bytes));
+    for (const auto& [job, live] : runs)
+        families.gauge("towline_run_sent_bytes", "On the wire.", {{"job", job}},
+                       static_cast<double>(live.sent_bytes));
+    for (const auto& [job, live] : runs)
+        families.gauge("towline_run_speed_bytes_per_second", "Before compression.", {{"job", job}},
+                       live.speed);
+    return families.text();
+}
+
+}  // namespace towline

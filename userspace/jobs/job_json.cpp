@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both directions beside each other. The library throws where a stored document is not of its form;
+// that ends here, as kCorrupt.
+
+#include "userspace/jobs/job_json.hpp"
+
+#include "transport/address.hpp"
+
+namespace towline {
+
+using nlohmann::json;
+
+namespace {
+
+using Invalid = std::unexpected<FieldError>;
+
+Invalid invalid(std::string field, std::string message) {
+    return Invalid(FieldError{std::move(field), std::move(message)});
+}
+
+json schedule_json(const Schedule& schedule) {
+    switch (schedule.kind) {
+        case Schedule::Kind::kManual:
+            break;
+        case Schedule::Kind::kOnce:
+            return {{"once", time_text(schedule.at)}};
+        case Schedule::Kind::kEvery:
+            return {{"every", span_text(schedule.span)}};
+        case Schedule::Kind::kCalendar:
+            return {{"calendar", schedule.expression}};
+        case Schedule::Kind::kContinuous:
+            return {{"continuous", {{"lag", span_text(schedule.span)}}}};
+    }
+    return {{"manual", true}};
+}
+
+// A string in one of both forms of time, or a number of seconds since the epoch.
+std::optional<WallTime> time_of(const json& value) {
+    if (value.is_number_unsigned()) return parse_time(std::to_string(value.get<std::uint64_t>()));
+    if (value.is_string()) return parse_time(value.get<std::string>());
+    return std::nullopt;
+}
+
+std::expected<Schedule, FieldError> checked(Result<Schedule> schedule, std::string field) {
+    if (!schedule) return invalid(std::move(field), schedule.error().context);
+    return std::move(*schedule);
+}
+
+std::expected<Schedule, FieldError> schedule_of(const json& value) {
+    if (value.contains("once")) {
+        const auto at = time_of(value.at("once"));
+        if (!at)
+            return invalid("schedule.once",
+                           "neither a time as 2026-01-31T12:00:00Z nor seconds since the epoch");
+        return Schedule::once(*at);
+    }
+    if (value.contains("every")) {
+        const auto span = parse_span(value.at("every").get<std::string>());
+        if (!span) return invalid("schedule.every", "no span of time, as 30s, 15min, 6h or 1d");
+        return checked(Schedule::every(*span), "schedule.every");
+    }
+    if (value.contains("calendar"))
+        return checked(Schedule::on_calendar(value.at("calendar").get<std::string>()),
+                       "schedule.calendar");
+    if (value.contains("continuous")) {
+        const auto span = parse_span(value.at("continuous").at("lag").get<std::string>());
+        if (!span) return invalid("schedule.continuous.lag", "no span of time, as 5s or 1min");
+        return checked(Schedule::continuous(*span), "schedule.continuous.lag");
+    }
+    return Schedule::manual();
+}
+
+json start_json(const Start& start) {
+    switch (start.kind) {
+        case Start::Kind::kSchedule:
+            break;
+        case Start::Kind::kNow:
+            return "now";
+        case Start::Kind::kAt:
+            return time_text(start.at);
+        case Start::Kind::kManual:
+            return "manual";
+    }
+    return "schedule";
+}
+
+std::expected<Start, FieldError> start_of(const json& value) {
+    if (value == "schedule") return Start{};
+    if (value == "now") return Start{.kind = Start::Kind::kNow};
+    if (value == "manual") return Start{.kind = Start::Kind::kManual};
+    const auto at = time_of(value);
+    if (!at)
+        return invalid(
+            "start",
+            "schedule, now, manual, a time as 2026-01-31T12:00:00Z or seconds since the epoch");
+    return Start{.kind = Start::Kind::kAt, .at = *at};
+}
+
+std::optional<FieldError> check_places(const JobSpec& spec) {
+    for (const std::string& volume : spec.volumes)
+        if (!volume.starts_with('/')) return FieldError{"volumes", volume + " is no absolute path"};
+    const std::string& target = spec.target;
+    if (target.starts_with('/')) return std::nullopt;
+    const auto remote = RemoteTarget::parse(target);
+    if (!remote) return FieldError{"target", remote.error().context};
+    if (!*remote)
+        return FieldError{"target",
+                          target + " is no absolute path, tcp://HOST:PORT/NAME or unix:PATH:/NAME"};
+    return std::nullopt;
+}
+
+template <typename T>
+void read(const json& from, const char* key, T& into) {
+    if (const auto found = from.find(key); found != from.end() && !found->is_null())
+        into = found->get<T>();
+}
+
+void read(const json& from, const char* key, std::optional<WallTime>& into) {
+    if (const auto found = from.find(key); found != from.end() && !found->is_null())
+        into = time_of(*found);
+}
+
+template <typename T>
+T known(std::optional<T> value, const char* what) {
+    if (!value) throw std::invalid_argument(what);
+    return *value;
+}
+
+Error corrupt(const char* what, const std::exception& problem) {
+    return {Code::kCorrupt, 0, std::string("a stored ") + what + " is damaged: " + problem.what()};
+}
+
+}  // namespace
+
+json json_of(const std::optional<WallTime>& time) {
+    return time ? json(time_text(*time)) : json(nullptr);
+}
+
+json json_of(const JobSpec& spec) {
+    return {{"name", spec.name},
+            {"description", spec.description},
+            {"tags", spec.tags},
+            {"volumes", spec.volumes},
+            {"target", spec.target},
+            {"schedule", schedule_json(spec.schedule)},
+            {"start", start_json(spec.start)},
+            {"rate_mbit", spec.transfer.rate_mbit},
+            {"compression", spec.transfer.level ? json(*spec.transfer.level) : json("auto")},
+            {"verify", spec.transfer.verify},
+            {"overwrite", spec.overwrite},
+            {"failures_max", spec.failures_max},
+            {"on_demand_per_day", spec.on_demand_per_day}};
+}
+
+std::expected<JobSpec, FieldError> spec_of(const json& value) {
+    JobSpec spec;
+    read(value, "name", spec.name);
+    read(value, "description", spec.description);
+    read(value, "tags", spec.tags);
+    read(value, "volumes", spec.volumes);
+    read(value, "target", spec.target);
+    read(value, "rate_mbit", spec.transfer.rate_mbit);
+    read(value, "verify", spec.transfer.verify);
+    read(value, "overwrite", spec.overwrite);
+    read(value, "failures_max", spec.failures_max);
+    read(value, "on_demand_per_day", spec.on_demand_per_day);
+    if (const auto level = value.find("compression"); level != value.end() && level->is_number())
+        spec.transfer.level = level->get<int>();
+    auto schedule = schedule_of(value.value("schedule", json::object()));
+    if (!schedule) return Invalid(schedule.error());
+    spec.schedule = std::move(*schedule);
+    const auto start = start_of(value.value("start", json("schedule")));
+    if (!start) return Invalid(start.error());
+    spec.start = *start;
+    if (auto wrong = check_places(spec)) return Invalid(std::move(*wrong));
+    return spec;
+}
+
+json json_of(const Run& run) {
+    json value{{"id", run.id},
+               {"job", run.job},
+               {"type", name_of(run.type)},
+               {"state", name_of(run.state)},
+               {"stage", run.stage == RunStage::kNone ? json(nullptr) : json(name_of(run.stage))},
+               {"created_at", time_text(run.created_at)},
+               {"scheduled_at", json_of(run.scheduled_at)},
+               {"started_at", json_of(run.started_at)},
+               {"ended_at", json_of(run.ended_at)},
+               {"attempt", run.attempt},
+               {"continued", run.continued},
+               {"missed", run.missed},
+               {"paused", run.paused},
+               {"cancelling", run.cancelling},
+               {"mode", run.mode.empty() ? json(nullptr) : json(run.mode)},
+               {"cause", run.cause.empty() ? json(nullptr) : json(run.cause)},
+               {"bytes_total", run.numbers.total_bytes},
+               {"bytes_changed", run.numbers.changed_bytes},
+               {"bytes_done", run.numbers.done_bytes},
+               {"bytes_sent", run.numbers.sent_bytes},
+               {"point", run.point.empty() ? json(nullptr) : json(run.point)},
+               {"error", nullptr}};
+    if (run.miss_run != 0) value["missed_run"] = run.miss_run;
+    if (run.failure)
+        value["error"] = {{"code", run.failure->code},
+                          {"message", run.failure->message},
+                          {"retriable", run.failure->retriable}};
+    return value;
+}
+
+Result<Run> run_of(const json& value) {
+    try {
+        Run run;
+        run.id = value.at("id");
+        run.job = value.at("job");
+        run.type = known(run_type_of(value.at("type").get<std::string>()), "type");
+        run.state = known(run_state_of(value.at("state").get<std::string>()), "state");
+        if (value.at("stage").is_string())
+            run.stage = known(run_stage_of(value.at("stage").get<std::string>()), "stage");
+        run.created_at = known(time_of(value.at("created_at")), "created_at");
+        read(value, "scheduled_at", run.scheduled_at);
+        read(value, "started_at", run.started_at);
+        read(value, "ended_at", run.ended_at);
+        read(value, "attempt", run.attempt);
+        read(value, "continued", run.continued);
+        read(value, "missed", run.missed);
+        read(value, "missed_run", run.miss_run);
+        read(value, "paused", run.paused);
+        read(value, "cancelling", run.cancelling);
+        read(value, "mode", run.mode);
+        read(value, "cause", run.cause);
+        read(value, "bytes_total", run.numbers.total_bytes);
+        read(value, "bytes_changed", run.numbers.changed_bytes);
+        read(value, "bytes_done", run.numbers.done_bytes);
+        read(value, "bytes_sent", run.numbers.sent_bytes);
+        read(value, "point", run.point);
+        if (const json& error = value.at("error"); error.is_object())
+            run.failure = RunFailure{error.at("code"), error.at("message"), error.at("retriable")};
+        return run;
+    } catch (const std::exception& problem) {
+        return std::unexpected(corrupt("run", problem));
+    }
+}
+
+json stored_form(const Job& job) {
+    std::vector<std::string> on_demand;
+    for (const WallTime at : job.on_demand)
+        on_demand.push_back(time_text(at));
+    return {{"spec", json_of(job.spec)},
+            {"revision", job.revision},
+            {"state", name_of(job.state)},
+            {"created_at", time_text(job.created_at)},
+            {"changed_at", time_text(job.changed_at)},
+            {"next_run_at", json_of(job.next_run_at)},
+            {"retry_at", json_of(job.retry_at)},
+            {"failures", job.failures},
+            {"active_run", job.active_run},
+            {"on_demand", on_demand},
+            {"replica_of", json_of(job.replica_of)},
+            {"last_duration_ms", job.last_duration.count()},
+            {"point", job.point}};
+}
+
+Result<Job> job_of(const json& stored) {
+    try {
+        Job job;
+        auto spec = spec_of(stored.at("spec"));
+        if (!spec)
+            return fail(Code::kCorrupt, "a stored job is damaged: " + spec.error().field + ": " +
+                                            spec.error().message);
+        job.spec = std::move(*spec);
+        job.revision = stored.at("revision");
+        job.state = known(job_state_of(stored.at("state").get<std::string>()), "state");
+        job.created_at = known(time_of(stored.at("created_at")), "created_at");
+        job.changed_at = known(time_of(stored.at("changed_at")), "changed_at");
+        read(stored, "next_run_at", job.next_run_at);
+        read(stored, "retry_at", job.retry_at);
+        job.failures = stored.at("failures");
+        job.active_run = stored.at("active_run");
+        for (const json& at : stored.at("on_demand"))
+            job.on_demand.push_back(known(time_of(at), "on_demand"));
+        read(stored, "replica_of", job.replica_of);
+        job.last_duration = WallSpan(stored.at("last_duration_ms").get<std::int64_t>());
+        job.point = stored.at("point");
+        return job;
+    } catch (const std::exception& problem) {
+        return std::unexpected(corrupt("job", problem));
+    }
+}
+
+}  // namespace towline

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon: configuration, jobs, the API on its socket. The main thread keeps the schedule;
+// SIGTERM and SIGINT end it in order, and what was going on goes on with the next one.
+
+#include <csignal>
+#include <cstdio>
+#include <pthread.h>
+#include <systemd/sd-daemon.h>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+
+#include "userspace/control/api.hpp"
+#include "userspace/control/control_socket.hpp"
+#include "userspace/control/daemon_config.hpp"
+#include "userspace/control/daemon_log.hpp"
+#include "userspace/control/http_server.hpp"
+
+namespace {
+
+using namespace towline;
+
+constexpr const char* kConfigDefault = "/etc/towline/towlined.toml";
+
+struct Words {
+    std::string config;
+    std::string state_dir;
+    std::string socket;
+    bool check = false;
+};
+
+sigset_t ending_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
+Result<DaemonConfig> configure(const Words& words) {
+    DaemonConfig config;
+    if (!words.config.empty()) {
+        config = TRY(DaemonConfig::read(words.config));
+    } else if (std::filesystem::exists(kConfigDefault)) {
+        config = TRY(DaemonConfig::read(kConfigDefault));
+    }
+    if (!words.state_dir.empty()) config.state_folder = words.state_dir;
+    if (!words.socket.empty()) config.socket = words.socket;
+    return config;
+}
+
+// Waits for a signal on a thread of its own, until the daemon ends by itself.
+class Ender {
+  public:
+    explicit Ender(JobService& service)
+        : thread_([&service] {
+              const sigset_t set = ending_signals();
+              int received = 0;
+              sigwait(&set, &received);
+              service.stop();
+          }) {}
+    ~Ender() {
+        pthread_kill(thread_.native_handle(), SIGTERM);
+        thread_.join();
+    }
+    Ender(const Ender&) = delete;
+    Ender& operator=(const Ender&) = delete;
+
+  private:
+    std::thread thread_;
+};
+
+Status serve(const DaemonConfig& config) {
+    const sigset_t set = ending_signals();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);  // before any thread: all inherit it
+    auto service = TRY(JobService::open({.state_folder = config.state_folder,
+                                         .limits = config.limits,
+                                         .keep = config.keep,
+                                         .log = log_event}));
+    const ControlSocket socket = TRY(ControlSocket::open(config.socket, config.group));
+    Api api(*service, TOWLINE_VERSION);
+    const auto server =
+        TRY(HttpServer::start(socket.fd(), config.roles,
+                              [&](const HttpRequest& request) { return api.answer(request); }));
+    const Ender ender(*service);
+    log_text("listening on " + config.socket.string());
+    ::sd_notify(0, "READY=1");
+    const Status ran = service->run([&] {
+        ::sd_notify(0, "WATCHDOG=1");
+        server->cut_off_slow();
+    });
+    ::sd_notify(0, "STOPPING=1");
+    service->stop();
+    return ran;
+}
+
+int run(const Words& words) {
+    // A peer that goes away is an error of the connection, not the end of the process.
+    std::signal(SIGPIPE, SIG_IGN);
+    const auto config = configure(words);
+    if (!config) {
+        std::fprintf(stderr, "towlined: %s\n", config.error().text().c_str());
+        return 2;
+    }
+    if (words.check) {
+        std::printf("the configuration is good\n");
+        return 0;
+    }
+    const Status served = serve(*config);
+    if (served) return 0;
+    log_text(served.error().text());
+    return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    Words words;
+    CLI::App app{"Keeps Towline's jobs: runs them when they are due, and answers on its socket."};
+    app.name("towlined");
+    app.set_version_flag("--version", "towlined " TOWLINE_VERSION);
+    app.add_option("--config", words.config,
+                   std::string("the configuration (default: ") + kConfigDefault + ", if there)");
+    app.add_option("--state-dir", words.state_dir, "where its state is kept");
+    app.add_option("--socket", words.socket, "where it listens");
+    app.add_flag("--check-config", words.check, "read the configuration, say what is wrong, end");
+    app.footer("Manual: towlined(8).");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& problem) {
+        return app.exit(problem) == 0 ? 0 : 2;
+    }
+    return run(words);
+}
