@@ -13,12 +13,17 @@ from lib.runner import main
 TREE = Path(__file__).resolve().parents[2]
 CLI = (TREE / "docs/cli.md").read_text()
 MANUAL = (TREE / "docs/man/towline.1").read_text()
+DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
+ASKING = [("status",), ("event", "follow"),
+          *(("job", verb) for verb in ["create", "edit", "list", "show", "pause", "resume", "delete"]),
+          *(("run", verb) for verb in ["start", "list", "show", "watch", "wait", "cancel"])]
 
 
-def options_of(*command):
-    shown = subprocess.run([binary(), *command, "--help"], text=True, capture_output=True,
-                           check=True).stdout
+def options_of(*command, program=""):
+    shown = subprocess.run([binary() + program, *command, "--help"], text=True,
+                           capture_output=True, check=True).stdout
     found = set(re.findall(r"^ +(?:-\w,)?(--[a-z-]+)", shown, re.MULTILINE))
+    found |= set(re.findall(r",(--no-[a-z-]+)", shown))
     assert "--help" in found, shown
     return found
 
@@ -33,28 +38,39 @@ TRACK = ["attach", "detach", "list", "status", "freeze", "commit", "give-back"]
 HANDS = [("track", name) for name in TRACK] + [("snapshot", name) for name in ("create", "list", "delete")]
 
 
+def options_in(manual):
+    return {"--" + name for name in re.findall(r"Fl -([a-z-]+)", manual)}
+
+
 def test_options(_):
     every = options_of() | options_of("sync") | options_of("serve")
-    for command in HANDS:
+    for command in HANDS + ASKING:
         every |= options_of(*command)
-    for option in every:
+    daemon = options_of(program="d")
+    for option in every | daemon:
         assert f"`{option}" in CLI, f"docs/cli.md lacks {option}"
-        assert f"Fl -{option[2:]}" in MANUAL, f"docs/man/towline.1 lacks {option}"
     documented = set(re.findall(r"`(--[a-z-]+)", CLI))
-    assert documented <= every, documented - every
-    manual = {"--" + name for name in re.findall(r"Fl -([a-z-]+)", MANUAL)}
-    assert manual <= every, manual - every
+    assert documented <= every | daemon, documented - every - daemon
+    assert options_in(MANUAL) == every, options_in(MANUAL) ^ every
+    assert options_in(DAEMON_MANUAL) == daemon, options_in(DAEMON_MANUAL) ^ daemon
 
 
 def test_options_stand_in_their_command(_):
-    sync, serve = CLI[CLI.index("## towline sync"):].split("## towline serve")
-    serve, hands = serve.split("## towline track")
-    hands = hands[:hands.index("## Exit codes")]
-    for part, command in [(sync, ["sync"]), (serve, ["serve"]), *[(hands, each) for each in HANDS]]:
-        for option in options_of(*command) - {"--help"}:
-            assert f"| `{option}" in part, (command, option)
-    for command in HANDS:
-        assert f"`towline {' '.join(command)}" in hands, command
+    sync, rest = CLI[CLI.index("## towline sync"):].split("## towline serve")
+    serve, rest = rest.split("## towline track")
+    hands, rest = rest.split("## The daemon's commands")
+    asking, rest = rest.split("## towlined")
+    daemon = rest[:rest.index("## Exit codes")]
+    for part, options in [(sync, options_of("sync")), (serve, options_of("serve")),
+                          (daemon, options_of(program="d") - {"--version"}),
+                          *((asking, options_of(*command)) for command in ASKING)]:
+        for option in options - {"--help"}:
+            assert f"`{option}" in part, option
+
+
+def test_every_command_is_documented(_):
+    for command in HANDS + ASKING:
+        assert f"`towline {' '.join(command)}" in CLI, command
 
 
 def test_causes(_):
@@ -81,12 +97,13 @@ def test_fields(lab):
 
 def test_the_manual_is_well_formed(_):
     if subprocess.run(["which", "mandoc"], capture_output=True).returncode == 0:
-        subprocess.run(["mandoc", "-T", "lint", "-W", "error", TREE / "docs/man/towline.1"],
-                       check=True)
-    for macro in re.findall(r"^\.(\w+)", MANUAL, re.MULTILINE):
+        subprocess.run(["mandoc", "-T", "lint", "-W", "error", TREE / "docs/man/towline.1",
+                        TREE / "docs/man/towlined.8"], check=True)
+    for macro in re.findall(r"^\.(\w+)", MANUAL + DAEMON_MANUAL, re.MULTILINE):
         assert macro in {"Dd", "Dt", "Os", "Sh", "Ss", "Nm", "Nd", "Op", "Ar", "Cm", "Fl", "Li",
                          "Pp", "Bl", "It", "El", "Pa", "Dq", "Sq", "Bd", "Ed", "Xr"}, macro
-    assert MANUAL.count(".Bl") == MANUAL.count(".El")
+    for manual in (MANUAL, DAEMON_MANUAL):
+        assert manual.count(".Bl") == manual.count(".El")
 
 
 def test_wrong_words(lab):

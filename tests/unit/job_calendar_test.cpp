@@ -161,7 +161,7 @@ TEST(Calendar, SaysWhatSystemdSaysAwayFromChangesOfTheClock) {
     if (std::system("systemd-analyze --version >/dev/null 2>&1") != 0)
         GTEST_SKIP() << "no systemd-analyze here";
     const char* count = std::getenv("TOWLINE_COUNT");
-    const int rounds = count == nullptr ? 60 : std::atoi(count);
+    const auto rounds = static_cast<int>(count == nullptr ? 60 : std::strtol(count, nullptr, 10));
     SimulatedRandom random(7);
     int compared = 0;
     for (int round = 0; round < rounds; ++round) {

@@ -5,13 +5,14 @@
 # A test takes the seed of its rounds and their number from TOWLINE_SEED and TOWLINE_COUNT.
 # Sourced, never run.
 
-readonly CAMPAIGNS=(kill faults sim fuzz kernel trackers)
+readonly CAMPAIGNS=(kill faults jobs sim fuzz kernel trackers)
 readonly CAMPAIGN_SECONDS_MAX=86400
 
 campaign_summary() {
     case $1 in
         kill) echo "kill -9 of either side at random moments, resume, compare" ;;
         faults) echo "every other test of tests/faults" ;;
+        jobs) echo "kill -9 of towlined and its server, and ten times as many seeds of its simulator" ;;
         sim) echo "the simulator, that many seeds" ;;
         fuzz) echo "each libFuzzer target for that many seconds" ;;
         kernel) echo "every test of tests/kernel, that many seeds; goes on where it was stopped" ;;
@@ -21,7 +22,7 @@ campaign_summary() {
 
 campaign_count() {
     case $1 in
-        kill | faults) echo 200 ;;
+        kill | faults | jobs) echo 200 ;;
         sim) echo 20000 ;;
         fuzz) echo 600 ;;
         kernel) echo 20 ;;
@@ -36,6 +37,12 @@ run_campaign() {
         kill | faults)
             build_for "$1" release || return 0
             run_fault_tests "$1"
+            ;;
+        jobs)
+            build_for jobs release || return 0
+            run_fault_tests jobs
+            TOWLINE_COUNT=$((TOWLINE_COUNT * 10)) \
+                run_gtest jobs "$TOWLINE_BIN/sim_tests" 'JobsSimulation.*' "$CAMPAIGN_SECONDS_MAX"
             ;;
         sim)
             build_for sim release sim_tests || return 0
@@ -58,13 +65,14 @@ run_tracker_tests() {
     done
 }
 
-# The kill tests are those of tests/faults whose name begins so.
+# The tests of kill and jobs are those of tests/faults whose name begins so.
 run_fault_tests() {
     local campaign=$1 file kind found=0
     for file in "$TOWLINE_ROOT"/tests/faults/*.sh "$TOWLINE_ROOT"/tests/faults/*_test.py; do
         [[ -f $file ]] || continue
         kind='faults'
         [[ ${file##*/} != kill* ]] || kind='kill'
+        [[ ${file##*/} != jobs* ]] || kind='jobs'
         [[ $kind == "$campaign" ]] || continue
         found=1
         run_script_test "$campaign" "$file" "$CAMPAIGN_SECONDS_MAX"

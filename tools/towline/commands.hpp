@@ -12,5 +12,10 @@ namespace towline {
 void add_sync_command(CLI::App& app, std::function<int()>& run);
 void add_serve_command(CLI::App& app, std::function<int()>& run);
 void add_track_commands(CLI::App& app, std::function<int()>& run);
+// Of the daemon: these ask its API.
+void add_job_command(CLI::App& app, std::function<int()>& run);
+void add_run_command(CLI::App& app, std::function<int()>& run);
+void add_event_command(CLI::App& app, std::function<int()>& run);
+void add_status_command(CLI::App& app, std::function<int()>& run);
 
 }  // namespace towline

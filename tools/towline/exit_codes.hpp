@@ -18,6 +18,8 @@ enum class Exit : int {
     kProtocol = 8,  // the peer is no Towline, of another version, or broken
     kUnsupported = 9,
     kInterrupted = 10,  // by a signal: --resume
+    kNotFound = 11,     // the daemon has no such job or run
+    kRunFailed = 12,    // the run that was waited for failed
 };
 
 constexpr int exit_code(Code code) {

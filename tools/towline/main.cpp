@@ -19,6 +19,10 @@ int main(int argc, char** argv) {
     towline::add_sync_command(app, run);
     towline::add_serve_command(app, run);
     towline::add_track_commands(app, run);
+    towline::add_job_command(app, run);
+    towline::add_run_command(app, run);
+    towline::add_event_command(app, run);
+    towline::add_status_command(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {

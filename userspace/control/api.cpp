@@ -88,8 +88,7 @@ std::unexpected<ApiError> refused(JobAnswer answer, const JobCore& core) {
         case JobAnswer::kUnchanged:
             break;
     }
-    CHECK(!"not a refusal");
-    return refused(ApiCode::kInvalidRequest, "");
+    check_failed("a refusal that is none", __FILE__, __LINE__);
 }
 
 Api::Api(JobService& service, std::string version)

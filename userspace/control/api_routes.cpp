@@ -21,8 +21,9 @@ constexpr std::string_view kDocument =
 
 constexpr int kDepthMax = 16;
 
-std::unexpected<ApiError> wrong(ApiCode code, std::string message, std::string field = "") {
-    return std::unexpected(ApiError{code, std::move(message), std::move(field), ""});
+std::unexpected<ApiError> wrong(ApiCode code, const std::string& message,
+                                const std::string& field = "") {
+    return std::unexpected(ApiError{code, message, field, ""});
 }
 
 std::vector<std::string> split_path(const std::string& path) {

@@ -6,7 +6,6 @@
 #include "userspace/control/http_server.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <list>
 #include <microhttpd.h>
 #include <mutex>
@@ -27,6 +26,7 @@ constexpr unsigned kSilenceSecondsMax = 40;  // more than a stream's heartbeat a
 constexpr Duration kRequestTimeMax = std::chrono::seconds(60);
 constexpr Duration kLastAnswersTime = std::chrono::seconds(2);
 constexpr std::size_t kHeaderBytesMax = std::size_t{32} * 1024;
+constexpr std::size_t kStreamPieceBytes = std::size_t{16} * 1024;
 constexpr std::size_t kStackBytes = std::size_t{1} << 20;
 
 std::string lower(std::string_view text) {
@@ -53,7 +53,7 @@ ssize_t read_stream(void* context, std::uint64_t, char* into, std::size_t room) 
     if (stream.pending.empty()) stream.pending = stream.stream();
     if (stream.pending.empty()) return MHD_CONTENT_READER_END_OF_STREAM;
     const std::size_t count = std::min(room, stream.pending.size());
-    std::memcpy(into, stream.pending.data(), count);
+    std::copy_n(stream.pending.begin(), count, into);
     stream.pending.erase(0, count);
     return static_cast<ssize_t>(count);
 }
@@ -193,10 +193,10 @@ class HttpServer::Impl {
     static MHD_Result reply(MHD_Connection* connection, const HttpAnswer& answer) {
         MHD_Response* response = nullptr;
         if (answer.stream) {
-            auto stream = std::make_unique<PendingStream>(PendingStream{answer.stream, ""});
-            response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16 * 1024, &read_stream,
-                                                         stream.get(), &free_stream);
-            if (response != nullptr) static_cast<void>(stream.release());
+            auto* stream = new PendingStream{answer.stream, ""};
+            response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kStreamPieceBytes,
+                                                         &read_stream, stream, &free_stream);
+            if (response == nullptr) delete stream;
         } else {
             // The library copies, and changes nothing.
             response = MHD_create_response_from_buffer(

@@ -5,6 +5,8 @@
 
 #include "userspace/control/job_service.hpp"
 
+#include <algorithm>
+
 #include "io/check.hpp"
 #include "io/durable_file.hpp"
 
@@ -40,7 +42,6 @@ JobService::JobService(Config config, Fd lock, Store store)
 
 JobService::~JobService() {
     stop();
-    executor_.reset();
 }
 
 Result<std::unique_ptr<JobService>> JobService::open(Config config) {
@@ -149,10 +150,9 @@ void JobService::wait_for_end(std::uint64_t run, std::chrono::milliseconds span)
     const auto until = std::chrono::steady_clock::now() + span;
     std::unique_lock lock(mutex_);
     const auto over = [&] {
-        if (stopping_) return true;
-        for (const auto& [name, core] : scheduler_.jobs())
-            if (core.run() && core.run()->id == run) return false;
-        return true;
+        return stopping_ || std::ranges::none_of(scheduler_.jobs(), [&](const auto& each) {
+                   return each.second.run() && each.second.run()->id == run;
+               });
     };
     changed_.wait_until(lock, until, over);
 }

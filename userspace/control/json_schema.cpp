@@ -89,6 +89,8 @@ std::string within(const std::string& field, const std::string& key) {
 
 const json& JsonSchema::resolve(const json& schema) const {
     const auto reference = schema.find("$ref");
+    // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter): a part of the document, not a
+    // temporary
     if (reference == schema.end()) return schema;
     const std::string text = reference->get<std::string>();
     CHECK(text.starts_with("#/"));
@@ -99,9 +101,9 @@ std::optional<SchemaError> JsonSchema::check(const json& schema, const json& val
     return check_at(schema, value, "");
 }
 
-std::optional<SchemaError> JsonSchema::check_at(const json& given, const json& value,
+std::optional<SchemaError> JsonSchema::check_at(const json& schema, const json& value,
                                                 const std::string& field) const {
-    const json& schema = resolve(given);
+    if (schema.contains("$ref")) return check_at(resolve(schema), value, field);
     if (const auto type = schema.find("type"); type != schema.end()) {
         if (!type_fits(*type, value)) return wrong(field, "is not of type " + type_text(*type));
     }

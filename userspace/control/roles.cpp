@@ -21,7 +21,7 @@ struct Account {
 
 Account account_of(uid_t uid, gid_t gid) {
     Account account{.name = "", .groups = {gid}};
-    std::vector<char> room(16 * 1024);
+    std::vector<char> room(std::size_t{16} * 1024);
     passwd entry{};
     passwd* found = nullptr;
     if (::getpwuid_r(uid, &entry, room.data(), room.size(), &found) != 0 || found == nullptr)
@@ -37,7 +37,7 @@ Account account_of(uid_t uid, gid_t gid) {
 }
 
 std::optional<gid_t> group_id(const std::string& name) {
-    std::vector<char> room(64 * 1024);
+    std::vector<char> room(std::size_t{64} * 1024);
     group entry{};
     group* found = nullptr;
     if (::getgrnam_r(name.c_str(), &entry, room.data(), room.size(), &found) != 0) return {};

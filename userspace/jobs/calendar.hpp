@@ -9,7 +9,7 @@
 #include "userspace/jobs/wall_time.hpp"
 
 namespace date {
-class time_zone;
+class time_zone;  // NOLINT(readability-identifier-naming): the library's
 }
 
 namespace towline {

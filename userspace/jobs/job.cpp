@@ -45,8 +45,7 @@ template <typename T, std::size_t N>
 std::string_view find_name(const Names<T, N>& names, T value) {
     for (const auto& [each, name] : names)
         if (each == value) return name;
-    CHECK(!"a state without a name");
-    return {};
+    check_failed("a state without a name", __FILE__, __LINE__);
 }
 
 template <typename T, std::size_t N>

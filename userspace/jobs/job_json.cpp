@@ -243,6 +243,7 @@ Result<Run> run_of(const json& value) {
 
 json stored_form(const Job& job) {
     std::vector<std::string> on_demand;
+    on_demand.reserve(job.on_demand.size());
     for (const WallTime at : job.on_demand)
         on_demand.push_back(time_text(at));
     return {{"spec", json_of(job.spec)},

@@ -16,9 +16,9 @@
 #include "userspace/control/daemon_log.hpp"
 #include "userspace/control/http_server.hpp"
 
-namespace {
+namespace towline {
 
-using namespace towline;
+namespace {
 
 constexpr const char* kConfigDefault = "/etc/towline/towlined.toml";
 
@@ -60,6 +60,8 @@ class Ender {
               service.stop();
           }) {}
     ~Ender() {
+        // It waits for the signal, and takes it.
+        // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread)
         pthread_kill(thread_.native_handle(), SIGTERM);
         thread_.join();
     }
@@ -114,13 +116,16 @@ int run(const Words& words) {
 
 }  // namespace
 
+}  // namespace towline
+
 int main(int argc, char** argv) {
-    Words words;
+    towline::Words words;
     CLI::App app{"Keeps Towline's jobs: runs them when they are due, and answers on its socket."};
     app.name("towlined");
     app.set_version_flag("--version", "towlined " TOWLINE_VERSION);
-    app.add_option("--config", words.config,
-                   std::string("the configuration (default: ") + kConfigDefault + ", if there)");
+    app.add_option(
+        "--config", words.config,
+        std::string("the configuration (default: ") + towline::kConfigDefault + ", if there)");
     app.add_option("--state-dir", words.state_dir, "where its state is kept");
     app.add_option("--socket", words.socket, "where it listens");
     app.add_flag("--check-config", words.check, "read the configuration, say what is wrong, end");
@@ -130,5 +135,5 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& problem) {
         return app.exit(problem) == 0 ? 0 : 2;
     }
-    return run(words);
+    return towline::run(words);
 }

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Kills towlined, the server that it replicates to, or both, at random moments of a run's life and of
+requests: whatever was answered holds, the run goes on under its id or fails clean, no run is there
+twice, and the replica is equal in the end.
+
+TOWLINE_COUNT moments (a sample of 8 when it is not set), drawn from TOWLINE_SEED."""
+
+import random
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+
+from lib.daemon import Daemon
+from lib.lab import MIB, equal
+from lib.runner import count, main, seed
+
+MOMENTS_SAMPLE = 8
+SIZE = 6 * MIB + 4711
+RATE = 48  # Mbit/s: a full copy takes a second
+LIFE_SECONDS = 1.6
+
+
+class Campaign:
+    def __init__(self, lab):
+        self.lab = lab
+        self.random = lab.random
+        self.source = lab.image("source", SIZE)
+        self.server = lab.server()
+        self.daemon = Daemon(lab).start()
+        self.continued = 0
+        self.number = 0
+
+    def order(self, target):
+        """Every other job goes to a path: both sides die with the daemon."""
+        compression = self.random.choice([0, 1, "auto"])
+        self.daemon.put("db", self.source, target, {"manual": True}, rate_mbit=RATE,
+                        compression=compression, verify=self.random.random() < 0.3)
+
+    def moment(self):
+        self.number += 1
+        local = self.random.random() < 0.4
+        replica = self.lab.dir / f"local{self.number}" if local else self.lab.root / f"r{self.number}"
+        target = replica if local else self.server.url(replica.name)
+        self.order(target)
+        for _ in range(self.random.choice([1, 1, 2])):  # a first copy, then a comparison
+            self.one_run(local)
+            equal(self.source, replica)
+            self.lab.change(self.source, self.random.randrange(1, 40))
+        self.daemon.good("DELETE", "/v1/jobs/db")
+        replica.unlink()
+
+    def one_run(self, local):
+        key = {"Idempotency-Key": f"{self.number}-{self.random.random()}"}
+        run = self.daemon.good("POST", "/v1/jobs/db/runs", None, key)
+        for _ in range(self.random.choice([1, 1, 1, 2, 3])):
+            time.sleep(self.random.uniform(0, LIFE_SECONDS))
+            whom = "daemon" if local else self.random.choice(["daemon", "daemon", "both", "server"])
+            if whom != "server":
+                self.daemon.kill()
+                self.consistent()
+            if whom != "daemon":
+                self.server.kill()
+                self.server.start()
+            if whom != "server":
+                self.daemon.start()
+        # The answer that was given before the kill is given again: no second run.
+        assert self.daemon.good("POST", "/v1/jobs/db/runs", None, key)["id"] == run["id"]
+        ended = self.daemon.ended(run["id"])
+        self.continued += ended["continued"]
+        if ended["state"] == "Failed":
+            # Its server died under it: clean, and said.
+            assert ended["error"]["code"] in ("disconnected", "io", "timeout"), ended
+            again = self.daemon.start_run("db")
+            assert again["id"] != run["id"]
+            ended = self.daemon.completed(again["id"])
+        assert ended["state"] == "Completed", ended
+        assert self.daemon.job("db")["active_run"] is None
+
+    def consistent(self):
+        """What a dead daemon left: every open run is its job's active one, and no file is broken."""
+        with sqlite3.connect(f"file:{self.daemon.state}/towlined.sqlite?mode=ro", uri=True) as file:
+            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            active = {number for (number,) in file.execute(
+                "SELECT json_extract(document, '$.active_run') FROM job") if number}
+            unended = {number for (number,) in file.execute(
+                "SELECT id FROM run WHERE state IN ('Scheduled', 'Active')")}
+            assert active == unended, (active, unended)
+
+
+def test_kill_at_random_moments(lab):
+    moments = count(MOMENTS_SAMPLE)
+    lab.random = random.Random(seed())
+    campaign = Campaign(lab)
+    for number in range(moments):
+        try:
+            campaign.moment()
+        except BaseException:
+            print(f"at moment {number} of seed {seed()}")
+            raise
+    print(f"{moments} moments, runs went on {campaign.continued} times")
+    assert campaign.continued > 0, "no run ever went on after a kill"
+
+
+def test_kill_among_requests(lab):
+    """What was answered before the kill is there after it, with the revision that was said."""
+    lab.random = random.Random(seed() + 1)
+    daemon, source = Daemon(lab).start(), lab.image("source", MIB)
+    said = {}
+    for moment in range(max(3, count(MOMENTS_SAMPLE) // 4)):
+        until = time.monotonic() + lab.random.uniform(0.05, 0.3)
+        while time.monotonic() < until:
+            name = f"job{lab.random.randrange(30)}"
+            if said.get(name) and lab.random.random() < 0.2:
+                daemon.good("DELETE", f"/v1/jobs/{name}")
+                said[name] = None
+                continue
+            text = str(lab.random.random())
+            job = daemon.put(name, source, lab.dir / name, {"manual": True}, description=text)
+            said[name] = (text, job["job"]["revision"])
+        daemon.kill()
+        daemon.start()
+        for name, what in said.items():
+            answer = daemon.send("GET", f"/v1/jobs/{name}")
+            found = (answer.json["description"], answer.json["revision"]) \
+                if answer.status == 200 else None
+            assert found == what, f"moment {moment}, {name}: {found}, not {what}"
+
+
+main(globals())

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// HTTP by Boost.Beast, whose errors become ours here. Headers only: `towline sync` binds nothing
+// for it.
+
+#include "tools/towline/api_client.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+
+namespace towline {
+
+namespace {
+
+namespace http = boost::beast::http;
+using Socket = boost::asio::local::stream_protocol::socket;
+using Problem = boost::system::error_code;
+
+// What an answer may hold: a page of 500 jobs with long texts.
+constexpr std::uint64_t kBodyMax = std::uint64_t{64} << 20;
+
+std::unexpected<Error> disconnected(const std::string& socket, const Problem& problem) {
+    std::string remedy = problem == boost::system::errc::permission_denied
+                             ? " (are you in the group of the socket?)"
+                             : " (is towlined running? another --socket?)";
+    return fail(Code::kDisconnected,
+                "cannot talk to the daemon at " + socket + ": " + problem.message() + remedy);
+}
+
+Result<Socket> connect(boost::asio::io_context& context, const std::string& path) {
+    Problem problem;
+    Socket socket(context);
+    if (path.size() >= sizeof(sockaddr_un::sun_path))
+        return fail(Code::kInvalid, "the path of a socket has at most 107 bytes: " + path);
+    const boost::asio::local::stream_protocol::endpoint endpoint(path);
+    if (socket.connect(endpoint, problem)) return disconnected(path, problem);
+    return socket;
+}
+
+http::request<http::string_body> make_request(const std::string& method, const std::string& path,
+                                              const std::optional<nlohmann::json>& body) {
+    http::request<http::string_body> request;
+    request.version(11);
+    request.method_string(method);
+    request.target(path);
+    request.set(http::field::host, "towlined");
+    request.set(http::field::connection, "close");
+    if (body) {
+        request.set(http::field::content_type, "application/json");
+        request.body() = body->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    }
+    request.prepare_payload();
+    return request;
+}
+
+Result<ApiClient::Answer> answer_of(int status, const std::string& text) {
+    nlohmann::json body = nlohmann::json::parse(text, nullptr, false);
+    if (body.is_discarded())
+        return fail(Code::kProtocol,
+                    "the daemon answered what is no JSON (status " + std::to_string(status) + ")");
+    return ApiClient::Answer{status, std::move(body)};
+}
+
+}  // namespace
+
+Result<ApiClient::Answer> ApiClient::call(const std::string& method, const std::string& path,
+                                          const std::optional<nlohmann::json>& body) const {
+    boost::asio::io_context context;
+    Socket socket = TRY(connect(context, socket_));
+    Problem problem;
+    http::write(socket, make_request(method, path, body), problem);
+    // A daemon that refuses early may close before it has read all: its answer counts.
+    boost::beast::flat_buffer buffer;
+    http::response_parser<http::string_body> parser;
+    parser.body_limit(kBodyMax);
+    problem = {};
+    http::read(socket, buffer, parser, problem);
+    if (problem) return disconnected(socket_, problem);
+    return answer_of(static_cast<int>(parser.get().result_int()), parser.get().body());
+}
+
+Result<ApiClient::Answer> ApiClient::follow(
+    const std::string& path, const std::function<bool(const std::string&)>& line) const {
+    boost::asio::io_context context;
+    Socket socket = TRY(connect(context, socket_));
+    Problem problem;
+    http::write(socket, make_request("GET", path, std::nullopt), problem);
+    boost::beast::flat_buffer buffer;
+    http::response_parser<http::string_body> parser;
+    parser.body_limit(boost::none);
+    if (!problem) http::read_header(socket, buffer, parser, problem);
+    const int status = static_cast<int>(parser.get().result_int());
+    std::string& text = parser.get().body();
+    while (!problem && !parser.is_done()) {
+        http::read_some(socket, buffer, parser, problem);
+        if (status != 200) continue;
+        for (std::size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n')) {
+            const std::string one = text.substr(0, end);
+            text.erase(0, end + 1);
+            if (!one.empty() && !line(one)) return Answer{status, nullptr};
+        }
+    }
+    if (problem) return disconnected(socket_, problem);
+    if (status == 200) return Answer{status, nullptr};
+    return answer_of(status, text);
+}
+
+}  // namespace towline

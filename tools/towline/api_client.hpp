@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "io/result.hpp"
+
+namespace towline {
+
+// Asks the daemon on its socket; a connection a question.
+class ApiClient {
+  public:
+    struct Answer {
+        int status = 0;
+        nlohmann::json body;
+
+        bool good() const { return status >= 200 && status < 300; }
+    };
+
+    explicit ApiClient(std::string socket) : socket_(std::move(socket)) {}
+
+    Result<Answer> call(const std::string& method, const std::string& path,
+                        const std::optional<nlohmann::json>& body = std::nullopt) const;
+    // Each line of an answer that goes on, until it ends or `line` says false. What is no stream is
+    // an answer as above.
+    Result<Answer> follow(const std::string& path,
+                          const std::function<bool(const std::string&)>& line) const;
+
+  private:
+    std::string socket_;
+};
+
+}  // namespace towline

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// How answers become text and exit codes, the same for every command.
+
+#include "tools/towline/api_command.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include "tools/towline/exit_codes.hpp"
+#include "tools/towline/progress_bar.hpp"
+
+namespace towline {
+
+using nlohmann::json;
+
+namespace {
+
+Exit exit_of(const std::string& code) {
+    static const std::map<std::string, Exit> kExits{{"INVALID_REQUEST", Exit::kUsage},
+                                                    {"UNKNOWN_FIELD", Exit::kUsage},
+                                                    {"BODY_TOO_LARGE", Exit::kUsage},
+                                                    {"NOT_FOUND", Exit::kNotFound},
+                                                    {"RUN_ACTIVE", Exit::kBusy},
+                                                    {"JOB_DELETING", Exit::kBusy},
+                                                    {"STATE_NOT_SAVED", Exit::kFailure},
+                                                    {"METHOD_NOT_ALLOWED", Exit::kUnsupported},
+                                                    {"UNSUPPORTED_MEDIA_TYPE", Exit::kUnsupported}};
+    const auto found = kExits.find(code);
+    return found == kExits.end() ? Exit::kRefused : found->second;
+}
+
+}  // namespace
+
+void add_api_options(CLI::App& command, ApiWords& words) {
+    command.add_option("--socket", words.socket, "where towlined listens")->capture_default_str();
+    command.add_flag("--json", words.json, "the daemon's answer as it is");
+}
+
+std::string TextTable::text() const {
+    std::vector<std::size_t> widths(rows_.front().size());
+    for (const auto& row : rows_)
+        for (std::size_t at = 0; at < row.size(); ++at)
+            widths[at] = std::max(widths[at], row[at].size());
+    std::string text;
+    for (const auto& row : rows_) {
+        std::string line;
+        for (std::size_t at = 0; at < row.size(); ++at)
+            line += row[at] + std::string(widths[at] - row[at].size() + 2, ' ');
+        line.erase(line.find_last_not_of(' ') + 1);
+        text += line + "\n";
+    }
+    return text;
+}
+
+int report(const Error& error) {
+    std::fprintf(stderr, "towline: %s\n", error.text().c_str());
+    return exit_code(error.code);
+}
+
+int report_refused(const ApiClient::Answer& answer) {
+    const std::string cause = field_text(answer.body, "cause");
+    std::fprintf(stderr, "towline: %s%s\n", field_text(answer.body, "message").c_str(),
+                 cause == "-" ? "" : (": " + cause).c_str());
+    return static_cast<int>(exit_of(field_text(answer.body, "code")));
+}
+
+int finish(const ApiWords& words, const Result<ApiClient::Answer>& answer,
+           const std::function<void(const json&)>& show) {
+    if (!answer) return report(answer.error());
+    if (words.json) std::printf("%s\n", answer->body.dump(2).c_str());
+    if (!answer->good()) return report_refused(*answer);
+    if (!words.json) show(answer->body);
+    return 0;
+}
+
+std::string field_text(const json& object, const char* key) {
+    const auto found = object.find(key);
+    if (found == object.end() || found->is_null()) return "-";
+    if (found->is_string()) return found->get<std::string>();
+    if (!found->is_array()) return found->dump();
+    std::string text;
+    for (const json& each : *found)
+        text +=
+            (text.empty() ? "" : ", ") + (each.is_string() ? each.get<std::string>() : each.dump());
+    return text.empty() ? "-" : text;
+}
+
+std::string percent_encoded(const std::string& text) {
+    std::string encoded;
+    for (const char each : text) {
+        const bool plain = (each >= 'a' && each <= 'z') || (each >= 'A' && each <= 'Z') ||
+                           (each >= '0' && each <= '9') || each == '.' || each == '_' ||
+                           each == '-';
+        char code[4];
+        std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned char>(each));
+        encoded += plain ? std::string(1, each) : code;
+    }
+    return encoded;
+}
+
+std::string time_left(const json& seconds_left) {
+    if (!seconds_left.is_number()) return "-";
+    const long whole = std::lround(std::min(seconds_left.get<double>(), 1e8));
+    char text[32];
+    std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+    return text;
+}
+
+std::string progress_text(const json& run) {
+    std::string text = field_text(run, "stage");
+    if (run.value("paused", false)) return "paused";
+    if (const json percent = run.value("percent", json()); percent.is_number()) {
+        char number[16];
+        std::snprintf(number, sizeof number, " %.1f %%", percent.get<double>());
+        text += number;
+    }
+    if (run.value("speed_bytes_per_second", 0.0) > 0) {
+        text += ", " + human_bytes(run["speed_bytes_per_second"].get<double>()) + "/s";
+        text += ", " + time_left(run.value("seconds_left", json())) + " left";
+    }
+    return text;
+}
+
+}  // namespace towline
