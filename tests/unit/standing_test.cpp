@@ -112,7 +112,6 @@ TEST_F(OnThisHost, ATargetStoredOnTheSourceIsRefused) {
 }
 
 TEST_F(OnThisHost, AStackThatCannotBeToldIsRefused) {
-    const std::string source = make_file(folder_ / "source", 1 << 20);
     const auto key = StandingKey::of_this_host(kSource);
     ASSERT_TRUE(key);
     const auto target = Volume::open(make_file(folder_ / "target", 1 << 20), Access::kRead);
