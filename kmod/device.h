@@ -35,8 +35,8 @@ struct tl_snapshot;
 struct tl_slot {
 	raw_spinlock_t lock;
 	unsigned int spare_count;
-	struct list_head in_flight; /* struct tl_write */
-	struct list_head spare; /* struct tl_write, for the next writes of this CPU */
+	struct hlist_head in_flight; /* struct tl_write; what comes and goes at each write is short */
+	struct hlist_head spare; /* struct tl_write, for the next writes of this CPU */
 	u64 writes;
 	u64 sectors;
 	u64 discards;

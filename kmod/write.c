@@ -102,25 +102,25 @@ static void write_finish(struct tl_write *write)
 
 	/*
 	 * As soon as the write is off the list the device may be found to have none in flight, and
-	 * be taken down: RCU keeps it until we are through with it.
+	 * be taken down. RCU keeps it until we are through with it: synchronize_rcu() waits for
+	 * whoever runs with interrupts off, too, and that is less to do than rcu_read_lock().
 	 */
-	rcu_read_lock();
-	raw_spin_lock_irqsave(&slot->lock, flags);
+	local_irq_save(flags);
+	raw_spin_lock(&slot->lock);
+	__hlist_del(&write->link);
 	/* The reserve is filled first, or a CPU could wait for what another one keeps spare. */
 	kept = slot->spare_count < SPARE_PER_SLOT_MAX && pool->curr_nr >= pool->min_nr;
-	if (kept) {
-		list_move(&write->link, &slot->spare);
+	if (likely(kept)) {
+		hlist_add_head(&write->link, &slot->spare);
 		slot->spare_count++;
-	} else {
-		list_del(&write->link);
 	}
-	raw_spin_unlock_irqrestore(&slot->lock, flags);
-	if (!kept)
+	raw_spin_unlock(&slot->lock);
+	if (unlikely(!kept))
 		mempool_free(write, pool);
 	/* Who waits said so before they looked at the list under this lock. */
 	if (unlikely(READ_ONCE(device->draining)))
 		wake_up(&device->drained);
-	rcu_read_unlock();
+	local_irq_restore(flags);
 }
 
 static void tl_write_end(struct bio *bio)
@@ -181,10 +181,10 @@ void tl_write_unwrap(const struct bio *bio, bio_end_io_t **end_io, void **privat
 
 static struct tl_write *take_spare(struct tl_slot *slot)
 {
-	struct tl_write *write = list_first_entry_or_null(&slot->spare, struct tl_write, link);
+	struct tl_write *write = hlist_entry_safe(slot->spare.first, struct tl_write, link);
 
-	if (write) {
-		list_del(&write->link);
+	if (likely(write)) {
+		__hlist_del(&write->link);
 		slot->spare_count--;
 	}
 	return write;
@@ -212,7 +212,7 @@ static bool enlist(struct tl_device *device, struct tl_slot *slot, struct tl_wri
 	write->first = first;
 	write->sectors = sectors;
 	write->begun = (u32)jiffies;
-	list_add_tail(&write->link, &slot->in_flight);
+	hlist_add_head(&write->link, &slot->in_flight);
 	mark(device, READ_ONCE(device->present), write);
 	slot->writes++;
 	slot->sectors += sectors;
@@ -225,7 +225,7 @@ static bool enlist(struct tl_device *device, struct tl_slot *slot, struct tl_wri
 
 /*
  * Notes a write to these sectors of the device. False: it can't go on now. Called where sleeping is
- * forbidden, under rcu_read_lock().
+ * forbidden, with preemption off.
  */
 bool tl_write_begin(struct tl_device *device, struct bio *bio, sector_t first, u32 sectors)
 {
@@ -246,7 +246,7 @@ bool tl_write_begin(struct tl_device *device, struct bio *bio, sector_t first, u
 	}
 	begun = enlist(device, slot, write, bio, first, sectors);
 	if (unlikely(!begun)) {
-		list_add(&write->link, &slot->spare);
+		hlist_add_head(&write->link, &slot->spare);
 		slot->spare_count++;
 	}
 	raw_spin_unlock_irqrestore(&slot->lock, flags);
@@ -268,7 +268,7 @@ void tl_writes_switch(struct tl_device *device, struct tl_map *next)
 		unsigned long flags;
 
 		raw_spin_lock_irqsave(&slot->lock, flags);
-		list_for_each_entry(write, &slot->in_flight, link)
+		hlist_for_each_entry(write, &slot->in_flight, link)
 			mark(device, next, write);
 		raw_spin_unlock_irqrestore(&slot->lock, flags);
 	}
@@ -318,7 +318,7 @@ bool tl_writes_none(const struct tl_device *device)
 		unsigned long flags;
 
 		raw_spin_lock_irqsave(&slot->lock, flags);
-		none = list_empty(&slot->in_flight);
+		none = hlist_empty(&slot->in_flight);
 		raw_spin_unlock_irqrestore(&slot->lock, flags);
 		if (!none)
 			break;
@@ -349,7 +349,7 @@ void tl_writes_look(const struct tl_device *device, struct tl_writes_seen *seen)
 		unsigned long flags;
 
 		raw_spin_lock_irqsave(&slot->lock, flags);
-		list_for_each_entry(write, &slot->in_flight, link) {
+		hlist_for_each_entry(write, &slot->in_flight, link) {
 			oldest = max(oldest, (u32)jiffies - write->begun);
 			seen->count++;
 		}
@@ -373,8 +373,8 @@ int tl_writes_create(struct tl_device *device)
 		struct tl_slot *slot = per_cpu_ptr(device->slots, cpu);
 
 		raw_spin_lock_init(&slot->lock);
-		INIT_LIST_HEAD(&slot->in_flight);
-		INIT_LIST_HEAD(&slot->spare);
+		INIT_HLIST_HEAD(&slot->in_flight);
+		INIT_HLIST_HEAD(&slot->spare);
 	}
 	device->writes = mempool_create_slab_pool(RESERVE_COUNT, write_cache);
 	if (!device->writes) {
@@ -394,10 +394,11 @@ void tl_writes_destroy(struct tl_device *device)
 		return;
 	for_each_possible_cpu(cpu) {
 		struct tl_slot *slot = per_cpu_ptr(device->slots, cpu);
-		struct tl_write *write, *next;
+		struct tl_write *write;
+		struct hlist_node *next;
 
-		WARN_ON_ONCE(!list_empty(&slot->in_flight));
-		list_for_each_entry_safe(write, next, &slot->spare, link)
+		WARN_ON_ONCE(!hlist_empty(&slot->in_flight));
+		hlist_for_each_entry_safe(write, next, &slot->spare, link)
 			mempool_free(write, device->writes);
 	}
 	mempool_destroy(device->writes);

@@ -10,7 +10,7 @@
  * one put on outermost.
  */
 struct tl_write {
-	struct list_head link; /* in_flight or spare of the slot, under its lock */
+	struct hlist_node link; /* in_flight or spare of the slot, under its lock */
 	struct tl_slot *slot;
 	struct tl_device *device;
 	bio_end_io_t *end_io; /* what the bio had */
