@@ -12,7 +12,7 @@
 
 #include "control.h"
 #include "epoch.h"
-#include "image.h"
+#include "events.h"
 #include "intent.h"
 #include "write.h"
 
@@ -25,7 +25,8 @@ static int do_version(union tl_request *request)
 {
 	request->version.api = TOWLINE_API_VERSION;
 	request->version.features = TOWLINE_FEATURE_TRACK | TOWLINE_FEATURE_SNAPSHOT |
-				    TOWLINE_FEATURE_INTENT_LOG;
+				    TOWLINE_FEATURE_INTENT_LOG | TOWLINE_FEATURE_EVENTS |
+				    TOWLINE_FEATURE_STORE_FILE;
 	return 0;
 }
 
@@ -99,6 +100,10 @@ static void describe(struct tl_device *device, struct towline_status *status)
 	status->bytes_seen = seen.sectors << SECTOR_SHIFT;
 	status->discards_seen = seen.discards;
 	status->writes_deferred = READ_ONCE(device->held_total);
+	status->copy_waits = READ_ONCE(device->copy_waits);
+	status->copies = READ_ONCE(device->copies);
+	memcpy(status->held_times, device->waits.latency.counts, sizeof(status->held_times));
+	memcpy(status->copy_times, device->copy_times.counts, sizeof(status->copy_times));
 	if (device->trust == TOWLINE_TRUST_UNKNOWN)
 		status->flags |= TOWLINE_STATUS_UNKNOWN;
 	if (device->intent)
@@ -124,12 +129,16 @@ static int do_status(union tl_request *request)
 	mutex_unlock(&tl_lock);
 	if (!device)
 		return -ENOENT;
-	if (tl_place_open(&place, &opened))
-		status->flags |= TOWLINE_STATUS_GONE;
-	else
+	if (!tl_place_open(&place, &opened)) {
 		tl_bdev_close(&opened);
+		return 0;
+	}
+	status->flags |= TOWLINE_STATUS_GONE;
+	tl_device_tell_gone((const uuid_t *)&status->uuid);
 	return 0;
 }
+
+#define SNAPSHOT_SIZE_MIN 32 /* of the first version */
 
 static int check_freeze(const struct towline_freeze *freeze)
 {
@@ -141,7 +150,8 @@ static int check_freeze(const struct towline_freeze *freeze)
 	if (!freeze->count || freeze->count > TOWLINE_GROUP_MAX ||
 	    freeze->epoch_size != sizeof(struct towline_epoch))
 		return -EINVAL;
-	if (wants_snapshots ? freeze->snapshot_size != sizeof(struct towline_snapshot) :
+	if (wants_snapshots ? freeze->snapshot_size < SNAPSHOT_SIZE_MIN ||
+			      freeze->snapshot_size > PAGE_SIZE :
 			      freeze->snapshots || freeze->snapshot_size)
 		return -EINVAL;
 	return 0;
@@ -153,8 +163,44 @@ static int check_members(const struct tl_freeze *freeze)
 
 	for (i = 0; i < freeze->count; i++) {
 		if (freeze->epochs[i].reserved ||
-		    (freeze->snapshots && freeze->snapshots[i].reserved))
+		    (freeze->snapshots && freeze->snapshots[i].notify_percent > 100))
 			return -EINVAL;
+	}
+	return 0;
+}
+
+/* Of whatever version: what it lacks is zero. */
+static struct towline_snapshot *take_snapshots(const struct towline_freeze *request)
+{
+	struct towline_snapshot *snapshots;
+	int error = 0;
+	u32 i;
+
+	snapshots = kcalloc(request->count, sizeof(*snapshots), GFP_KERNEL);
+	if (!snapshots)
+		return ERR_PTR(-ENOMEM);
+	for (i = 0; i < request->count && !error; i++)
+		error = copy_struct_from_user(&snapshots[i], sizeof(snapshots[i]),
+					      u64_to_user_ptr(request->snapshots +
+							      i * request->snapshot_size),
+					      request->snapshot_size);
+	if (!error)
+		return snapshots;
+	kfree(snapshots);
+	return ERR_PTR(error);
+}
+
+static int give_snapshots(const struct towline_freeze *request,
+			  const struct towline_snapshot *snapshots)
+{
+	size_t size = min_t(size_t, request->snapshot_size, sizeof(*snapshots));
+	u32 i;
+
+	for (i = 0; i < request->count; i++) {
+		if (copy_to_user(u64_to_user_ptr(request->snapshots +
+						 i * request->snapshot_size),
+				 &snapshots[i], size))
+			return -EFAULT;
 	}
 	return 0;
 }
@@ -173,11 +219,7 @@ static int freeze_copied(struct towline_freeze *request, struct tl_freeze *freez
 	if (copy_to_user(u64_to_user_ptr(request->epochs), freeze->epochs,
 			 freeze->count * sizeof(*freeze->epochs)))
 		return -EFAULT;
-	if (freeze->snapshots &&
-	    copy_to_user(u64_to_user_ptr(request->snapshots), freeze->snapshots,
-			 freeze->count * sizeof(*freeze->snapshots)))
-		return -EFAULT;
-	return 0;
+	return freeze->snapshots ? give_snapshots(request, freeze->snapshots) : 0;
 }
 
 static int do_freeze(union tl_request *request)
@@ -198,8 +240,7 @@ static int do_freeze(union tl_request *request)
 		return PTR_ERR(freeze.epochs);
 	if (freeze.flags & TOWLINE_FREEZE_SNAPSHOT) {
 		freeze.flags |= TOWLINE_FREEZE_DRAIN;
-		freeze.snapshots = memdup_user(u64_to_user_ptr(asked->snapshots),
-					       freeze.count * sizeof(*freeze.snapshots));
+		freeze.snapshots = take_snapshots(asked);
 	}
 	if (IS_ERR(freeze.snapshots)) {
 		error = PTR_ERR(freeze.snapshots);
@@ -213,44 +254,17 @@ static int do_freeze(union tl_request *request)
 
 static int do_snapshot_status(union tl_request *request)
 {
-	struct towline_snapshot_status *status = &request->snapshot_status;
-	const struct tl_snapshot *snapshot;
-	struct tl_device *device;
-
-	mutex_lock(&tl_lock);
-	device = find(&status->uuid);
-	snapshot = device ? device->snapshot : NULL;
-	if (snapshot) {
-		status->error = READ_ONCE(snapshot->error);
-		status->flags = status->error ? TOWLINE_SNAPSHOT_FAILED : 0;
-		status->sequence = snapshot->sequence;
-		status->chunks_stored = READ_ONCE(snapshot->store->chunks_stored);
-		status->chunks_max = snapshot->store->chunks_max;
-		status->chunk_size = 1U << (snapshot->chunk_shift + SECTOR_SHIFT);
-		status->index = snapshot->index;
-		status->reserved = 0;
-	}
-	mutex_unlock(&tl_lock);
-	return snapshot ? 0 : -ENOENT;
+	return tl_control_snapshot_status(&request->snapshot_status);
 }
 
 static int do_snapshot_delete(union tl_request *request)
 {
-	struct tl_device *device;
-	int error = 0;
+	return tl_control_snapshot_delete(&request->snapshot_delete);
+}
 
-	if (request->snapshot_delete.flags)
-		return -EINVAL;
-	mutex_lock(&tl_lock);
-	device = find(&request->snapshot_delete.uuid);
-	if (!device || !device->snapshot)
-		error = -ENOENT;
-	else if (tl_image_is_open(device->snapshot))
-		error = -EBUSY;
-	else
-		tl_device_drop_snapshot(device);
-	mutex_unlock(&tl_lock);
-	return error;
+static int do_snapshot_grow(union tl_request *request)
+{
+	return tl_control_snapshot_grow(&request->snapshot_grow);
 }
 
 static int do_map(union tl_request *request)
@@ -321,6 +335,9 @@ static const struct {
 		tl_control_log_status, sizeof(struct towline_log_status), 72,
 	},
 	[_IOC_NR(TOWLINE_IOC_EXTENTS)] = { tl_control_extents, sizeof(struct towline_extents), 40 },
+	[_IOC_NR(TOWLINE_IOC_SNAPSHOT_GROW)] = {
+		do_snapshot_grow, sizeof(struct towline_snapshot_grow), 56,
+	},
 };
 
 static long control_ioctl(struct file *file, unsigned int command, unsigned long argument)
@@ -334,7 +351,8 @@ static long control_ioctl(struct file *file, unsigned int command, unsigned long
 
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
-	if (number >= ARRAY_SIZE(requests) || command != _IO(TOWLINE_IOC_TYPE, number))
+	if (number >= ARRAY_SIZE(requests) || !requests[number].handle ||
+	    command != _IO(TOWLINE_IOC_TYPE, number))
 		return -ENOTTY;
 	known = requests[number].size;
 	if (get_user(given, (u32 __user *)user))
@@ -357,7 +375,10 @@ static const struct file_operations control_fops = {
 	.owner = THIS_MODULE,
 	.unlocked_ioctl = control_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.open = nonseekable_open,
+	.open = tl_events_open,
+	.release = tl_events_release,
+	.read = tl_events_read,
+	.poll = tl_events_poll,
 };
 
 static struct miscdevice control = {

@@ -19,7 +19,12 @@ union tl_request {
 	struct towline_snapshot_delete snapshot_delete;
 	struct towline_extents extents;
 	struct towline_log_status log_status;
+	struct towline_snapshot_grow snapshot_grow;
 };
+
+int tl_control_snapshot_status(struct towline_snapshot_status *status);
+int tl_control_snapshot_delete(const struct towline_snapshot_delete *delete);
+int tl_control_snapshot_grow(const struct towline_snapshot_grow *grow);
 
 int tl_control_init(void);
 void tl_control_exit(void);

@@ -30,9 +30,12 @@
 
 #include "compat/bdev.h"
 #include "device.h"
+#include "events.h"
 #include "filter.h"
+#include "gone.h"
 #include "hook.h"
 #include "image.h"
+#include "own.h"
 #include "record.h"
 #include "snapshot.h"
 #include "write.h"
@@ -151,6 +154,7 @@ static void tracked_free(struct tl_device *device)
 	tl_map_put(device->present);
 	tl_map_put(device->frozen);
 	tl_map_put(device->spare);
+	kvfree(rcu_access_pointer(device->own));
 	kfree(device);
 }
 
@@ -304,13 +308,13 @@ static int attach_opened(struct block_device *bdev, struct tl_attach *attach)
 	struct tl_device *device;
 	int error;
 
-	error = check_kind(bdev) ?: check_free(bdev);
+	error = check_kind(bdev) ?: check_free(bdev) ?: tl_gone_watch(bdev);
 	if (error)
 		return error;
 	device = prepare(bdev, attach);
 	if (IS_ERR(device))
 		return PTR_ERR(device);
-	error = tl_hook_get();
+	error = tl_own_attach(device) ?: tl_hook_get();
 	if (error) {
 		tracked_free(device);
 		return error;
@@ -322,6 +326,7 @@ static int attach_opened(struct block_device *bdev, struct tl_attach *attach)
 		tl_device_detach(device);
 		return error;
 	}
+	tl_own_begin(device);
 	attach->uuid = device->uuid;
 	attach->trust = device->trust;
 	attach->reasons = device->reasons;
@@ -448,6 +453,25 @@ int tl_place_open(const struct tl_place *place, struct tl_bdev *opened)
 		return 0;
 	tl_bdev_close(opened);
 	return -ENODEV;
+}
+
+/* Told once, by whoever finds out. Needs no lock: the uuid stays. */
+void tl_device_is_gone(struct tl_device *device)
+{
+	if (!xchg(&device->told_gone, 1))
+		tl_event(TOWLINE_EVENT_GONE, &device->uuid, 0, 0);
+}
+
+/* Not under tl_lock: by one who found out without it. */
+void tl_device_tell_gone(const uuid_t *uuid)
+{
+	struct tl_device *device;
+
+	mutex_lock(&tl_lock);
+	device = tl_device_find(uuid);
+	if (device)
+		tl_device_is_gone(device);
+	mutex_unlock(&tl_lock);
 }
 
 int tl_devices_init(void)

@@ -12,6 +12,7 @@
 #include <linux/workqueue.h>
 
 #include "compat/bdev.h"
+#include "latency.h"
 #include "map.h"
 #include "uapi/towline.h"
 
@@ -25,6 +26,7 @@
  */
 
 struct tl_intent;
+struct tl_own;
 struct tl_record_wish;
 struct tl_snapshot;
 
@@ -55,6 +57,7 @@ struct tl_device {
 	struct tl_map *present; /* read under a slot's lock; see tl_writes_switch() */
 	struct tl_intent *intent; /* NULL: none; the same for as long as it is attached */
 	struct tl_snapshot *snapshot; /* NULL: none; read under a slot's lock, or held_lock */
+	struct tl_own __rcu *own; /* NULL: nothing of the device is ours; see own.c */
 	struct tl_slot __percpu *slots;
 
 	/* Protected by tl_lock. */
@@ -74,14 +77,21 @@ struct tl_device {
 	mempool_t *writes; /* struct tl_write */
 	wait_queue_head_t drained;
 
-	/* Writes that wait; see filter.c. */
+	/* Writes that wait, under held_lock; see filter.c. */
 	raw_spinlock_t held_lock;
 	struct bio_list held;
 	unsigned int held_count;
 	u64 held_total;
+	struct tl_waits waits;
 	struct workqueue_struct *held_queue;
 	struct delayed_work held_work;
 
+	/* By the line's worker. */
+	u64 copy_waits;
+	u64 copies;
+	struct tl_latency copy_times;
+
+	int told_gone; /* by whoever sees it first */
 	struct delayed_work reap_work;
 };
 
@@ -118,6 +128,8 @@ struct tl_device *tl_device_find(const uuid_t *uuid);
 u64 tl_device_memory(const struct tl_device *device);
 struct tl_place tl_device_place(const struct tl_device *device);
 int tl_place_open(const struct tl_place *place, struct tl_bdev *opened);
+void tl_device_is_gone(struct tl_device *device);
+void tl_device_tell_gone(const uuid_t *uuid);
 
 static inline u64 tl_device_blocks(const struct tl_device *device, sector_t sectors)
 {

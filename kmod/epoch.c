@@ -19,9 +19,10 @@
 #include <linux/slab.h>
 
 #include "epoch.h"
+#include "events.h"
 #include "hook.h"
 #include "image.h"
-#include "image.h"
+#include "own.h"
 #include "record.h"
 #include "snapshot.h"
 #include "write.h"
@@ -88,9 +89,11 @@ static int member_open(struct member *member, const uuid_t *uuid,
 		place = tl_device_place(device);
 	mutex_unlock(&tl_lock);
 	error = device ? tl_place_open(&place, &member->opened) : -ENOENT;
+	if (error == -ENODEV)
+		tl_device_tell_gone(uuid);
 	if (error || !wanted)
 		return error;
-	member->snapshot = tl_snapshot_create(&place, wanted->store_bytes, wanted->chunk_size);
+	member->snapshot = tl_snapshot_create(&place, uuid, wanted);
 	if (!IS_ERR(member->snapshot))
 		return 0;
 	error = PTR_ERR(member->snapshot);
@@ -146,9 +149,13 @@ static int prepare(struct member *member)
 	/* It was resized since. */
 	if (member->snapshot && member->snapshot->sectors != member->sectors)
 		return -EAGAIN;
-	if (member->snapshot && !tl_record_own_list(device, &member->snapshot->own,
-						    &member->snapshot->own_count))
-		return -ENOMEM;
+	if (member->snapshot) {
+		member->snapshot->own = tl_own_copy(device);
+		if (IS_ERR(member->snapshot->own)) {
+			member->snapshot->own = NULL;
+			return -ENOMEM;
+		}
+	}
 	blocks = tl_device_blocks(device, member->sectors);
 	if (device->frozen)
 		return_frozen(device);
@@ -163,6 +170,8 @@ static int prepare(struct member *member)
 	if (!tl_hook_is_alive(member->opened.bdev)) {
 		pr_err_ratelimited("%pg: ftrace does not call the hook any more\n",
 				   member->opened.bdev);
+		if (device->trust != TOWLINE_TRUST_UNKNOWN)
+			tl_event(TOWLINE_EVENT_TRUST_LOST, &device->uuid, 0, 0);
 		device->trust = TOWLINE_TRUST_UNKNOWN;
 		device->reasons |= TOWLINE_REASON_HOOK_LOST;
 		tl_intent_doubt(device, -EIO);
@@ -236,6 +245,7 @@ static void switch_epoch(struct member *member)
 
 	tl_writes_switch(device, member->next);
 	member->next = NULL;
+	tl_own_mark(device);
 	device->reasons_frozen = device->reasons;
 	device->trust_frozen = device->trust;
 	device->reasons = 0;

@@ -30,6 +30,7 @@
 
 #include "filter.h"
 #include "intent.h"
+#include "own.h"
 #include "snapshot.h"
 #include "write.h"
 
@@ -51,6 +52,7 @@ static void hold(struct tl_device *device, struct bio *bio)
 	bio_list_add(&device->held, bio);
 	device->held_count++;
 	device->held_total++;
+	tl_waits_enter(&device->waits, ktime_get_ns());
 	raw_spin_unlock_irqrestore(&device->held_lock, flags);
 }
 
@@ -89,6 +91,9 @@ static struct tl_device *note(struct bio *bio)
 		    tl_write_is_noted(device, bio, first, sectors))
 			continue;
 		if (unlikely(device->intent) && tl_intent_is_own(device->intent, bio))
+			continue;
+		if (unlikely(rcu_access_pointer(device->own)) &&
+		    tl_own_holds(rcu_dereference_sched(device->own), first, sectors))
 			continue;
 		if (unlikely(!tl_write_begin(device, bio, first, sectors)))
 			return device;
@@ -157,6 +162,14 @@ void tl_filter_want_held(struct tl_device *device)
 	raw_spin_unlock_irq(&device->held_lock);
 }
 
+/* The bio that was taken last did not come back. */
+static void count_wait(struct tl_device *device)
+{
+	raw_spin_lock_irq(&device->held_lock);
+	tl_waits_leave(&device->waits, ktime_get_ns());
+	raw_spin_unlock_irq(&device->held_lock);
+}
+
 /* The bio was in this device's line. False: it is again, and there is no use in going on. */
 static bool send_on(struct tl_device *device, struct bio *bio)
 {
@@ -182,6 +195,7 @@ static bool send_on(struct tl_device *device, struct bio *bio)
 			queue_delayed_work(device->held_queue, &device->held_work, 1);
 		return false;
 	}
+	count_wait(device);
 	if (!blocking)
 		submit_bio_noacct(bio);
 	return true;
@@ -235,6 +249,20 @@ void tl_filter_remove(struct tl_device *device)
 	hlist_del_rcu(&device->node);
 	synchronize_rcu();
 	tl_filter_kick(device);
+}
+
+/* The block device is being removed. */
+void tl_filter_gone(struct block_device *bdev)
+{
+	struct tl_device *device;
+
+	rcu_read_lock_sched();
+	hlist_for_each_entry_rcu(device, bucket_of(bdev->bd_disk), node) {
+		if (device->disk == bdev->bd_disk && device->diskseq == bdev->bd_disk->diskseq &&
+		    device->number == bdev->bd_dev)
+			tl_device_is_gone(device);
+	}
+	rcu_read_unlock_sched();
 }
 
 /* Whether the line is empty and the worker gone, for good when the device was removed. */

@@ -8,6 +8,9 @@
  * is old; if it is, the store has what is old, whatever was read. The snapshot's error is read
  * then, too: once it is set, writes go on without a bit.
  *
+ * What is kept in memory is copied at once; for what is kept in files a worker reads them, since a
+ * completion can't. What is ours of the device (own.h) reads as zero, whatever was read.
+ *
  * A read holds the snapshot, so a snapshot that is deleted meanwhile stays until the read is done.
  */
 #include <linux/bio.h>
@@ -19,14 +22,19 @@
 
 #include "compat/disk.h"
 #include "image.h"
+#include "own.h"
 
 struct image_read {
 	struct tl_snapshot *snapshot;
 	struct bio *bio; /* what was asked for */
+	struct bvec_iter asked; /* its place before the block layer moved it */
+	struct work_struct work;
+	atomic_t left; /* bios that are under way, and one */
 	struct bio clone; /* last: the bio set's */
 };
 
 static DEFINE_IDA(indices);
+static struct workqueue_struct *fetch_queue;
 
 /* Reads that are under way, for rmmod to wait for. */
 static atomic_t reads = ATOMIC_INIT(0);
@@ -38,11 +46,10 @@ unsigned int tl_image_front_pad(void)
 }
 
 /* Within one chunk and one page of the reader. */
-static void copy_kept(const struct tl_snapshot *snapshot, struct bio_vec *to, sector_t sector)
+static void copy_kept(const struct tl_snapshot *snapshot, const struct tl_store_place *place,
+		      struct bio_vec *to, size_t offset)
 {
-	u64 chunk = sector >> snapshot->chunk_shift;
-	size_t offset = (sector - (chunk << snapshot->chunk_shift)) << SECTOR_SHIFT;
-	struct page **pages = tl_store_find(snapshot->store, chunk);
+	struct page **pages = tl_store_pages(snapshot->store, place);
 	char *target = bvec_kmap_local(to);
 	size_t done = 0;
 
@@ -57,67 +64,157 @@ static void copy_kept(const struct tl_snapshot *snapshot, struct bio_vec *to, se
 	kunmap_local(target);
 }
 
-static void patch(const struct tl_snapshot *snapshot, struct bio *bio)
+/* Copies what is kept in memory. True: some of it is kept in files. */
+static bool patch(const struct image_read *read)
 {
-	struct bvec_iter iter = bio->bi_iter;
+	const struct tl_snapshot *snapshot = read->snapshot;
+	struct bvec_iter iter = read->asked;
+	struct tl_store_place place;
+	bool files = false;
 
 	while (iter.bi_size) {
-		struct bio_vec vector = bio_iter_iovec(bio, iter);
+		struct bio_vec vector = bio_iter_iovec(read->bio, iter);
 		u64 chunk = iter.bi_sector >> snapshot->chunk_shift;
-		u64 left = (((chunk + 1) << snapshot->chunk_shift) - iter.bi_sector)
-			   << SECTOR_SHIFT;
+		sector_t within = iter.bi_sector - (chunk << snapshot->chunk_shift);
+		u64 left = ((1ULL << snapshot->chunk_shift) - within) << SECTOR_SHIFT;
 
 		vector.bv_len = min_t(u64, vector.bv_len, left);
-		if (test_bit(chunk, snapshot->kept))
-			copy_kept(snapshot, &vector, iter.bi_sector);
-		bio_advance_iter_single(bio, &iter, vector.bv_len);
+		if (test_bit(chunk, snapshot->kept)) {
+			if (WARN_ON_ONCE(!tl_store_find(snapshot->store, chunk, &place)))
+				read->bio->bi_status = BLK_STS_IOERR;
+			else if (place.part->pages)
+				copy_kept(snapshot, &place, &vector, within << SECTOR_SHIFT);
+			else
+				files = true;
+		}
+		bio_advance_iter_single(read->bio, &iter, vector.bv_len);
+	}
+	return files;
+}
+
+/* Writes zeroes to what was read of these sectors of the device. */
+static void blank(const struct image_read *read, sector_t first, sector_t end)
+{
+	struct bvec_iter iter = read->asked;
+
+	if (first > iter.bi_sector)
+		bio_advance_iter(read->bio, &iter, (first - iter.bi_sector) << SECTOR_SHIFT);
+	iter.bi_size = (end - iter.bi_sector) << SECTOR_SHIFT;
+	while (iter.bi_size) {
+		struct bio_vec vector = bio_iter_iovec(read->bio, iter);
+
+		memzero_bvec(&vector);
+		bio_advance_iter_single(read->bio, &iter, vector.bv_len);
 	}
 }
 
-/* The intent log's own ranges. They are whole sectors. */
-static void blank(const struct tl_snapshot *snapshot, struct bio *bio)
+static void blank_own(const struct image_read *read)
 {
-	struct bvec_iter iter = bio->bi_iter;
+	sector_t first = read->asked.bi_sector;
+	sector_t end = first + (read->asked.bi_size >> SECTOR_SHIFT);
+	const struct tl_own_range *range;
 
-	while (iter.bi_size) {
-		struct bio_vec vector = bio_iter_iovec(bio, iter);
-		sector_t first = iter.bi_sector, end = first + (vector.bv_len >> SECTOR_SHIFT);
-		u32 i;
-
-		for (i = 0; i < snapshot->own_count; i++) {
-			const struct towline_extent *own = &snapshot->own[i];
-			sector_t from = max_t(sector_t, first, own->first_sector);
-			sector_t to = min_t(sector_t, end, own->first_sector + own->sectors);
-
-			if (from < to)
-				memzero_page(vector.bv_page,
-					     vector.bv_offset + ((from - first) << SECTOR_SHIFT),
-					     (to - from) << SECTOR_SHIFT);
-		}
-		bio_advance_iter_single(bio, &iter, vector.bv_len);
+	while (first < end) {
+		range = tl_own_next(read->snapshot->own, first);
+		if (!range || range->first >= end)
+			return;
+		blank(read, max(first, range->first), min(end, range->end));
+		first = range->end;
 	}
+}
+
+/* One of the bios is complete, or what comes before them. The last one ends the read. */
+static void image_read_put(struct image_read *read)
+{
+	struct tl_snapshot *snapshot = read->snapshot;
+	struct bio *bio = read->bio;
+
+	if (!atomic_dec_and_test(&read->left))
+		return;
+	if (!bio->bi_status) {
+		blank_own(read);
+		if (READ_ONCE(snapshot->error))
+			bio->bi_status = BLK_STS_IOERR;
+	}
+	bio_put(&read->clone);
+	bio_endio(bio);
+	tl_snapshot_put(snapshot);
+	if (atomic_dec_and_test(&reads))
+		wake_up(&reads_done);
+}
+
+static void fetch_end(struct bio *fetch)
+{
+	struct image_read *read = fetch->bi_private;
+
+	if (fetch->bi_status)
+		WRITE_ONCE(read->bio->bi_status, fetch->bi_status);
+	bio_put(fetch);
+	image_read_put(read);
+}
+
+/* Reads that part of the kept chunk straight to where the reader wants it. */
+static void fetch(struct image_read *read, const struct tl_store_place *place, size_t from,
+		  sector_t within, sector_t sectors)
+{
+	struct tl_snapshot *snapshot = read->snapshot;
+	const struct tl_extents *extents = place->part->extents;
+	sector_t offset = tl_store_offset(snapshot->store, place) + within;
+
+	while (sectors) {
+		sector_t run, first = tl_extents_locate(extents, offset, &run);
+		struct bio *bio = bio_alloc_clone(extents->opened.bdev, read->bio, GFP_NOIO,
+						  &snapshot->fetches);
+
+		run = min(run, sectors);
+		bio->bi_opf = REQ_OP_READ | (read->bio->bi_opf & REQ_SYNC);
+		bio->bi_iter = read->asked;
+		bio_advance_iter(bio, &bio->bi_iter, from);
+		bio->bi_iter.bi_size = run << SECTOR_SHIFT;
+		bio->bi_iter.bi_sector = first;
+		bio->bi_end_io = fetch_end;
+		bio->bi_private = read;
+		atomic_inc(&read->left);
+		submit_bio_noacct(bio);
+		from += run << SECTOR_SHIFT;
+		offset += run;
+		sectors -= run;
+	}
+}
+
+static void fetch_work(struct work_struct *work)
+{
+	struct image_read *read = container_of(work, struct image_read, work);
+	struct tl_snapshot *snapshot = read->snapshot;
+	sector_t first = read->asked.bi_sector;
+	sector_t at = first, end = first + (read->asked.bi_size >> SECTOR_SHIFT);
+	struct tl_store_place place;
+
+	while (at < end) {
+		u64 chunk = at >> snapshot->chunk_shift;
+		sector_t within = at - (chunk << snapshot->chunk_shift);
+		sector_t sectors = min((1ULL << snapshot->chunk_shift) - within, end - at);
+
+		/* A bit that is set since then does no harm. */
+		if (test_bit(chunk, snapshot->kept) &&
+		    tl_store_find(snapshot->store, chunk, &place) && !place.part->pages)
+			fetch(read, &place, (at - first) << SECTOR_SHIFT, within, sectors);
+		at += sectors;
+	}
+	image_read_put(read);
 }
 
 static void image_read_end(struct bio *clone)
 {
 	struct image_read *read = container_of(clone, struct image_read, clone);
-	struct tl_snapshot *snapshot = read->snapshot;
-	struct bio *bio = read->bio;
 
-	bio->bi_status = clone->bi_status;
+	read->bio->bi_status = clone->bi_status;
 	/* The bits, the store and the error as they are now that the read is complete. */
 	smp_rmb();
-	if (!bio->bi_status) {
-		patch(snapshot, bio);
-		blank(snapshot, bio);
-		if (READ_ONCE(snapshot->error))
-			bio->bi_status = BLK_STS_IOERR;
-	}
-	bio_put(clone);
-	bio_endio(bio);
-	tl_snapshot_put(snapshot);
-	if (atomic_dec_and_test(&reads))
-		wake_up(&reads_done);
+	if (!clone->bi_status && patch(read))
+		queue_work(fetch_queue, &read->work);
+	else
+		image_read_put(read);
 }
 
 static void image_submit(struct bio *bio)
@@ -136,6 +233,9 @@ static void image_submit(struct bio *bio)
 	read = container_of(clone, struct image_read, clone);
 	read->snapshot = snapshot;
 	read->bio = bio;
+	read->asked = bio->bi_iter;
+	INIT_WORK(&read->work, fetch_work);
+	atomic_set(&read->left, 1);
 	tl_snapshot_get(snapshot);
 	atomic_inc(&reads);
 	submit_bio_noacct(clone);
@@ -151,7 +251,10 @@ bool tl_image_is_open(const struct tl_snapshot *snapshot)
 	return snapshot->disk && disk_openers(snapshot->disk);
 }
 
-/* The snapshot is armed: partition tables and signatures are read as soon as the disk is there. */
+/*
+ * The snapshot is armed: partition tables and signatures are read as soon as the disk is there. The
+ * image of a whole disk shows its partitions; a partition has none, whatever its first block holds.
+ */
 int tl_image_create(struct tl_snapshot *snapshot)
 {
 	struct gendisk *disk = tl_disk_alloc(snapshot->origin.bdev);
@@ -163,7 +266,8 @@ int tl_image_create(struct tl_snapshot *snapshot)
 	if (error < 0)
 		goto put;
 	snapshot->index = error;
-	disk->flags |= GENHD_FL_NO_PART;
+	if (bdev_is_partition(snapshot->origin.bdev))
+		disk->flags |= GENHD_FL_NO_PART;
 	disk->fops = &image_fops;
 	disk->private_data = snapshot;
 	/* A "!" in a disk's name is a "/" below /dev. */
@@ -197,6 +301,12 @@ void tl_image_remove(struct tl_snapshot *snapshot)
 	tl_snapshot_put(snapshot);
 }
 
+int tl_images_init(void)
+{
+	fetch_queue = alloc_workqueue("towline-fetch", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	return fetch_queue ? 0 : -ENOMEM;
+}
+
 /*
  * The images are gone. A completion that made the count zero may be on its way out of this module
  * still: in an interrupt, or a task that was preempted.
@@ -206,5 +316,6 @@ void tl_images_exit(void)
 	wait_event(reads_done, !atomic_read(&reads));
 	synchronize_rcu();
 	synchronize_rcu_tasks();
+	destroy_workqueue(fetch_queue);
 	ida_destroy(&indices);
 }

@@ -9,6 +9,7 @@ void tl_image_remove(struct tl_snapshot *snapshot);
 bool tl_image_is_open(const struct tl_snapshot *snapshot);
 
 unsigned int tl_image_front_pad(void);
+int tl_images_init(void);
 void tl_images_exit(void);
 
 #endif

@@ -34,6 +34,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "events.h"
 #include "filter.h"
 #include "intent.h"
 #include "record.h"
@@ -180,6 +181,7 @@ void tl_intent_fail_locked(struct tl_intent *intent, int error)
 		return;
 	intent->error = error;
 	invalidate(intent);
+	tl_event(TOWLINE_EVENT_LOG_FAILED, &intent->device->uuid, error, 0);
 	pr_err("%u:%u: the intent log can't be written (error %d); writes go on. %s\n",
 	       MAJOR(intent->device->number), MINOR(intent->device->number), error,
 	       intent->invalid ? "It says so: after a crash the device has to be scanned" :

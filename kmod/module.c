@@ -7,6 +7,7 @@
 
 #include "control.h"
 #include "device.h"
+#include "gone.h"
 #include "hook.h"
 #include "image.h"
 #include "intent.h"
@@ -40,9 +41,12 @@ static int __init towline_init(void)
 	error = tl_snapshots_init();
 	if (error)
 		goto undo_hook;
-	error = tl_intents_init();
+	error = tl_images_init();
 	if (error)
 		goto undo_snapshots;
+	error = tl_intents_init();
+	if (error)
+		goto undo_images;
 	error = tl_devices_init();
 	if (error)
 		goto undo_intents;
@@ -61,6 +65,8 @@ undo_devices:
 	tl_devices_exit();
 undo_intents:
 	tl_intents_exit();
+undo_images:
+	tl_images_exit();
 undo_snapshots:
 	tl_snapshots_exit();
 undo_hook:
@@ -81,6 +87,7 @@ static void __exit towline_exit(void)
 	unregister_reboot_notifier(&reboot_notifier);
 	tl_devices_exit();
 	tl_intents_exit();
+	tl_gone_exit();
 	tl_images_exit();
 	tl_snapshots_exit();
 	tl_hook_exit();

@@ -24,6 +24,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "events.h"
 #include "filter.h"
 #include "image.h"
 #include "snapshot.h"
@@ -31,20 +32,46 @@
 
 #define CHUNK_SIZE_DEFAULT SZ_64K
 #define CLONES_RESERVED 16
+#define FREE_TIMEOUT (30 * HZ)
 
 /* Freeing sleeps, and the last reference may be an interrupt's. */
 static struct workqueue_struct *free_queue;
+
+/* Those that are not freed, for who deletes one and for rmmod to wait for. */
+static LIST_HEAD(alive);
+static u64 next_number = 1;
+static DEFINE_SPINLOCK(alive_lock);
+static DECLARE_WAIT_QUEUE_HEAD(freed);
 
 static void snapshot_free(struct tl_snapshot *snapshot)
 {
 	if (snapshot->origin.bdev)
 		tl_bdev_close(&snapshot->origin);
 	bioset_exit(&snapshot->clones);
+	bioset_exit(&snapshot->fetches);
+	tl_transfer_finish(&snapshot->transfer);
 	tl_store_destroy(snapshot->store);
+	kvfree(snapshot->own);
 	vfree(snapshot->kept);
 	kfree(snapshot->vectors);
-	kvfree(snapshot->own);
+	spin_lock(&alive_lock);
+	list_del(&snapshot->list);
+	spin_unlock(&alive_lock);
 	kfree(snapshot);
+	wake_up(&freed);
+}
+
+/* Whether that one is, or any if it is 0. */
+static bool is_alive(u64 number)
+{
+	const struct tl_snapshot *snapshot;
+	bool found = false;
+
+	spin_lock(&alive_lock);
+	list_for_each_entry(snapshot, &alive, list)
+		found = found || !number || snapshot->number == number;
+	spin_unlock(&alive_lock);
+	return found;
 }
 
 static void free_work(struct work_struct *work)
@@ -78,28 +105,86 @@ static int check_chunk_size(u32 chunk_size)
 	return 0;
 }
 
-/* All that a snapshot needs, before a gate is closed for it. Takes over the opened origin. */
-static int fill(struct tl_snapshot *snapshot, u64 store_bytes, u32 chunk_size)
+/* A part for a store as a program asks for it, in the words of towline.h. */
+struct tl_store_part *tl_snapshot_part(const struct tl_store *store, u32 flags, u64 bytes, int fd,
+				       const struct towline_uuid *id)
 {
+	if (flags & ~TOWLINE_STORE_FILE)
+		return ERR_PTR(-EINVAL);
+	return flags & TOWLINE_STORE_FILE ? tl_store_part_of_file(store, fd, bytes, id) :
+					    tl_store_part_of_memory(store, bytes);
+}
+
+/* A device, rather than a file on one, that is the origin or a part of it, or that it is a part of. */
+static bool is_origin(const struct tl_snapshot *snapshot, const struct tl_store_part *part)
+{
+	const struct block_device *origin = snapshot->origin.bdev, *bdev;
+
+	if (!part->extents || part->extents->file)
+		return false;
+	bdev = part->extents->opened.bdev;
+	return bdev->bd_disk == origin->bd_disk &&
+	       bdev->bd_start_sect < origin->bd_start_sect + snapshot->sectors &&
+	       origin->bd_start_sect < bdev->bd_start_sect + part->extents->sectors;
+}
+
+/* Takes the part over, if it succeeds. Under tl_lock, or before the snapshot is armed. */
+int tl_snapshot_grow(struct tl_snapshot *snapshot, struct tl_store_part *part)
+{
+	int error = 0;
+
+	if (is_origin(snapshot, part))
+		return -EINVAL;
+	if (part->extents)
+		error = tl_transfer_prepare(&snapshot->transfer, snapshot->store->chunk_bytes);
+	error = error ?: tl_store_add_part(snapshot->store, part);
+	if (!error)
+		tl_fill_grow(&snapshot->fill, part->places);
+	return error;
+}
+
+static int fill_store(struct tl_snapshot *snapshot, const struct towline_snapshot *wanted)
+{
+	struct tl_store_part *part = tl_snapshot_part(snapshot->store, wanted->store_flags,
+						      wanted->store_bytes, wanted->store_fd,
+						      &wanted->store_id);
+	int error;
+
+	if (IS_ERR(part))
+		return PTR_ERR(part);
+	error = tl_snapshot_grow(snapshot, part);
+	if (error)
+		tl_store_part_free(part);
+	return error;
+}
+
+/* All that a snapshot needs, before a gate is closed for it. Takes over the opened origin. */
+static int fill(struct tl_snapshot *snapshot, const struct towline_snapshot *wanted, u32 chunk_size)
+{
+	int error;
+
 	snapshot->chunk_shift = ilog2(chunk_size) - SECTOR_SHIFT;
 	snapshot->sectors = bdev_nr_sectors(snapshot->origin.bdev);
 	snapshot->chunks = DIV_ROUND_UP_ULL(snapshot->sectors, 1ULL << snapshot->chunk_shift);
 	snapshot->kept = vzalloc(BITS_TO_LONGS(snapshot->chunks) * sizeof(long));
 	snapshot->vectors = kcalloc(chunk_size / PAGE_SIZE, sizeof(*snapshot->vectors),
 				    GFP_KERNEL);
-	snapshot->store = tl_store_create(store_bytes, chunk_size);
+	snapshot->store = tl_store_create(chunk_size);
 	if (!snapshot->kept || !snapshot->vectors || !snapshot->store)
 		return -ENOMEM;
-	return bioset_init(&snapshot->clones, CLONES_RESERVED, tl_image_front_pad(), 0);
+	tl_fill_begin(&snapshot->fill, ktime_get_ns());
+	error = bioset_init(&snapshot->clones, CLONES_RESERVED, tl_image_front_pad(), 0);
+	error = error ?: bioset_init(&snapshot->fetches, CLONES_RESERVED, 0, 0);
+	return error ?: fill_store(snapshot, wanted);
 }
 
-struct tl_snapshot *tl_snapshot_create(const struct tl_place *place, u64 store_bytes,
-				       u32 chunk_size)
+struct tl_snapshot *tl_snapshot_create(const struct tl_place *place, const uuid_t *uuid,
+				       const struct towline_snapshot *wanted)
 {
+	u32 chunk_size = wanted->chunk_size ?: CHUNK_SIZE_DEFAULT;
 	struct tl_snapshot *snapshot;
 	int error;
 
-	chunk_size = chunk_size ?: CHUNK_SIZE_DEFAULT;
 	error = check_chunk_size(chunk_size);
 	if (error)
 		return ERR_PTR(error);
@@ -107,12 +192,19 @@ struct tl_snapshot *tl_snapshot_create(const struct tl_place *place, u64 store_b
 	if (!snapshot)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&snapshot->ref);
+	spin_lock(&alive_lock);
+	snapshot->number = next_number++;
+	list_add(&snapshot->list, &alive);
+	spin_unlock(&alive_lock);
+	snapshot->uuid = *uuid;
+	snapshot->fill.notify_percent = wanted->notify_percent;
+	snapshot->fill.notify_seconds = wanted->notify_seconds;
 	INIT_WORK(&snapshot->free_work, free_work);
 	error = tl_place_open(place, &snapshot->origin);
 	if (error)
 		snapshot->origin.bdev = NULL;
 	else
-		error = fill(snapshot, store_bytes, chunk_size);
+		error = fill(snapshot, wanted, chunk_size);
 	if (error) {
 		snapshot_free(snapshot);
 		return ERR_PTR(error);
@@ -158,9 +250,25 @@ static struct tl_snapshot *get_armed(struct tl_device *device)
 
 static void fail(struct tl_snapshot *snapshot, int error)
 {
-	if (!cmpxchg(&snapshot->error, 0, error))
-		pr_warn("%pg: the snapshot failed (error %d); writes go on\n",
-			snapshot->origin.bdev, error);
+	if (cmpxchg(&snapshot->error, 0, error))
+		return;
+	pr_warn("%pg: the snapshot failed (error %d); writes go on\n", snapshot->origin.bdev,
+		error);
+	tl_event(TOWLINE_EVENT_SNAPSHOT_FAILED, &snapshot->uuid, error, 0);
+}
+
+/* A chunk more was kept: tells what of that was to be told. */
+static void tell_fill(struct tl_snapshot *snapshot, u64 now)
+{
+	struct tl_fill *fill = &snapshot->fill;
+	unsigned int tell = tl_fill_add(fill, now);
+
+	if (tell & TL_FILL_TELL_PERCENT)
+		tl_event(TOWLINE_EVENT_SNAPSHOT_FILL, &snapshot->uuid, 0,
+			 (fill->most - fill->stored) << (snapshot->chunk_shift + SECTOR_SHIFT));
+	if (tell & TL_FILL_TELL_SECONDS)
+		tl_event(TOWLINE_EVENT_SNAPSHOT_FORECAST, &snapshot->uuid, 0,
+			 tl_fill_seconds(fill, now));
 }
 
 /* Whether a write to these sectors of the device can go on. Called under a slot's lock. */
@@ -176,19 +284,16 @@ bool tl_snapshot_admits(const struct tl_snapshot *snapshot, sector_t first, u32 
 	return find_next_zero_bit(snapshot->kept, last + 1, chunk) > last;
 }
 
-static int keep(struct tl_snapshot *snapshot, u64 chunk)
+static int read_origin(struct tl_snapshot *snapshot, u64 chunk, struct page **pages)
 {
 	sector_t first = chunk << snapshot->chunk_shift;
 	size_t bytes = min_t(u64, 1ULL << snapshot->chunk_shift, snapshot->sectors - first)
 		       << SECTOR_SHIFT;
-	struct page **pages = tl_store_room(snapshot->store);
 	unsigned int i;
 	int error;
 
-	if (!pages)
-		return -ENOSPC;
 	bio_init(&snapshot->read, snapshot->origin.bdev, snapshot->vectors,
-		 snapshot->store->pages_per_chunk, REQ_OP_READ | REQ_SYNC);
+		 snapshot->store->chunk_bytes / PAGE_SIZE, REQ_OP_READ | REQ_SYNC);
 	snapshot->read.bi_iter.bi_sector = first;
 	for (i = 0; bytes; i++) {
 		size_t part = min_t(size_t, bytes, PAGE_SIZE);
@@ -198,13 +303,39 @@ static int keep(struct tl_snapshot *snapshot, u64 chunk)
 	}
 	error = submit_bio_wait(&snapshot->read);
 	bio_uninit(&snapshot->read);
+	return error;
+}
+
+static int keep(struct tl_snapshot *snapshot, u64 chunk)
+{
+	struct tl_store_place place;
+	int error;
+
+	if (!tl_store_room(snapshot->store, &place))
+		return -ENOSPC;
+	if (place.part->pages) {
+		error = read_origin(snapshot, chunk, tl_store_pages(snapshot->store, &place));
+	} else {
+		tl_transfer_look(snapshot, &place);
+		error = read_origin(snapshot, chunk, snapshot->transfer.old);
+		error = tl_transfer_keep(snapshot, &place, error);
+	}
 	if (error)
 		return error;
-	tl_store_add(snapshot->store, chunk);
+	tl_store_add(&place, chunk);
 	/* In the store before it is said to be: a reader that sees the bit finds the chunk. */
 	smp_mb__before_atomic();
 	set_bit(chunk, snapshot->kept);
 	return 0;
+}
+
+static void count_copy(struct tl_device *device, struct tl_snapshot *snapshot, u64 began)
+{
+	u64 now = ktime_get_ns();
+
+	device->copies++;
+	tl_latency_add(&device->copy_times, now - began, 1);
+	tell_fill(snapshot, now);
 }
 
 /*
@@ -214,7 +345,7 @@ static int keep(struct tl_snapshot *snapshot, u64 chunk)
 bool tl_snapshot_make_way(struct tl_device *device, sector_t first, u32 sectors)
 {
 	struct tl_snapshot *snapshot = get_armed(device);
-	u64 chunk, last;
+	u64 chunk, last, began;
 	int error = 0;
 	bool in_way;
 
@@ -225,11 +356,16 @@ bool tl_snapshot_make_way(struct tl_device *device, sector_t first, u32 sectors)
 		chunk = first >> snapshot->chunk_shift;
 		last = (min(first + sectors, snapshot->sectors) - 1) >> snapshot->chunk_shift;
 		for (; chunk <= last && !error; chunk++) {
-			if (!test_bit(chunk, snapshot->kept))
-				error = keep(snapshot, chunk);
+			if (test_bit(chunk, snapshot->kept))
+				continue;
+			began = ktime_get_ns();
+			error = keep(snapshot, chunk);
+			if (!error)
+				count_copy(device, snapshot, began);
 		}
 		if (error)
 			fail(snapshot, error);
+		device->copy_waits++;
 	}
 	tl_snapshot_put(snapshot);
 	return in_way;
@@ -241,8 +377,23 @@ int tl_snapshots_init(void)
 	return free_queue ? 0 : -ENOMEM;
 }
 
-/* No device, image or read of an image is left. */
+/*
+ * It was let go of; a read of its image or a copy may still be at it. When this returns its file can
+ * be had again, unless the store does not answer or the caller was told to stop waiting.
+ */
+void tl_snapshot_wait_freed(u64 number)
+{
+	wait_event_interruptible_timeout(freed, !is_alive(number), FREE_TIMEOUT);
+}
+
+/*
+ * No device, image or read of an image is left. A store that does not answer may still hold a
+ * snapshot; its bio's completion may be on its way out of this module when that is gone.
+ */
 void tl_snapshots_exit(void)
 {
+	wait_event(freed, !is_alive(0));
+	synchronize_rcu();
+	synchronize_rcu_tasks();
 	destroy_workqueue(free_queue);
 }

@@ -33,6 +33,8 @@ struct towline_uuid {
 #define TOWLINE_FEATURE_TRACK 0x1ULL
 #define TOWLINE_FEATURE_SNAPSHOT 0x2ULL
 #define TOWLINE_FEATURE_INTENT_LOG 0x4ULL
+#define TOWLINE_FEATURE_EVENTS 0x8ULL
+#define TOWLINE_FEATURE_STORE_FILE 0x10ULL /* and growing */
 
 struct towline_version {
 	__u32 size;
@@ -149,16 +151,37 @@ struct towline_epoch {
  */
 #define TOWLINE_FREEZE_SNAPSHOT 0x2U
 
+/*
+ * What is overwritten is kept in a file. It is of ext4 or xfs, with blocks of 4 KiB, wholly
+ * allocated and written, or it is a block device that nobody has. Every 4 KiB of it begin with a
+ * struct towline_store_block (EILSEQ), or it is not overwritten. Nobody can write, truncate or remove
+ * the file while the snapshot stands. It may lie on the origin, which then reads as zero there.
+ */
+#define TOWLINE_STORE_FILE 0x1U
+
+#define TOWLINE_STORE_BLOCK 4096
+#define TOWLINE_STORE_MAGIC "towlstor"
+
+struct towline_store_block {
+	__u8 magic[8]; /* TOWLINE_STORE_MAGIC, without a terminator */
+	struct towline_uuid store; /* as store_id: drawn anew whenever the file is formatted */
+	__u64 number; /* little-endian: of the block in the file, from 0 on */
+};
+
 #define TOWLINE_CHUNK_SIZE_MIN 0x1000U
 #define TOWLINE_CHUNK_SIZE_MAX 0x100000U
 
 struct towline_snapshot {
-	__u64 store_bytes; /* in: memory set aside for what is overwritten */
+	__u64 store_bytes; /* in: room for what is overwritten; of a file, 0: all of it */
 	__u32 chunk_size; /* in: power of two, TOWLINE_CHUNK_SIZE_*; 0: 64 KiB */
 	__u32 index; /* out: the image is /dev/towline/INDEX */
 	__u32 major; /* out */
 	__u32 minor; /* out */
-	__u64 reserved;
+	__u32 notify_percent; /* in: an event when the store is that full; 0: none */
+	__u32 notify_seconds; /* in: an event when it will be full that soon; 0: none */
+	__u32 store_flags; /* in: TOWLINE_STORE_*; without FILE the store is memory */
+	__s32 store_fd; /* in: a file, or a block device, open for writing; only with FILE */
+	struct towline_uuid store_id; /* in: what its blocks say; only with FILE */
 };
 
 struct towline_freeze {
@@ -170,7 +193,7 @@ struct towline_freeze {
 	__u32 timeout_ms; /* of draining, for the whole group; 0: 1 s */
 	__u32 held_us; /* out: how long writes were held back */
 	__u64 snapshots; /* address of count struct towline_snapshot; only with SNAPSHOT */
-	__u32 snapshot_size; /* sizeof(struct towline_snapshot) */
+	__u32 snapshot_size; /* sizeof(struct towline_snapshot); 32 in the first version */
 	__u32 reserved;
 };
 
@@ -188,12 +211,30 @@ struct towline_snapshot_status {
 	__u32 index; /* out: the image is /dev/towline/INDEX */
 	__s32 error; /* out: why it failed, as a negative errno */
 	__u32 reserved;
+	__u64 forecast_seconds; /* out: until the store is full, by the rate of the last seconds */
 };
+
+#define TOWLINE_FORECAST_NONE (~0ULL) /* nothing was stored of late */
 
 struct towline_snapshot_delete {
 	__u32 size;
 	__u32 flags; /* none yet */
 	struct towline_uuid uuid; /* of the device */
+};
+
+/*
+ * More room for a snapshot that stands: memory, or a file as at its beginning. A file on a device
+ * that has a snapshot is refused (EBUSY), the origin among them: what was there had to be kept first.
+ * So is one of a filesystem that is frozen (EBUSY). A store has 16 parts at most (ENOSPC).
+ */
+struct towline_snapshot_grow {
+	__u32 size;
+	__u32 store_flags; /* TOWLINE_STORE_* */
+	struct towline_uuid uuid; /* of the device */
+	__u64 store_bytes;
+	__s32 store_fd;
+	__u32 reserved;
+	struct towline_uuid store_id;
 };
 
 /* TOWLINE_IOC_COMMIT and TOWLINE_IOC_GIVE_BACK: the end of a frozen epoch. */
@@ -222,6 +263,8 @@ struct towline_map {
 
 /* Bit n of the map, counted from the lowest bit of the first byte on, is block n. */
 
+#define TOWLINE_LATENCY_BUCKETS 24
+
 struct towline_status {
 	__u32 size;
 	__u32 flags; /* out: TOWLINE_STATUS_* */
@@ -243,6 +286,11 @@ struct towline_status {
 	__u64 bytes_seen;
 	__u64 discards_seen; /* of the writes: discard, secure erase, write-zeroes */
 	__u64 writes_deferred; /* of the writes: those that had to wait */
+	__u64 copy_waits; /* of these: those that waited for a chunk to be kept for a snapshot */
+	__u64 copies; /* chunks that were kept, for all snapshots so far */
+	/* Bucket 0: less than 1 us; bucket n: 2^(n-1) us to 2^n us; the last one: all longer ones. */
+	__u64 held_times[TOWLINE_LATENCY_BUCKETS]; /* of writes_deferred */
+	__u64 copy_times[TOWLINE_LATENCY_BUCKETS]; /* of copies */
 };
 
 #define TOWLINE_STATUS_GONE 0x1U /* the disk was removed, or is another now */
@@ -301,6 +349,29 @@ struct towline_list {
 	__u32 count; /* out: how many there are, which may be more than capacity */
 };
 
+/*
+ * What read() of the control device gives: as many whole events as there are and as fit, of those
+ * since the file was opened. It waits for one, unless the file is O_NONBLOCK; poll() tells when
+ * there is one. The module keeps the last 128: a reader who was too late for some is told so.
+ */
+#define TOWLINE_EVENT_LOST 1 /* value: how many events were lost to this reader */
+#define TOWLINE_EVENT_GONE 2 /* the disk was removed, or is another now */
+#define TOWLINE_EVENT_TRUST_LOST 3 /* the present epoch's trust is unknown by now */
+#define TOWLINE_EVENT_SNAPSHOT_FILL 4 /* notify_percent was reached; value: bytes left */
+#define TOWLINE_EVENT_SNAPSHOT_FORECAST 5 /* notify_seconds was reached; value: seconds left */
+#define TOWLINE_EVENT_SNAPSHOT_FAILED 6 /* error: why */
+#define TOWLINE_EVENT_LOG_FAILED 7 /* the intent log can't be written; error: why */
+
+struct towline_event {
+	__u64 sequence; /* number of the event; without a gap but for those that were lost */
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	struct towline_uuid uuid; /* of the device */
+	__u32 kind; /* TOWLINE_EVENT_*; one that is not known is to be passed over */
+	__s32 error; /* a negative errno, or 0 */
+	__u64 value;
+	__u64 reserved[2];
+};
+
 #define TOWLINE_IOC_TYPE 0xB5
 
 #define TOWLINE_IOC_VERSION _IO(TOWLINE_IOC_TYPE, 0) /* struct towline_version */
@@ -318,5 +389,6 @@ struct towline_list {
 #define TOWLINE_IOC_EXTENTS _IO(TOWLINE_IOC_TYPE, 11) /* struct towline_extents */
 
 #define TOWLINE_IOC_LOG_STATUS _IO(TOWLINE_IOC_TYPE, 12) /* struct towline_log_status */
+#define TOWLINE_IOC_SNAPSHOT_GROW _IO(TOWLINE_IOC_TYPE, 13) /* struct towline_snapshot_grow */
 
 #endif /* _UAPI_TOWLINE_H */

@@ -136,7 +136,7 @@ def come_and_go(rig, device, setup, teardown, origin):
         kill -TERM $writers
         for writer in $writers; do wait $writer; done
         {teardown}
-        """, [origin], deadline=300 + 4 * count(ROUNDS))
+        """, [origin], deadline=300 + 10 * count(ROUNDS))
 
 
 def test_come_and_go_under_load(rig):

@@ -35,8 +35,7 @@ def test_swapping_to_a_tracked_disk(rig):
     assert boot.log.count("hog:") == count(ROUNDS), boot.log
 
 
-def test_a_snapshot_of_the_disk_that_is_swapped_to(rig):
-    """Each page that goes out may first have to be read and kept, in memory that is scarce."""
+def swap_with_snapshots(rig, store, disks):
     boot = rig.boot(f"""
         disk=/dev/disk/swap
         insmod /towline.ko
@@ -44,7 +43,7 @@ def test_a_snapshot_of_the_disk_that_is_swapped_to(rig):
         swapon $disk
         for round in $(seq {count(ROUNDS)}); do
             hog {HOG_MIB} 1
-            track snapshot 24M 64K $uuid
+            track snapshot {store} 64K $uuid
             hog {HOG_MIB} 2
             track snapshot_status $uuid
             track snapshot_delete $uuid
@@ -53,10 +52,20 @@ def test_a_snapshot_of_the_disk_that_is_swapped_to(rig):
         track status $uuid
         track detach $uuid
         rmmod towline
-        """, [swap_disk(rig)], memory_mib=MEMORY_MIB)
+        """, [swap_disk(rig), *disks], memory_mib=MEMORY_MIB)
     stored = [int(each) for each in re.findall(r"stored=(\d+)", boot.log)]
     rig.count(bios_seen=int(re.search(r"writes_seen=(\d+)", boot.log)[1]))
     assert len(stored) == count(ROUNDS) and sum(stored) > 50, boot.log
+
+
+def test_a_snapshot_of_the_disk_that_is_swapped_to(rig):
+    """Each page that goes out may first have to be read and kept, in memory that is scarce."""
+    swap_with_snapshots(rig, "24M", [])
+
+
+def test_a_snapshot_of_the_swap_with_a_store_on_a_disk(rig):
+    """The same, and each page kept is written to another disk before memory can be had again."""
+    swap_with_snapshots(rig, "/dev/disk/store", [rig.disk("store", 64 * MIB)])
 
 
 main(globals())

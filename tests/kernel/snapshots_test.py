@@ -6,6 +6,7 @@ written to them while it is taken and while it is read; and when it fails, it al
 import re
 
 from rig.changes import MIB, blocks_different
+from rig.disks import format_partition, partition
 from rig.machine import Disk
 from rig.runner import count, main
 from rig.tracking import fields
@@ -139,6 +140,42 @@ def test_a_store_that_is_full_fails_the_snapshot_alone(rig):
         rmmod towline
         """, [rig.disk("origin", SIZE), rig.disk("spare", SIZE)])
     assert re.search(r"flags=1 error=-\d+ stored=\d+ max=16 ", boot.log), boot.log
+
+
+def test_an_image_of_a_disk_shows_its_partitions(rig):
+    disk = rig.disk("origin", 16 * MIB)
+    partition(disk.path, 8 * MIB)
+    format_partition(disk.path, "ext4", 8 * MIB)
+    rig.boot("""
+        modprobe ext4
+        disk=$(readlink -f /dev/disk/origin)
+        mount ${disk}1 /mnt
+        echo before >/mnt/file
+        umount /mnt
+        insmod /towline.ko
+        uuid=$(track attach $disk 4K)
+        track snapshot 8M 64K $uuid >cut
+        image=$(sed -n 's/.* image=\\([^ ]*\\) .*/\\1/p' cut)
+        mount ${disk}1 /mnt
+        echo after >/mnt/file
+        sync
+        wait_until [ -b ${image}p1 ]
+        mkdir -p /tmp/image
+        mount -o ro,noload ${image}p1 /tmp/image
+        [ "$(cat /tmp/image/file)" = before ]
+        must_fail track snapshot_delete $uuid
+        umount /tmp/image
+        umount /mnt
+        track snapshot_delete $uuid
+        track detach $uuid
+        part=$(track attach ${disk}1 4K)
+        track snapshot 8M 64K $part >cut
+        image=$(sed -n 's/.* image=\\([^ ]*\\) .*/\\1/p' cut)
+        [ ! -b ${image}p1 ]
+        track snapshot_delete $part
+        track detach $part
+        rmmod towline
+        """, [disk])
 
 
 main(globals())

@@ -58,7 +58,7 @@ def storm(rig, origin, *, device="/dev/disk/origin", replica="/dev/disk/replica"
     boot = rig.boot(STORM.format(
         device=device, replica=replica, setup=setup, teardown=teardown,
         drain=drain, block=block, quarter=SIZE // 4, seed=rig.random.randrange(1 << 30), switches=count(SWITCHES)),
-        [origin, copy], deadline=300 + count(SWITCHES))
+        [origin, copy], deadline=300 + 8 * count(SWITCHES))
     missed = blocks_different(origin.path, copy.path, block)
     rig.count(blocks_missed=len(missed), bios_seen=int(fields(boot.read("status").decode())
                                                        ["writes_seen"]))

@@ -25,6 +25,11 @@ run_kernel_campaign() {
         : >"$LOGS/kernel-report.jsonl"
     fi
     export TOWLINE_KERNEL_REPORT=$LOGS/kernel-report.jsonl
+    # What has to be long to be of use, once: switches of a storm, and comings and goings.
+    for file in storm_test.py:500 attach_test.py:200; do
+        [[ -f $TOWLINE_ROOT/tests/kernel/${file%:*} ]] || continue
+        TOWLINE_COUNT=${file#*:} run_noted_test "$note" long "$TOWLINE_ROOT/tests/kernel/${file%:*}" 21600
+    done
     # Rounds are of the size that CI's are.
     unset TOWLINE_COUNT
     for ((round = 0; round < rounds; round++)); do
@@ -39,14 +44,14 @@ run_kernel_campaign() {
 }
 
 run_noted_test() {
-    local note=$1 round=$2 file=$3 name=${3##*/} before status
+    local note=$1 round=$2 file=$3 seconds_max=${4:-3600} name=${3##*/} before status
     status=$(awk -v round="$round" -v file="$name" '$1 == round && $2 == file {print $3}' "$note")
     if [[ -n $status ]]; then
         record kernel "$status" "$name" "round $round, before it was stopped"
         return
     fi
     before=$(count_of fail)
-    run_script_test kernel "$file" 3600
+    run_script_test kernel "$file" "$seconds_max"
     status=pass
     [[ $(count_of fail) -eq $before ]] || status=fail
     [[ $status == pass ]] || cp "$LOGS/kernel-$name.log" "$LOGS/kernel-$name-round-$round.log"

@@ -43,6 +43,10 @@ constexpr Verb kVerbs[] = {
     {"map", TOWLINE_IOC_MAP, sizeof(towline_map), offsetof(towline_map, flags)},
     {"commit", TOWLINE_IOC_COMMIT, sizeof(towline_settle), offsetof(towline_settle, flags)},
     {"give_back", TOWLINE_IOC_GIVE_BACK, sizeof(towline_settle), offsetof(towline_settle, flags)},
+    {"snapshot_status", TOWLINE_IOC_SNAPSHOT_STATUS, sizeof(towline_snapshot_status), kNoFlags},
+    {"snapshot_delete", TOWLINE_IOC_SNAPSHOT_DELETE, sizeof(towline_snapshot_delete),
+     offsetof(towline_snapshot_delete, flags)},
+    {"snapshot_grow", TOWLINE_IOC_SNAPSHOT_GROW, sizeof(towline_snapshot_grow), kNoFlags},
     {"extents", TOWLINE_IOC_EXTENTS, sizeof(towline_extents), offsetof(towline_extents, flags)},
     {"log_status", TOWLINE_IOC_LOG_STATUS, sizeof(towline_log_status),
      offsetof(towline_log_status, flags)},
@@ -124,16 +128,85 @@ void freezes(int fd, const towline_uuid& uuid) {
     freeze("freeze of one twice", 2, here, sizeof(towline_epoch), EINVAL);
 }
 
+// Snapshots that are refused, and one that is not: of the interface's first version.
+void snapshots(int fd, const towline_uuid& uuid) {
+    towline_epoch epoch{};
+    epoch.uuid = uuid;
+    const auto freeze = [&](const char* what, const towline_snapshot* snapshot, uint32_t size,
+                            int wanted) {
+        towline_freeze request{};
+        request.size = sizeof(request);
+        request.flags = TOWLINE_FREEZE_SNAPSHOT;
+        request.count = 1;
+        request.epochs = reinterpret_cast<uintptr_t>(&epoch);
+        request.epoch_size = sizeof(epoch);
+        request.snapshots = reinterpret_cast<uintptr_t>(snapshot);
+        request.snapshot_size = size;
+        const int result = call(fd, TOWLINE_IOC_FREEZE, &request);
+        expect(what, result, wanted, errno);
+    };
+    const auto with = [&](const char* what, int wanted, auto change) {
+        towline_snapshot snapshot{};
+        snapshot.store_bytes = kMiB;
+        change(snapshot);
+        freeze(what, &snapshot, sizeof(snapshot), wanted);
+    };
+    constexpr uint32_t kFirstVersion = 32;
+    towline_snapshot plain{};
+    plain.store_bytes = kMiB;
+    freeze("snapshots of no size", &plain, 0, EINVAL);
+    freeze("snapshots too small", &plain, kFirstVersion - 1, EINVAL);
+    freeze("snapshots too large", &plain, UINT32_MAX, EINVAL);
+    freeze("snapshots nowhere", nullptr, sizeof(plain), EFAULT);
+    with("chunks of an odd size", EINVAL, [](auto& each) { each.chunk_size = 5000; });
+    with("chunks of 2 GiB", EINVAL, [](auto& each) { each.chunk_size = 1U << 31; });
+    with("an unknown store", EINVAL, [](auto& each) { each.store_flags = 2; });
+    with("more than all of it", EINVAL, [](auto& each) { each.notify_percent = 101; });
+    with("no memory at all", EINVAL, [](auto& each) { each.store_bytes = 0; });
+    with("all memory there is", ENOMEM, [](auto& each) { each.store_bytes = UINT64_MAX; });
+    const auto in_file = [&](const char* what, int store, int wanted) {
+        with(what, wanted, [&](auto& each) {
+            each.store_flags = TOWLINE_STORE_FILE;
+            each.store_fd = store;
+        });
+    };
+    in_file("a store without a file", -1, EBADF);
+    in_file("a store in the control device", fd, EOPNOTSUPP);
+    in_file("a store that can't be written", open_or_die("/init", O_RDONLY), EBADF);
+    in_file("a store in memory files", open_or_die("/tmp/store", O_RDWR | O_CREAT), EOPNOTSUPP);
+
+    towline_snapshot_grow grow{};
+    grow.size = sizeof(grow);
+    grow.uuid = uuid;
+    grow.store_bytes = kMiB;
+    int result = call(fd, TOWLINE_IOC_SNAPSHOT_GROW, &grow);
+    expect("growth of no snapshot", result, ENOENT, errno);
+    freeze("a snapshot of the first version", &plain, kFirstVersion, 0);
+    for (int part = 1; part < 16; ++part) {
+        result = call(fd, TOWLINE_IOC_SNAPSHOT_GROW, &grow);
+        expect("growth", result, 0, errno);
+    }
+    result = call(fd, TOWLINE_IOC_SNAPSHOT_GROW, &grow);
+    expect("growth beyond all bounds", result, ENOSPC, errno);
+    grow.store_flags = 4;
+    result = call(fd, TOWLINE_IOC_SNAPSHOT_GROW, &grow);
+    expect("growth by something unknown", result, EINVAL, errno);
+    char event[sizeof(towline_event)];
+    result = static_cast<int>(read(fd, event, sizeof(event) - 1));
+    expect("a read of less than an event", result, EINVAL, errno);
+}
+
 void random_requests(int fd, uint64_t seed, uint64_t count, const towline_uuid& uuid) {
     Random random(seed);
-    alignas(8) char request[512];
+    alignas(8) char request[1024];
     char* page = guarded_page();
     for (uint64_t at = 0; at < count; ++at) {
         const Verb& verb = kVerbs[random.below(std::size(kVerbs))];
         if (verb.code == TOWLINE_IOC_ATTACH || verb.code == TOWLINE_IOC_DETACH) continue;
         for (char& byte : request)
             byte = static_cast<char>(random.below(4) == 0 ? random.next() : 0);
-        uint32_t size = static_cast<uint32_t>(random.below(3) != 0 ? verb.size : random.below(600));
+        uint32_t size =
+            static_cast<uint32_t>(random.below(3) != 0 ? verb.size : random.below(1100));
         size = std::min<uint32_t>(size, sizeof(request));
         memcpy(request, &size, sizeof(size));
         if (random.below(2) == 0) memcpy(request + 8, &uuid, sizeof(uuid));
@@ -145,6 +218,15 @@ void random_requests(int fd, uint64_t seed, uint64_t count, const towline_uuid& 
             memcpy(request + 16, &entries, sizeof(entries));
             const uint32_t timeout = 10;
             if (verb.code == TOWLINE_IOC_FREEZE) memcpy(request + 24, &timeout, sizeof(timeout));
+            // Sometimes of one device, with a snapshot in whatever words follow.
+            if (verb.code == TOWLINE_IOC_FREEZE && random.below(4) == 0) {
+                const uint32_t flags = TOWLINE_FREEZE_SNAPSHOT, one = 1;
+                const uint32_t snapshot_size = static_cast<uint32_t>(random.below(2) * 24) + 32;
+                memcpy(request + 4, &flags, sizeof(flags));
+                memcpy(request + 16, &one, sizeof(one));
+                memcpy(request + 32, &list, sizeof(list));
+                memcpy(request + 40, &snapshot_size, sizeof(snapshot_size));
+            }
         }
         char* place = random.below(4) == 0 ? page + 4096 - random.below(verb.size + 8) : request;
         if (call(fd, verb.code, place) == 0 && verb.code == TOWLINE_IOC_MAP && place == request) {
@@ -171,11 +253,17 @@ int main(int count, char** arguments) {
     if (count < 2) errno = EINVAL, die("malformed DEVICE [SEED [COUNT]]");
     const Module module;
     const towline_uuid uuid = attach(module, arguments[1]);
-    const int fd = open_or_die(TOWLINE_CONTROL_PATH, O_RDWR);
+    const int fd = open_or_die(TOWLINE_CONTROL_PATH, O_RDWR | O_NONBLOCK);
     pointers_and_sizes(fd);
     freezes(fd, uuid);
+    snapshots(fd, uuid);
     random_requests(fd, count > 2 ? number(arguments[2]) : 1,
                     count > 3 ? number(arguments[3]) : 1000, uuid);
+    towline_snapshot_delete snapshot_delete{};
+    snapshot_delete.uuid = uuid;
+    snapshot_delete.size = sizeof(snapshot_delete);
+    if (module.try_call(TOWLINE_IOC_SNAPSHOT_DELETE, snapshot_delete) != 0 && errno != ENOENT)
+        die("delete of the snapshot");
     // After all that, it goes on as if nothing had been.
     towline_status status{};
     status.uuid = uuid;

@@ -28,7 +28,9 @@ class Map {
 
 class Module {
   public:
-    Module() : fd_(open_or_die(TOWLINE_CONTROL_PATH, O_RDWR)) {}
+    Module() : fd_(open_or_die(TOWLINE_CONTROL_PATH, O_RDWR | O_NONBLOCK)) {}
+
+    int fd() const { return fd_; }
 
     template <typename Request>
     int try_call(unsigned long code, Request& request) const {

@@ -4,7 +4,7 @@
 // With writers at work a block may be read in mid-change; its writer then marks the next epoch too.
 //
 //   replicate ORIGIN REPLICA UUID rounds=N [seed=N] [drain=0|1|2: now and then] [pause_us=N]
-//             [unsettled=8] [snapshot=STORE_BYTES [chunk=64K] [verify=N]] [seal=DISK,SECTOR]...
+//             [unsettled=8] [snapshot=STORE [chunk=64K] [verify=N]] [seal=DISK,SECTOR]...
 //
 // With `snapshot` the blocks come from an image of the moment, so that the replica is that moment:
 // each Nth round it is compared with the image as a whole, while the writers go on.
@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "module.hpp"
+#include "store.hpp"
 
 namespace {
 
@@ -21,7 +21,8 @@ struct Options {
     std::string origin, replica;
     towline_uuid uuid{};
     uint64_t rounds = 1, seed = 1, drain = 0, pause_us = 0, unsettled = 8;
-    uint64_t snapshot = 0, chunk = 0, verify = 0;
+    std::string snapshot;
+    uint64_t chunk = 0, verify = 0;
     std::vector<std::pair<std::string, uint64_t>> seals;
 };
 
@@ -39,12 +40,17 @@ Options parse(int count, char** arguments) {
     options.uuid = parse_uuid(arguments[3]);
     for (int at = 4; at < count; ++at) {
         const std::string word = arguments[at], key = word.substr(0, word.find('='));
+        const std::string text = word.substr(word.find('=') + 1);
+        if (key == "snapshot") {
+            options.snapshot = text;
+            continue;
+        }
         if (key == "seal") {
             const size_t comma = word.find(',');
             options.seals.emplace_back(word.substr(5, comma - 5), number(word.substr(comma + 1)));
             continue;
         }
-        const uint64_t value = number(word.substr(word.find('=') + 1));
+        const uint64_t value = number(text);
         if (key == "rounds")
             options.rounds = value;
         else if (key == "seed")
@@ -53,8 +59,6 @@ Options parse(int count, char** arguments) {
             options.drain = value;
         else if (key == "pause_us")
             options.pause_us = value;
-        else if (key == "snapshot")
-            options.snapshot = value;
         else if (key == "chunk")
             options.chunk = value;
         else if (key == "verify")
@@ -74,30 +78,32 @@ class Replicator {
           random_(options.seed),
           origin_(open_or_die(options.origin, O_RDONLY | O_DIRECT)),
           replica_(open_or_die(options.replica, O_WRONLY | O_DIRECT)),
-          memory_(aligned_memory(TOWLINE_BLOCK_SIZE_MAX)) {}
+          memory_(aligned_memory(TOWLINE_BLOCK_SIZE_MAX)),
+          store_(options.snapshot.empty() ? "0" : options.snapshot) {}
 
     // One switch; `last` ones are committed.
     void round(bool last) {
         const bool drain = options_.drain == 1 || (options_.drain == 2 && random_.below(2) == 0);
         uint32_t held_us = 0;
         std::vector<towline_snapshot> snapshots(1);
-        snapshots[0].store_bytes = options_.snapshot;
+        store_.ask(snapshots[0]);
         snapshots[0].chunk_size = static_cast<uint32_t>(options_.chunk);
         const towline_epoch epoch = module_
                                         .freeze({options_.uuid}, drain, 20000, &held_us,
-                                                options_.snapshot != 0 ? &snapshots : nullptr)
+                                                options_.snapshot.empty() ? nullptr : &snapshots)
                                         .at(0);
         check(epoch);
         totals_.held_us_max = std::max<uint64_t>(totals_.held_us_max, held_us);
         ++totals_.switches;
-        if (options_.snapshot != 0) {
+        if (!options_.snapshot.empty()) {
             image_ = open_or_die("/dev/towline/" + std::to_string(snapshots[0].index),
                                  O_RDONLY | O_DIRECT);
         }
         settle(epoch, last);
-        if (options_.snapshot != 0) {
+        if (!options_.snapshot.empty()) {
             close(image_);
             module_.delete_snapshot(options_.uuid);
+            if (options_.snapshot[0] == '/') store_.format(0);
         }
     }
 
@@ -197,7 +203,7 @@ class Replicator {
     void copy_bytes(uint64_t offset, uint64_t end) {
         const uint64_t size = end - offset;
         const auto at = static_cast<off_t>(offset);
-        read_exactly(options_.snapshot != 0 ? image_ : origin_, memory_, size, offset);
+        read_exactly(options_.snapshot.empty() ? origin_ : image_, memory_, size, offset);
         if (pwrite(replica_, memory_, size, at) != static_cast<ssize_t>(size))
             die("write of the replica at %lu", offset);
     }
@@ -207,6 +213,7 @@ class Replicator {
     Module module_;
     int origin_, replica_, image_ = -1;
     void* memory_;
+    Store store_;
     Totals totals_;
 };
 

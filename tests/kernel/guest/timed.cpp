@@ -4,8 +4,9 @@
 //
 //   timed DEVICE fill|psync|uring COUNT SPAN: prints "ns_per_write=N"
 #include <ctime>
-#include <liburing.h>
 #include <string_view>
+
+#include <liburing.h>
 
 #include "common.hpp"
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The module's verbs, one a run, for the tests' scripts.
+#include <memory>
+#include <poll.h>
 #include <string_view>
 #include <sys/sysmacros.h>
 
-#include "module.hpp"
+#include "store.hpp"
 
 namespace {
 
@@ -56,6 +58,71 @@ void status(const Module& module, const Words& words) {
     printf("writes_seen=%llu\nbytes_seen=%llu\ndiscards_seen=%llu\nwrites_deferred=%llu\n",
            wide(told.writes_seen), wide(told.bytes_seen), wide(told.discards_seen),
            wide(told.writes_deferred));
+    unsigned long long held = 0, copied = 0;
+    for (size_t at = 0; at < TOWLINE_LATENCY_BUCKETS; ++at) {
+        held += told.held_times[at];
+        copied += told.copy_times[at];
+    }
+    printf("copies=%llu\ncopy_waits=%llu\nheld_timed=%llu\ncopies_timed=%llu\n", wide(told.copies),
+           wide(told.copy_waits), held, copied);
+}
+
+const char* name_of(uint32_t kind) {
+    switch (kind) {
+        case TOWLINE_EVENT_LOST:
+            return "lost";
+        case TOWLINE_EVENT_GONE:
+            return "gone";
+        case TOWLINE_EVENT_TRUST_LOST:
+            return "trust_lost";
+        case TOWLINE_EVENT_SNAPSHOT_FILL:
+            return "fill";
+        case TOWLINE_EVENT_SNAPSHOT_FORECAST:
+            return "forecast";
+        case TOWLINE_EVENT_SNAPSHOT_FAILED:
+            return "failed";
+        case TOWLINE_EVENT_LOG_FAILED:
+            return "log_failed";
+        default:
+            return "unknown";
+    }
+}
+
+void print_events(const Module& module) {
+    towline_event events[8];
+    for (ssize_t got = 0; (got = read(module.fd(), events, sizeof(events))) > 0;)
+        for (size_t at = 0; at < static_cast<size_t>(got) / sizeof(towline_event); ++at)
+            printf("event=%s sequence=%llu uuid=%s error=%d value=%llu\n", name_of(events[at].kind),
+                   wide(events[at].sequence), print_uuid(events[at].uuid).c_str(), events[at].error,
+                   wide(events[at].value));
+    if (errno != EAGAIN) die("read of events");
+    fflush(stdout);
+}
+
+// track watch: prints "watching", then each event, by poll, for ever.
+void watch(const Module& module, const Words&) {
+    printf("watching\n");
+    fflush(stdout);
+    for (pollfd wanted{module.fd(), POLLIN, 0}; poll(&wanted, 1, -1) == 1;)
+        print_events(module);
+    die("poll");
+}
+
+// track late ROUNDS UUID DEVICE: as many snapshots that fail, two events each; then reads them.
+void late(const Module& module, const Words& words) {
+    const int fd = open_or_die(words.at(2), O_WRONLY | O_DIRECT);
+    void* memory = aligned_memory(kMiB);
+    memset(memory, 1, kMiB);
+    for (uint64_t round = 0; round < number(words.at(0)); ++round) {
+        std::vector<towline_snapshot> snapshots(1);
+        snapshots[0].store_bytes = TOWLINE_CHUNK_SIZE_MIN;
+        snapshots[0].chunk_size = TOWLINE_CHUNK_SIZE_MIN;
+        snapshots[0].notify_percent = 100;
+        module.freeze({parse_uuid(words.at(1))}, true, 20000, nullptr, &snapshots);
+        if (pwrite(fd, memory, 16384, 0) != 16384) die("write");
+        module.delete_snapshot(parse_uuid(words.at(1)));
+    }
+    print_events(module);
 }
 
 // track freeze drain|loose UUID...: a line a device, "name=number" by blanks.
@@ -73,14 +140,20 @@ void freeze(const Module& module, const Words& words) {
             epoch.reasons, held_us);
 }
 
-// track snapshot STORE_BYTES CHUNK UUID...: "uuid= sequence= image= held_us=", a line a device.
+// track snapshot STORE[+STORE...] CHUNK UUID...: a store a device, or one for all that is memory.
+// "uuid= sequence= image= held_us=", a line a device.
 void snapshot(const Module& module, const Words& words) {
     std::vector<towline_uuid> uuids;
     for (size_t at = 2; at < words.size(); ++at)
         uuids.push_back(parse_uuid(words[at]));
     std::vector<towline_snapshot> snapshots(uuids.size());
+    std::vector<std::unique_ptr<Store>> stores;
+    std::string left = words.at(0);
     for (towline_snapshot& each : snapshots) {
-        each.store_bytes = number(words.at(0));
+        const size_t end = left.find('+');
+        stores.push_back(std::make_unique<Store>(left.substr(0, end)));
+        stores.back()->ask(each);
+        if (end != std::string::npos) left.erase(0, end + 1);
         each.chunk_size = static_cast<uint32_t>(number(words.at(1)));
     }
     uint32_t held_us = 0;
@@ -95,8 +168,14 @@ void snapshot_status(const Module& module, const Words& words) {
     towline_snapshot_status told{};
     told.uuid = parse_uuid(words.at(0));
     module.call("snapshot_status", TOWLINE_IOC_SNAPSHOT_STATUS, told);
-    printf("flags=%u error=%d stored=%llu max=%llu chunk=%u\n", told.flags, told.error,
-           wide(told.chunks_stored), wide(told.chunks_max), told.chunk_size);
+    printf("flags=%u error=%d stored=%llu max=%llu chunk=%u forecast=%lld\n", told.flags,
+           told.error, wide(told.chunks_stored), wide(told.chunks_max), told.chunk_size,
+           static_cast<long long>(told.forecast_seconds));
+}
+
+// track grow UUID STORE
+void grow(const Module& module, const Words& words) {
+    Store(words.at(1)).grow(module, parse_uuid(words.at(0)));
 }
 
 // track map UUID SEQUENCE BLOCKS FILE
@@ -131,6 +210,9 @@ int run(const Module& module, std::string_view verb, const Words& words) {
     if (verb == "list") return list(module, words), 0;
     if (verb == "status") return status(module, words), 0;
     if (verb == "freeze") return freeze(module, words), 0;
+    if (verb == "grow") return grow(module, words), 0;
+    if (verb == "watch") return watch(module, words), 0;
+    if (verb == "late") return late(module, words), 0;
     if (verb == "map") return map(module, words), 0;
     if (verb == "snapshot") return snapshot(module, words), 0;
     if (verb == "snapshot_status") return snapshot_status(module, words), 0;

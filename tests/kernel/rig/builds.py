@@ -61,7 +61,7 @@ def sources(folder):
             path.suffix in {".c", ".h", ""} and not path.name.startswith(".")]
 
 
-def module(kernel, source=ROOT / "kmod", name="module"):
+def module(kernel, source=ROOT / "kmod", name="module", output="towline.ko"):
     """The path of the .ko. The tree is copied: the kernel's build writes beside the sources."""
     if not any(source.glob("*.c")):
         raise BuildFailed(f"{source}: no module to build there")
@@ -73,11 +73,11 @@ def module(kernel, source=ROOT / "kmod", name="module"):
                 copy = folder / path.relative_to(source)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
-            output = run(["make", "-C", kernel.headers, f"M={folder}", f"-j{os.cpu_count()}",
+            said = run(["make", "-C", kernel.headers, f"M={folder}", f"-j{os.cpu_count()}",
                           "modules"])
-            if "warning:" in output.lower().replace("warning: the compiler differs", ""):
-                raise BuildFailed(f"the module builds with warnings:\n{output[-6000:]}")
-    return folder / "towline.ko"
+            if "warning:" in said.lower().replace("warning: the compiler differs", ""):
+                raise BuildFailed(f"the module builds with warnings:\n{said[-6000:]}")
+    return folder / output
 
 
 def vmlinux(kernel):
