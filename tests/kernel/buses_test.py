@@ -8,7 +8,7 @@ import re
 from rig.changes import MIB
 from rig.runner import count, main
 
-ROUNDS = 5  # of each; TOWLINE_COUNT asks for more
+ROUNDS = 3  # of each; TOWLINE_COUNT asks for more
 SIZE = 16 * MIB
 
 # replicated DEVICE TRACKED SPAN: DEVICE is written, of which TRACKED is followed.
@@ -87,11 +87,11 @@ def test_lvm_over_md(rig):
         mdadm --create /dev/md0 --run --level=1 --metadata=1.0 --raid-devices=2 --assume-clean $one $two
         lvm pvcreate -qq /dev/md0
         lvm vgcreate -qq vg /dev/md0
-        lvm lvcreate -qq --zero n --wipesignatures n -L 16M -n lv vg
+        lvm lvcreate -qq --zero n --wipesignatures n -L 16M -n lv vg 2>/dev/null
         lvm vgmknodes -qq
-        replicated /dev/vg/lv /dev/vg/lv 4M
-        replicated /dev/vg/lv /dev/md0 4M
-        replicated /dev/vg/lv $one 4M
+        replicated /dev/vg/lv /dev/vg/lv 4194304
+        replicated /dev/vg/lv /dev/md0 4194304
+        replicated /dev/vg/lv $one 4194304
         lvm vgchange -qq -an vg
         mdadm --stop /dev/md0
         """, [rig.disk("one", 24 * MIB), rig.disk("two", 24 * MIB)],
@@ -108,13 +108,13 @@ def test_md_over_lvm(rig):
         lvm pvcreate -qq $one
         lvm vgcreate -qq vg $one
         for name in a b; do
-            lvm lvcreate -qq --zero n --wipesignatures n -L 12M -n $name vg
+            lvm lvcreate -qq --zero n --wipesignatures n -L 12M -n $name vg 2>/dev/null
         done
         lvm vgmknodes -qq
         mdadm --create /dev/md0 --run --level=0 --chunk=64 --raid-devices=2 /dev/vg/a /dev/vg/b
-        replicated /dev/md0 /dev/md0 4M 5
-        replicated /dev/md0 /dev/vg/a 4M
-        replicated /dev/md0 $one 4M
+        replicated /dev/md0 /dev/md0 4194304 5
+        replicated /dev/md0 /dev/vg/a 4194304
+        replicated /dev/md0 $one 4194304
         mdadm --stop /dev/md0
         lvm vgchange -qq -an vg
         """, [rig.disk("one", 48 * MIB)], modules=("raid0",), host_programs=("lvm", "mdadm"))

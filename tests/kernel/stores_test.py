@@ -13,7 +13,7 @@ from rig.runner import count, main
 from rig.tracking import fields
 
 SIZE = 16 * MIB
-ROUNDS = 6  # of moments; TOWLINE_COUNT asks for more
+ROUNDS = 4  # of moments; TOWLINE_COUNT asks for more
 
 # cut STORE: takes a snapshot of $uuid and sets $image.
 CUT = """
