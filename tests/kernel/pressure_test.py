@@ -63,9 +63,4 @@ def test_a_snapshot_of_the_disk_that_is_swapped_to(rig):
     swap_with_snapshots(rig, "24M", [])
 
 
-def test_a_snapshot_of_the_swap_with_a_store_on_a_disk(rig):
-    """The same, and each page kept is written to another disk before memory can be had again."""
-    swap_with_snapshots(rig, "/dev/disk/store", [rig.disk("store", 64 * MIB)])
-
-
 main(globals())

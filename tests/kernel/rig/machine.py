@@ -35,13 +35,11 @@ class GuestFailed(AssertionError):
 @dataclass
 class Disk:
     """`options` go to QEMU's -drive: throttling.iops-write=..., say. `write_log`: a file that notes
-    each write and flush (power_cut.py). `bus`: virtio, nvme or scsi; the trace and the names in
-    /dev/disk are of virtio alone."""
+    each write and flush (power_cut.py)."""
     name: str
     path: Path
     options: str = ""
     write_log: Path | None = None
-    bus: str = "virtio"
 
 
 @dataclass
@@ -73,10 +71,6 @@ def blank(path, size):
     return path
 
 
-BUSES = {"virtio": ("virtio-blk-pci",), "nvme": ("nvme",),
-         "scsi": ("virtio-scsi-pci,id=s{number}", "scsi-hd,bus=s{number}.0")}
-
-
 def drive(number, disk):
     options = f",{disk.options}" if disk.options else ""
     backing = f"file={disk.path},format=raw,cache=unsafe,discard=unmap"
@@ -86,11 +80,8 @@ def drive(number, disk):
         backing = (f"driver=blklogwrites,cache=writeback,file.driver=file,file.filename={disk.path},"
                    f"file.cache.no-flush=on,log.driver=file,log.filename={disk.write_log},"
                    "log.cache.no-flush=on")
-    words = ["-drive", f"{backing},if=none,id=d{number}{options}"]
-    *above, device = BUSES[disk.bus]
-    for each in above:
-        words += ["-device", each.format(number=number)]
-    return words + ["-device", f"{device.format(number=number)},drive=d{number},serial={disk.name}"]
+    return ["-drive", f"{backing},if=none,id=d{number}{options}",
+            "-device", f"virtio-blk-pci,drive=d{number},serial={disk.name}"]
 
 
 def command(kernel, image, disks, folder, memory_mib, append):
@@ -162,7 +153,7 @@ def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_pr
     if not image:
         own.unlink()
     boot = Boot(kernel, text, seconds, serial_log.exit_status(text), folder,
-                [disk.name for disk in every if disk.bus == "virtio"], outcome)
+                [disk.name for disk in every], outcome)
     take_results(boot, results)
     return boot
 
