@@ -261,7 +261,7 @@ class World {
 
     SimulatedRandom random_;
     std::uint64_t seed_;
-    Moment now_{.wall = *parse_time("2026-01-01T00:00:00Z"), .monotonic = Instant(hours(1))};
+    Clocks now_{.wall = *parse_time("2026-01-01T00:00:00Z"), .monotonic = Instant(hours(1))};
     Scheduler scheduler_{{.jobs_max = 1000, .runs_max = kRunsMax}};
     std::map<std::uint64_t, Execution> executions_;
     std::vector<std::string> deleted_;

@@ -99,7 +99,7 @@ Api::Answered Api::list_jobs(const HttpRequest&, const ApiCall& call) {
     json jobs = json::array();
     json next = nullptr;
     service_.look([&](const Scheduler& scheduler, Store&) {
-        const WallTime now = moment_now().wall;
+        const WallTime now = clocks_now().wall;
         auto at = scheduler.jobs().begin();
         if (const std::string cursor = call.word("cursor"); !cursor.empty())
             at = scheduler.jobs().upper_bound(cursor);
@@ -127,7 +127,7 @@ Api::Answered Api::show_job(const HttpRequest&, const ApiCall& call) {
             answer = std::unexpected(core.error());
             return;
         }
-        answer = json_answer(towline::shown(**core, moment_now().wall));
+        answer = json_answer(towline::shown(**core, clocks_now().wall));
         answer->headers["ETag"] = etag_of((*core)->job());
     });
     return answer;
@@ -187,7 +187,8 @@ Api::Changed Api::patch_job(const HttpRequest& request, const ApiCall& call,
 
 // `shown_spec` is what a dry run shows.
 Api::Changed Api::edit_job(const HttpRequest& request, const ApiCall& call,
-                           JobService::Session& session, JobEvent event,
+                           JobService::Session& session,
+                           JobEvent event,  // NOLINT(performance-unnecessary-value-param)
                            const JobSpec& shown_spec) {
     const auto core = find_job(call, session.scheduler());
     if (!core) return std::unexpected(core.error());

@@ -34,7 +34,7 @@ bool JobService::Session::create(JobSpec spec) {
 JobService::JobService(Config config, Fd lock, Store store)
     : config_(std::move(config)),
       lock_(std::move(lock)),
-      started_at_(moment_now().wall),
+      started_at_(clocks_now().wall),
       store_(std::move(store)),
       scheduler_(config_.limits),
       executor_(std::make_unique<RunExecutor>(
@@ -61,7 +61,7 @@ Result<std::unique_ptr<JobService>> JobService::open(Config config) {
 Status JobService::reopen() {
     auto stored = TRY(store_.jobs());
     const std::uint64_t next_run = TRY(store_.next_run_id());
-    Session session(*this, moment_now());
+    Session session(*this, clocks_now());
     scheduler_.open(std::move(stored), next_run, running_, session.now_, session.actions_);
     auto transaction = TRY(store_.begin());
     return commit(session, transaction);
@@ -70,7 +70,7 @@ Status JobService::reopen() {
 Status JobService::change(const std::function<Status(Session&)>& request) {
     const std::lock_guard lock(mutex_);
     if (lost_) return fail(Code::kIo, "the daemon ends: its state cannot be saved");
-    Session session(*this, moment_now());
+    Session session(*this, clocks_now());
     Status done = [&]() -> Status {
         auto transaction = TRY(store_.begin());
         TRY_STATUS(request(session));
@@ -162,7 +162,7 @@ void JobService::wait_for_events(std::uint64_t since, std::chrono::milliseconds 
     changed_.wait_for(lock, span, [&] { return stopping_ || newest_event_ > since; });
 }
 
-Status JobService::housekeep(Moment now) {
+Status JobService::housekeep(Clocks now) {
     executor_->reap();
     if (pruned_ && now.monotonic - pruned_->monotonic < kPruneInterval) return {};
     pruned_ = now;
@@ -173,7 +173,7 @@ Status JobService::housekeep(Moment now) {
 Status JobService::run(const std::function<void()>& alive) {
     while (!stopping_) {
         alive();
-        const Moment now = moment_now();
+        const Clocks now = clocks_now();
         // That history grows is no reason to stop replicating.
         static_cast<void>(housekeep(now));
         // Also when nothing is due: the scheduler sees the clock by it.
@@ -185,7 +185,7 @@ Status JobService::run(const std::function<void()>& alive) {
         if (lost_) return fail(Code::kIo, "the state cannot be saved: " + ticked.error().text());
         if (stopping_) break;
         const auto next = ticked ? scheduler_.next_due() : std::nullopt;
-        const WallSpan nap = next ? std::min(kNapMax, *next - moment_now().wall) : kNapMax;
+        const WallSpan nap = next ? std::min(kNapMax, *next - clocks_now().wall) : kNapMax;
         if (nap > WallSpan{}) changed_.wait_for(lock, nap);
     }
     return {};

@@ -33,13 +33,13 @@ class JobService {
 
         const Scheduler& scheduler() const { return service_.scheduler_; }
         Store& store() { return service_.store_; }
-        Moment now() const { return now_; }
+        Clocks now() const { return now_; }
 
       private:
         friend class JobService;
-        Session(JobService& service, Moment now) : service_(service), now_(now) {}
+        Session(JobService& service, Clocks now) : service_(service), now_(now) {}
         JobService& service_;
-        const Moment now_;
+        const Clocks now_;
         std::vector<JobAction> actions_;
     };
 
@@ -76,7 +76,7 @@ class JobService {
     void perform(const std::vector<JobAction>& actions);
     Status reopen();
     void on_run_ended(const job_event::RunEnded& end);
-    Status housekeep(Moment now);
+    Status housekeep(Clocks now);
 
     const Config config_;
     const Fd lock_;
@@ -89,7 +89,7 @@ class JobService {
     std::set<std::uint64_t> running_;  // under mutex_: started, and not yet said to have ended
     std::uint64_t newest_event_ = 0;   // under mutex_
     bool lost_ = false;                // under mutex_: neither saved nor read again
-    std::optional<Moment> pruned_;     // main loop only
+    std::optional<Clocks> pruned_;     // main loop only
     // Taken down first: the ends of runs come to the members above.
     std::unique_ptr<RunExecutor> executor_;
 };

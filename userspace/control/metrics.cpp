@@ -40,7 +40,7 @@ struct Seen {
 std::vector<Seen> see(JobService& service) {
     std::vector<Seen> jobs;
     service.look([&](const Scheduler& scheduler, Store&) {
-        const WallTime now = moment_now().wall;
+        const WallTime now = clocks_now().wall;
         for (const auto& [name, core] : scheduler.jobs()) {
             const Job& job = core.job();
             Seen seen{name, job.state, job.failures, std::nullopt, job.active_run};

@@ -20,9 +20,11 @@ struct FieldError {
 nlohmann::json json_of(const JobSpec& spec);
 // The form was held against the API's schema before; here it is what a schema cannot say: spans,
 // calendars, addresses.
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): `json` is the type there
 std::expected<JobSpec, FieldError> spec_of(const nlohmann::json& json);
 
 nlohmann::json json_of(const Run& run);
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): as above
 Result<Run> run_of(const nlohmann::json& json);
 
 // With what only the daemon knows of it.

@@ -18,7 +18,7 @@ constexpr WallSpan kJumpMin = std::chrono::seconds(2);
 }  // namespace
 
 void Scheduler::open(std::vector<Stored> stored, std::uint64_t next_run_id,
-                     const std::set<std::uint64_t>& executing, Moment now,
+                     const std::set<std::uint64_t>& executing, Clocks now,
                      std::vector<JobAction>& actions) {
     *this = Scheduler(limits_);
     next_run_id_ = next_run_id;
@@ -37,7 +37,8 @@ void Scheduler::open(std::vector<Stored> stored, std::uint64_t next_run_id,
     tick(now, actions);
 }
 
-bool Scheduler::create(JobSpec spec, Moment now, std::vector<JobAction>& actions) {
+// NOLINTNEXTLINE(performance-unnecessary-value-param): the new job takes it
+bool Scheduler::create(JobSpec spec, Clocks now, std::vector<JobAction>& actions) {
     if (jobs_.size() >= limits_.jobs_max) return false;
     notice_jump(now, actions);
     const std::string name = spec.name;
@@ -47,7 +48,7 @@ bool Scheduler::create(JobSpec spec, Moment now, std::vector<JobAction>& actions
     return true;
 }
 
-JobAnswer Scheduler::step(const std::string& name, const JobEvent& event, Moment now,
+JobAnswer Scheduler::step(const std::string& name, const JobEvent& event, Clocks now,
                           std::vector<JobAction>& actions) {
     notice_jump(now, actions);
     const auto found = jobs_.find(name);
@@ -62,7 +63,7 @@ JobAnswer Scheduler::step(const std::string& name, const JobEvent& event, Moment
     return answer;
 }
 
-void Scheduler::tick(Moment now, std::vector<JobAction>& actions) {
+void Scheduler::tick(Clocks now, std::vector<JobAction>& actions) {
     notice_jump(now, actions);
     while (!due_.empty() && due_.begin()->first <= now.wall) {
         const std::string name = due_.begin()->second;
@@ -71,7 +72,7 @@ void Scheduler::tick(Moment now, std::vector<JobAction>& actions) {
     admit(now.wall, actions);
 }
 
-void Scheduler::notice_jump(Moment now, std::vector<JobAction>& actions) {
+void Scheduler::notice_jump(Clocks now, std::vector<JobAction>& actions) {
     if (seen_) {
         const auto passed =
             std::chrono::floor<std::chrono::milliseconds>(now.monotonic - seen_->monotonic);

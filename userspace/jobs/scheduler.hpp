@@ -26,17 +26,17 @@ class Scheduler {
     // From what is durable: as the daemon begins, and when a decision could not be made durable.
     // `executing` are the runs that still go on.
     void open(std::vector<Stored> stored, std::uint64_t next_run_id,
-              const std::set<std::uint64_t>& executing, Moment now,
+              const std::set<std::uint64_t>& executing, Clocks now,
               std::vector<JobAction>& actions);
 
     // False: there are as many jobs as there may be. The name is not in use.
-    bool create(JobSpec spec, Moment now, std::vector<JobAction>& actions);
+    bool create(JobSpec spec, Clocks now, std::vector<JobAction>& actions);
     // The job is there.
-    JobAnswer step(const std::string& name, const JobEvent& event, Moment now,
+    JobAnswer step(const std::string& name, const JobEvent& event, Clocks now,
                    std::vector<JobAction>& actions);
     // Begins what is due. To be called at next_due() at the latest, and every few seconds for
     // clocks that jump.
-    void tick(Moment now, std::vector<JobAction>& actions);
+    void tick(Clocks now, std::vector<JobAction>& actions);
 
     std::optional<WallTime> next_due() const;
     std::size_t executing() const { return executing_.size(); }
@@ -46,7 +46,7 @@ class Scheduler {
   private:
     using Due = std::pair<WallTime, std::string>;
 
-    void notice_jump(Moment now, std::vector<JobAction>& actions);
+    void notice_jump(Clocks now, std::vector<JobAction>& actions);
     void step_core(JobCore& core, const JobEvent& event, WallTime now,
                    std::vector<JobAction>& actions);
     void index(const JobCore& core);
@@ -56,7 +56,7 @@ class Scheduler {
     Limits limits_;
     std::map<std::string, JobCore> jobs_;
     std::uint64_t next_run_id_ = 1;
-    std::optional<Moment> seen_;  // by the last step
+    std::optional<Clocks> seen_;  // by the last step
 
     // Found anew from a job after each of its steps.
     std::set<Due> due_;

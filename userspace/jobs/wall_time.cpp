@@ -117,7 +117,7 @@ std::optional<WallSpan> unit_span(std::string_view name) {
 
 }  // namespace
 
-Moment moment_now() {
+Clocks clocks_now() {
     return {.wall = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()),
             .monotonic = monotonic_now()};
 }

@@ -16,12 +16,12 @@ using WallTime = std::chrono::sys_time<std::chrono::milliseconds>;
 using WallSpan = std::chrono::milliseconds;
 
 // Now, by both clocks: only together do they show that the one on the wall jumped.
-struct Moment {
+struct Clocks {
     WallTime wall;
     Instant monotonic;
 };
 
-Moment moment_now();
+Clocks clocks_now();
 
 // "2026-11-26T05:46:06.000Z".
 std::string time_text(WallTime time);
