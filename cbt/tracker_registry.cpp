@@ -7,6 +7,7 @@
 #include <array>
 
 #include "cbt/tracker_bpf.hpp"
+#include "cbt/tracker_fuse.hpp"
 #include "cbt/tracker_kmod.hpp"
 
 namespace towline {
@@ -48,12 +49,12 @@ std::string_view snapshot_kind_name(SnapshotKind kind) {
     return "lvm";
 }
 
-Result<std::unique_ptr<Tracker>> open_tracker(TrackerKind kind,
-                                              [[maybe_unused]] const TrackerPlaces& places) {
+Result<std::unique_ptr<Tracker>> open_tracker(TrackerKind kind, const TrackerPlaces& places) {
 #ifdef TOWLINE_BPF
     if (kind == TrackerKind::kBpf) return open_bpf_tracker(places);
 #endif
     if (kind == TrackerKind::kKmod) return KmodTracker::open();
+    if (kind == TrackerKind::kFuse) return std::make_unique<FuseTracker>(places.run_folder);
     return fail(Code::kUnsupported, "this build of Towline has no " +
                                         std::string(tracker_kind_name(kind)) + " tracker");
 }
