@@ -43,7 +43,7 @@ def options_in(manual):
 
 
 def test_options(_):
-    every = options_of() | options_of("sync") | options_of("serve")
+    every = options_of() | options_of("sync") | options_of("serve") | options_of("mount-image")
     for command in HANDS + ASKING:
         every |= options_of(*command)
     daemon = options_of(program="d")
@@ -60,8 +60,10 @@ def test_options_stand_in_their_command(_):
     serve, rest = rest.split("## towline track")
     hands, rest = rest.split("## The daemon's commands")
     asking, rest = rest.split("## towlined")
-    daemon = rest[:rest.index("## Exit codes")]
+    daemon, rest = rest.split("## towline mount-image")
+    mount = rest[:rest.index("## Exit codes")]
     for part, options in [(sync, options_of("sync")), (serve, options_of("serve")),
+                          (mount, options_of("mount-image")),
                           (daemon, options_of(program="d") - {"--version"}),
                           *((asking, options_of(*command)) for command in ASKING)]:
         for option in options - {"--help"}:

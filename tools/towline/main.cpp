@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
     towline::add_run_command(app, run);
     towline::add_event_command(app, run);
     towline::add_status_command(app, run);
+    towline::add_mount_image_command(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {
