@@ -24,7 +24,8 @@ const std::chrono::local_seconds kEnd{
 }  // namespace
 
 bool Calendar::Series::has(int value) const {
-    return value >= first && value <= last && (value - first) % step == 0;
+    const auto [low, high] = std::minmax(first, last);
+    return value >= low && value <= high && (value - first) % step == 0;
 }
 
 bool Calendar::matches(const Part& part, int value) {

@@ -33,7 +33,7 @@ class Calendar {
     // first, first + step, … up to last.
     struct Series {
         int first = 0;
-        int last = 0;
+        int last = 0;  // below `first`: steps go down, towards the month's end
         int step = 1;
         bool has(int value) const;
     };

@@ -175,8 +175,10 @@ class CalendarParser {
         return mask.has_value();
     }
 
-    // "*", "5", "1..5", "0/15", "8..20/2", and lists of them.
-    Result<Calendar::Part> part(std::string_view text, int low, int high) const {
+    // "*", "5", "1..5", "0/15", "8..20/2", and lists of them. Counted from the end, steps without a
+    // range go on towards it.
+    Result<Calendar::Part> part(std::string_view text, int low, int high,
+                                bool from_end = false) const {
         Calendar::Part result;
         if (text == "*") return result;
         for (std::string_view each : split(text, ',')) {
@@ -199,8 +201,9 @@ class CalendarParser {
                 if (!last || *last < *first) return wrong("has a range that ends before it begins");
                 series.last = *last;
             }
-            if (series.first < low || series.last > high)
+            if (series.first < low || series.first > high || series.last > high)
                 return wrong("has a number out of its range");
+            if (from_end && open && range == std::string_view::npos) series.last = low;
             result.push_back(series);
         }
         return result;
@@ -218,7 +221,7 @@ class CalendarParser {
         const bool year = parts.size() == 3;
         if (year) calendar_.years_ = TRY(part(parts[0], kYearFirst, kYearLast));
         calendar_.months_ = TRY(part(parts[parts.size() - 2], 1, 12));
-        calendar_.days_ = TRY(part(parts.back(), 1, 31));
+        calendar_.days_ = TRY(part(parts.back(), 1, 31, calendar_.from_month_end_));
         return {};
     }
 
