@@ -140,6 +140,8 @@ Status FolderStore::remove(std::span<const std::string> names) {
     for (const std::string& name : names) {
         TRY_STATUS(check_name(name));
         TRY_STATUS(files_->unlink(name));
+        // Whoever locks it now finds that there is nothing to lock it for.
+        TRY_STATUS(files_->unlink(std::string(kLocks) + "/" + lock_name(name)));
         folders.insert(folder_of(name));
     }
     for (const std::string& folder : folders)

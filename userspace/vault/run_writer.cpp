@@ -42,6 +42,16 @@ Result<std::vector<OpenSegment>> segments_of(const Vault& vault, const std::stri
     return segments;
 }
 
+IndexEntry index_entry(const SegmentEntry& entry, std::uint32_t place) {
+    return {.block = entry.block,
+            .count = entry.zeros() ? entry.zero_count : 1,
+            .segment = entry.zeros() ? 0 : place,
+            .origin = entry.origin,
+            .kind = entry.kind,
+            .stored_bytes = entry.stored_bytes,
+            .check = entry.check};
+}
+
 std::vector<Uuid> writers_of(const Begin& begin) {
     std::vector<Uuid> writers = begin.writers;
     writers.push_back(begin.writer);
@@ -64,6 +74,24 @@ Result<std::vector<Extent>> acknowledged_extents(const Vault& vault, const std::
         }
     }
     return normalized(std::move(extents));
+}
+
+Result<std::vector<IndexLayer>> layers_of(const Vault& vault, const std::string& series,
+                                          const Begin& unfinished) {
+    std::vector<IndexLayer> layers;
+    const std::vector<Uuid> writers = writers_of(unfinished);
+    for (const Uuid& writer : std::views::reverse(writers)) {
+        IndexLayer layer;
+        for (const OpenSegment& each : TRY(segments_of(vault, series, writer))) {
+            const auto place = static_cast<std::uint32_t>(layer.segments.size());
+            layer.segments.push_back({writer, each.id.number, each.table.seed});
+            for (const SegmentEntry& entry : each.table.entries)
+                layer.entries.push_back(index_entry(entry, place));
+        }
+        std::ranges::sort(layer.entries, {}, &IndexEntry::block);
+        layers.push_back(std::move(layer));
+    }
+    return layers;
 }
 
 // --- begin --------------------------------------------------------------------------------------
@@ -116,13 +144,7 @@ Status RunWriter::load_writer(const Uuid& writer) {
             return object_damaged(each.id.object_name(), "it is of another run");
         const std::uint32_t place = place_of({writer, each.id.number, each.table.seed});
         for (const SegmentEntry& entry : each.table.entries) {
-            entries_.push_back({.block = entry.block,
-                                .count = entry.zeros() ? entry.zero_count : 1,
-                                .segment = entry.zeros() ? 0 : place,
-                                .origin = entry.origin,
-                                .kind = entry.kind,
-                                .stored_bytes = entry.stored_bytes,
-                                .check = entry.check});
+            entries_.push_back(index_entry(entry, place));
             stored_bytes_ += entry.stored_bytes;
             count_changed(entry.block, entries_.back().count);
         }
@@ -250,12 +272,30 @@ RunWriter::Levels RunWriter::plan_levels(std::uint64_t own_entries) const {
     return levels;
 }
 
-Result<WrittenIndex> RunWriter::merge(const Levels& levels, std::uint64_t sequence) {
-    TRY_STATUS(spill());
+// The newest first.
+Result<std::vector<Index>> RunWriter::open_pieces() const {
     std::vector<Index> opened;
     for (const ObjectId& piece : std::views::reverse(pieces_))
         opened.push_back(
             TRY(Index::open(vault_->shared_store(), vault_->id(), piece, std::nullopt)));
+    return opened;
+}
+
+Result<std::shared_ptr<VolumeReader>> RunWriter::written() const {
+    IndexLayer layer{.entries = entries_, .segments = segments_};
+    std::ranges::sort(layer.entries, {}, &IndexEntry::block);
+    std::vector<IndexLayer> layers;
+    layers.push_back(std::move(layer));
+    const PointVolume geometry{.name = plan_.volume_name,
+                               .bytes = plan_.state.volume_bytes,
+                               .block_bytes = plan_.block_bytes};
+    return VolumeReader::over(vault_, log_.series(), geometry, std::move(layers),
+                              TRY(open_pieces()));
+}
+
+Result<WrittenIndex> RunWriter::merge(const Levels& levels, std::uint64_t sequence) {
+    TRY_STATUS(spill());
+    std::vector<Index> opened = TRY(open_pieces());
     for (const PointIndex& each : levels.merged) {
         const ObjectId id{ObjectKind::kIndex, log_.series(), each.writer, each.serial};
         opened.push_back(TRY(Index::open(vault_->shared_store(), vault_->id(), id, each.sha256)));

@@ -8,6 +8,7 @@
 #include "cbt/extent.hpp"
 #include "userspace/vault/segment_writer.hpp"
 #include "userspace/vault/series_log.hpp"
+#include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
 
@@ -45,6 +46,8 @@ class RunWriter {
     Status zeros(std::uint64_t first, std::uint64_t count);
     // What was appended is durable, and known to a writer that resumes the run.
     Status flush();
+    // What the run has brought and flushed, to be read again.
+    Result<std::shared_ptr<VolumeReader>> written() const;
     // The atomic step. kBusy when another writer took the name meanwhile: then nothing counts.
     Result<Point> seal(const Sealing& sealing);
 
@@ -77,6 +80,7 @@ class RunWriter {
     Result<WrittenIndex> merge(const Levels& levels, std::uint64_t sequence);
     Status drop_pieces();
     void drop_outdated();
+    Result<std::vector<Index>> open_pieces() const;
     ObjectId next_index();
     IndexGeometry geometry(std::uint64_t sequence) const;
 
@@ -99,7 +103,10 @@ class RunWriter {
     std::uint64_t stored_bytes_ = 0;
 };
 
-// What an unfinished run has durably brought: the blocks of its segments.
+// What an unfinished run has durably brought, to be read: a layer a session, the newest first.
+Result<std::vector<IndexLayer>> layers_of(const Vault& vault, const std::string& series,
+                                          const Begin& unfinished);
+// The same as ranges.
 Result<std::vector<Extent>> acknowledged_extents(const Vault& vault, const std::string& series,
                                                  const Begin& unfinished);
 

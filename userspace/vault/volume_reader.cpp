@@ -29,6 +29,17 @@ Result<std::shared_ptr<VolumeReader>> VolumeReader::open(std::shared_ptr<Vault> 
     return reader;
 }
 
+std::shared_ptr<VolumeReader> VolumeReader::over(std::shared_ptr<Vault> vault,
+                                                 const std::string& series,
+                                                 const PointVolume& volume,
+                                                 std::vector<IndexLayer> layers,
+                                                 std::vector<Index> indexes) {
+    std::shared_ptr<VolumeReader> reader(new VolumeReader(std::move(vault), series, volume));
+    reader->layers_ = std::move(layers);
+    reader->indexes_ = std::move(indexes);
+    return reader;
+}
+
 std::uint64_t VolumeReader::block_count() const {
     return (volume_.bytes - 1) / volume_.block_bytes + 1;
 }
@@ -62,25 +73,30 @@ Result<std::shared_ptr<const Index::Entries>> VolumeReader::page(std::size_t ind
     return entries;
 }
 
-// Fills in what this index says of blocks that no newer one spoke of.
+// What these entries say of blocks that nothing newer spoke of.
+void VolumeReader::fill(std::span<const IndexEntry> entries, std::span<const SegmentRef> segments,
+                        std::uint64_t first, std::vector<Located>& blocks, std::uint64_t& missing) {
+    const std::uint64_t end = first + blocks.size();
+    auto entry = std::ranges::upper_bound(entries, first, {}, &IndexEntry::end);
+    for (; entry != entries.end() && entry->block < end; ++entry) {
+        const std::uint64_t stop = std::min(entry->end(), end);
+        for (std::uint64_t block = std::max(entry->block, first); block < stop; ++block) {
+            Located& located = blocks[block - first];
+            if (located.count != 0) continue;
+            located = {.first = block, .count = 1, .zeros = entry->zeros(), .entry = *entry};
+            if (!entry->zeros()) located.segment = segments[entry->segment];
+            --missing;
+        }
+    }
+}
+
 Status VolumeReader::overlay(std::size_t index, std::uint64_t first, std::vector<Located>& blocks,
                              std::uint64_t& missing) {
     const Index& its = indexes_[index];
-    const std::uint64_t end = first + blocks.size();
     for (std::size_t at = its.page_of(first);
-         at < its.page_count() && its.page_first_block(at) < end; ++at) {
+         at < its.page_count() && its.page_first_block(at) < first + blocks.size(); ++at) {
         const auto entries = TRY(page(index, at));
-        auto entry = std::ranges::upper_bound(*entries, first, {}, &IndexEntry::end);
-        for (; entry != entries->end() && entry->block < end; ++entry) {
-            const std::uint64_t stop = std::min(entry->end(), end);
-            for (std::uint64_t block = std::max(entry->block, first); block < stop; ++block) {
-                Located& located = blocks[block - first];
-                if (located.count != 0) continue;
-                located = {.first = block, .count = 1, .zeros = entry->zeros(), .entry = *entry};
-                if (!entry->zeros()) located.segment = its.segments()[entry->segment];
-                --missing;
-            }
-        }
+        fill(*entries, its.segments(), first, blocks, missing);
     }
     return {};
 }
@@ -89,6 +105,8 @@ Result<std::vector<VolumeReader::Located>> VolumeReader::locate(std::uint64_t fi
                                                                 std::uint64_t count) {
     std::vector<Located> blocks(std::min({count, kLocateMax, block_count() - first}));
     std::uint64_t missing = blocks.size();
+    for (const IndexLayer& each : layers_)
+        fill(each.entries, each.segments, first, blocks, missing);
     for (std::size_t index = 0; index < indexes_.size() && missing > 0; ++index)
         TRY_STATUS(overlay(index, first, blocks, missing));
     std::vector<Located> runs;
@@ -114,6 +132,10 @@ Result<std::uint64_t> VolumeReader::next_data(std::uint64_t from) {
             const std::size_t at = each.page_of(from);
             if (at < each.page_count())
                 begins = std::min(begins, std::max(from, each.page_first_block(at)));
+        }
+        for (const IndexLayer& each : layers_) {
+            const auto at = std::ranges::upper_bound(each.entries, from, {}, &IndexEntry::end);
+            if (at != each.entries.end()) begins = std::min(begins, std::max(from, at->block));
         }
         from = begins;
         if (from == block_count()) break;

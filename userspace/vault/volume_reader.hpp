@@ -11,6 +11,12 @@
 
 namespace towline {
 
+// Entries that are in no index yet, sorted, without overlap.
+struct IndexLayer {
+    std::vector<IndexEntry> entries;
+    std::vector<SegmentRef> segments;
+};
+
 // A volume of a point, read at any place. Every byte that comes out of it has passed the CRC that
 // was computed when its block was read at the source. Safe to use from several threads.
 class VolumeReader {
@@ -27,6 +33,13 @@ class VolumeReader {
     static Result<std::shared_ptr<VolumeReader>> open(std::shared_ptr<Vault> vault,
                                                       const std::string& series,
                                                       const PointVolume& volume);
+
+    // What a run has brought so far: layers, then indexes, each the newest first. Only `volume`'s
+    // geometry is looked at.
+    static std::shared_ptr<VolumeReader> over(std::shared_ptr<Vault> vault,
+                                              const std::string& series, const PointVolume& volume,
+                                              std::vector<IndexLayer> layers,
+                                              std::vector<Index> indexes);
 
     const std::string& name() const { return volume_.name; }
     std::uint64_t size_bytes() const { return volume_.bytes; }
@@ -51,6 +64,8 @@ class VolumeReader {
     VolumeReader(std::shared_ptr<Vault> vault, const std::string& series, PointVolume volume)
         : volume_(std::move(volume)), fetcher_(std::move(vault), series) {}
     Result<std::shared_ptr<const Index::Entries>> page(std::size_t index, std::size_t page);
+    static void fill(std::span<const IndexEntry> entries, std::span<const SegmentRef> segments,
+                     std::uint64_t first, std::vector<Located>& blocks, std::uint64_t& missing);
     Status overlay(std::size_t index, std::uint64_t first, std::vector<Located>& blocks,
                    std::uint64_t& missing);
     Status read_blocks(std::uint64_t offset_bytes, MutableByteSpan into);
@@ -61,7 +76,8 @@ class VolumeReader {
                   MutableByteSpan into) const;
 
     PointVolume volume_;
-    std::vector<Index> indexes_;  // the newest first
+    std::vector<IndexLayer> layers_;  // the newest first; above the indexes
+    std::vector<Index> indexes_;      // the newest first
     BlockFetcher fetcher_;
     std::mutex mutex_;
     std::map<PageKey,

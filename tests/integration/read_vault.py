@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Restores a point of a vault, with nothing of Towline's: written from docs/format-vault.md alone, with
+Python's standard library and the zstd command.
+
+    read_vault.py VAULT NAME            lists the points
+    read_vault.py VAULT NAME ID FILE    writes the point's first volume to FILE
+
+Every check that the page describes is made. Slow: a CRC in Python is some MB/s."""
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+CONFIG, LOG, INDEX, SEGMENT = 1, 2, 3, 4
+RAW, DEFLATE, ZSTD, ZEROS = 0, 1, 2, 255
+HEAD = struct.Struct("<8sHHI16s16sQII")
+TRAILER = struct.Struct("<QQQII")
+
+
+class Damaged(Exception):
+    pass
+
+
+def check(holds, what):
+    if not holds:
+        raise Damaged(what)
+
+
+def make_crc_table():
+    table = []
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        table.append(crc)
+    return table
+
+
+CRC_TABLE = make_crc_table()
+
+
+def crc32c(data, start=0):
+    crc = ~start & 0xFFFFFFFF
+    table = CRC_TABLE
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return ~crc & 0xFFFFFFFF
+
+
+def block_check(plain, seed, offset):
+    start = ((seed ^ offset) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> 32
+    return crc32c(plain, start)
+
+
+def encoded(name):
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+    text = ""
+    for byte in name.encode():
+        hidden = byte not in plain or (byte == ord(".") and not text)
+        text += f"%{byte:02X}" if hidden else chr(byte)
+    return text
+
+
+class Object:
+    def __init__(self, path, vault, kind, name, writer=bytes(16), number=0, generation=0):
+        self.path = path
+        self.data = path.read_bytes()
+        check(len(self.data) >= HEAD.size + TRAILER.size, f"{path} is too short")
+        (magic, its_kind, version, its_generation, its_vault, its_writer, its_number, name_crc,
+         crc) = HEAD.unpack_from(self.data)
+        check(magic == b"TLVAULT1", f"{path} is no object")
+        check(crc == crc32c(self.data[:60]), f"{path}: head")
+        check(version == 1, f"{path}: version {version}")
+        check(its_kind == kind and its_generation == generation and its_writer == writer
+              and its_number == number and name_crc == (crc32c(name.encode()) if name else 0),
+              f"{path} is another object")
+        check(vault is None or its_vault == vault, f"{path} is of another vault")
+        self.vault = its_vault
+        length, table_at, table_bytes, table_crc, crc = TRAILER.unpack_from(
+            self.data, len(self.data) - TRAILER.size)
+        check(crc == crc32c(self.data[-TRAILER.size:-4]), f"{path}: trailer")
+        check(length == len(self.data) and table_at + table_bytes + TRAILER.size == length
+              and table_at >= HEAD.size, f"{path}: length")
+        self.table = self.data[table_at:table_at + table_bytes]
+        check(table_crc == crc32c(self.table), f"{path}: table")
+        self.contents_end = table_at
+
+
+class Vault:
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        number = max(int(each.name, 16) for each in (self.folder / "config").iterdir())
+        config = Object(self.folder / "config" / f"{number:016x}", None, CONFIG, "",
+                        number=number)
+        self.id = config.vault
+        check(json.loads(config.table)["vault"].replace("-", "") == self.id.hex(),
+              "the config is of another vault")
+
+
+class Series:
+    def __init__(self, vault, name):
+        self.vault, self.name = vault, encoded(name)
+        self.segments = {}
+        entries = {}
+        for path in (vault.folder / "log" / self.name).iterdir():
+            number = int(path.name, 16)
+            entry = Object(path, vault.id, LOG, self.name, number=number)
+            entries[number] = json.loads(entry.table)
+        self.points = self.counting(entries)
+
+    @staticmethod
+    def counting(entries):
+        """The points that count: each later begin and delete has them among its own."""
+        def last(kind):
+            numbers = [n for n, each in entries.items() if each["kind"] == kind]
+            return max(numbers) if numbers else 0
+
+        points = []
+        for number, entry in sorted(entries.items()):
+            if entry["kind"] != "point":
+                continue
+            begin = last("begin")
+            late = number > begin > entry["begin"]
+            vouched = all(number > mark or number in entries[mark]["points"]
+                          for mark in (begin, last("delete")) if mark)
+            if vouched and not late:
+                check(root_of(entry) == entry["root"], f"the root of point {entry['id']}")
+                points.append(entry)
+        return points
+
+    def index(self, ref):
+        writer = bytes.fromhex(ref["writer"].replace("-", ""))
+        path = self.vault.folder / "index" / self.name / f"{writer.hex()}-{ref['serial']:08x}"
+        index = Object(path, self.vault.id, INDEX, self.name, writer, ref["serial"])
+        check(hashlib.sha256(index.table).hexdigest() == ref["sha256"], f"{path}: sha256")
+        return index
+
+    def segment(self, writer, serial):
+        """The highest generation, as {origin: (offset, stored, check)} and its bytes."""
+        if (writer, serial) not in self.segments:
+            folder = self.vault.folder / "segment" / self.name
+            path = max(folder.glob(f"{writer.hex()}-{serial:08x}-*"))
+            generation = int(path.name[-4:], 16)
+            segment = Object(path, self.vault.id, SEGMENT, self.name, writer, serial, generation)
+            self.segments = {(writer, serial): (self.places(segment), segment.data)}
+        return self.segments[writer, serial]
+
+    @staticmethod
+    def places(segment):
+        count = struct.unpack_from("<I", segment.table, 60)[0]
+        check(len(segment.table) == 64 + 24 * count, f"{segment.path}: table")
+        at, places = HEAD.size, {}
+        for each in range(count):
+            _, origin, stored, plain_check, stored_crc = struct.unpack_from(
+                "<QIIII", segment.table, 64 + 24 * each)
+            length = stored & 0xFFFFFF
+            if stored >> 24 != ZEROS:
+                places[origin] = (at, stored, plain_check, stored_crc)
+            at += length
+        check(at == segment.contents_end, f"{segment.path}: contents")
+        return places
+
+
+def root_of(point):
+    text = f"point {point['id']} {point['sequence']} {point['digest']}\n"
+    for volume in point["volumes"]:
+        text += (f"volume {volume['name']} {volume['source']} {volume['bytes']} "
+                 f"{volume['block_bytes']}\n")
+        for index in volume["indexes"]:
+            text += f"index {index['writer']} {index['serial']} {index['sha256']}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def entries_of(index):
+    """(block, count, (writer, serial, seed), origin, stored, check) of each entry."""
+    _, page_entries, _, _, entry_count, segment_count, page_count = struct.unpack_from(
+        "<IIQQQII", index.table)
+    segments = [struct.unpack_from("<16sQQ", index.table, 40 + 32 * i)
+                for i in range(segment_count)]
+    pages_at = 40 + 32 * segment_count
+    check(len(index.table) == pages_at + 20 * page_count, f"{index.path}: table")
+    check(HEAD.size + 24 * entry_count == index.contents_end, f"{index.path}: contents")
+    for page in range(page_count):
+        begin = HEAD.size + 24 * page_entries * page
+        raw = index.data[begin:min(begin + 24 * page_entries, index.contents_end)]
+        crc = struct.unpack_from("<QQI", index.table, pages_at + 20 * page)[2]
+        check(crc == crc32c(raw), f"{index.path}: page {page}")
+        for at in range(0, len(raw), 24):
+            block, segment, origin, stored, plain_check = struct.unpack_from("<QIIII", raw, at)
+            if stored >> 24 == ZEROS:
+                yield block, segment | origin << 32, None, 0, stored, 0
+            else:
+                yield block, 1, segments[segment], origin, stored, plain_check
+
+
+def plain_of(stored, kind, length):
+    if kind == RAW:
+        return stored
+    if kind == DEFLATE:
+        import zlib
+        return zlib.decompress(stored, -15)
+    check(kind == ZSTD, f"an unknown kind {kind}")
+    return subprocess.run(["zstd", "-d", "-q", "-c"], input=stored, stdout=subprocess.PIPE,
+                          check=True).stdout
+
+
+def restore(series, volume, out):
+    size, block_bytes = volume["bytes"], volume["block_bytes"]
+    blocks, zeros = {}, set()
+    for ref in volume["indexes"]:  # the newest first
+        for block, count, segment, *place in entries_of(series.index(ref)):
+            for each in range(block, block + count):
+                if each in blocks or each in zeros:
+                    continue
+                if segment is None:
+                    zeros.add(each)
+                else:
+                    blocks[each] = (segment, *place)
+    out.truncate(size)
+    for block, (segment, origin, stored, plain_check) in sorted(
+            blocks.items(), key=lambda each: (each[1][0], each[1][1])):
+        offset = block * block_bytes
+        if offset >= size:
+            continue
+        writer, serial, seed = segment
+        places, data = series.segment(writer, serial)
+        at, its_stored, its_check, stored_crc = places[origin]
+        check(its_stored == stored and its_check == plain_check, f"block {block} is another")
+        raw = data[at:at + (stored & 0xFFFFFF)]
+        check(crc32c(raw) == stored_crc, f"the stored block {block}")
+        length = min(block_bytes, size - offset)
+        plain = plain_of(raw, stored >> 24, length)
+        check(len(plain) == length, f"the length of block {block}")
+        check(block_check(plain, seed, offset) == plain_check, f"the CRC of block {block}")
+        out.seek(offset)
+        out.write(plain)
+
+
+def main():
+    if len(sys.argv) not in (3, 5):
+        sys.exit(__doc__)
+    series = Series(Vault(sys.argv[1]), sys.argv[2])
+    if len(sys.argv) == 3:
+        for point in series.points:
+            print(point["id"], point["sequence"], point["created_at"])
+        return
+    found = [each for each in series.points if each["id"].startswith(sys.argv[3])]
+    check(len(found) == 1, f"{len(found)} points of that id")
+    with open(sys.argv[4], "wb") as out:
+        restore(series, found[0]["volumes"][0], out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Damaged as what:
+        sys.exit(f"damaged: {what}")

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is damaged is found, named with the points and bytes that it costs, and never read as good.
+
+#include "userspace/vault/scrub.hpp"
+
+#include <fstream>
+
+#include "userspace/vault/collector.hpp"
+#include "userspace/vault/simulated_file_layer.hpp"
+#include "vault_fixture.hpp"
+
+namespace towline::testing {
+
+namespace {
+
+struct ScrubTest : ::testing::Test {
+    ScrubTest() {
+        auto store = std::make_shared<FolderStore>(
+            std::make_unique<SimulatedFileLayer>(files), [](const std::string&, HoldKind) {
+                return Result<std::unique_ptr<ObjectHold>>(std::make_unique<ObjectHold>());
+            });
+        EXPECT_TRUE(Vault::init(*store, {}));
+        model.emplace(*Vault::open(store), 40 * kBlock + 77);
+        model->change_some(30);
+        EXPECT_TRUE(model->full());
+        for (int i = 0; i < 3; ++i)
+            EXPECT_TRUE(model->run(RunMode::kExtents, model->change_some(4)));
+        Collector collector(model->vault(), model->series, {.dead_share_max = 0});
+        const auto state = SeriesLog(model->vault(), model->series).read();
+        EXPECT_TRUE(collector.delete_points({state->counting[1]}));
+        EXPECT_TRUE(collector.collect());
+        EXPECT_EQ(model->check_all(), 3U);
+    }
+    ScrubReport scrub() {
+        auto report = Scrub(model->vault(), {.threads = 1}).run();
+        EXPECT_TRUE(report) << report.error().text();
+        return report ? *report : ScrubReport{};
+    }
+    // No byte of a point is read as another than it was; says if all could be read.
+    bool reads_right_or_not_at_all() {
+        bool all = true;
+        const auto state = SeriesLog(model->vault(), model->series).read();
+        if (!state) return false;
+        for (const Point& point : state->points) {
+            const auto open = OpenPoint::open(model->vault(), model->series, point.id.text());
+            if (!open) continue;
+            const auto volume = open->volume(0);
+            all &= volume.has_value();
+            if (!volume) continue;
+            const Bytes& known = model->sealed().at(point.id);
+            Bytes block(kBlock);
+            for (std::uint64_t at = 0; at < known.size(); at += kBlock) {
+                const std::size_t length = std::min<std::size_t>(kBlock, known.size() - at);
+                const auto into = MutableByteSpan(block).first(length);
+                const bool read = (*volume)->read(at, into).has_value();
+                all &= read;
+                if (read && !std::ranges::equal(into, ByteSpan(known).subspan(at, length)))
+                    ADD_FAILURE() << "wrong bytes were handed on";
+            }
+        }
+        return all;
+    }
+
+    SimulatedFolder files{1};
+    std::optional<VaultModel> model;
+};
+
+}  // namespace
+
+TEST_F(ScrubTest, EveryByteThatFlipsIsFound) {
+    ASSERT_TRUE(scrub().sound());
+    std::size_t flipped = 0;
+    for (const std::string& name : files.names()) {
+        auto& bytes = files.contents(name);
+        const std::size_t step = name.starts_with("segment") ? 37 : 3;
+        for (std::size_t at = 0; at < bytes.size(); at += step) {
+            const std::byte before = bytes[at];
+            bytes[at] ^= static_cast<std::byte>(1U << (at % 8));
+            if (name.starts_with("config")) {
+                EXPECT_FALSE(Vault::open(model->vault()->shared_store())) << name << " byte " << at;
+            } else {
+                EXPECT_FALSE(scrub().sound()) << name << " byte " << at;
+            }
+            if (at % 11 == 0) reads_right_or_not_at_all();
+            bytes[at] = before;
+            ++flipped;
+            if (HasFailure()) return;
+        }
+    }
+    EXPECT_GT(flipped, 1000U);
+    EXPECT_TRUE(scrub().sound());
+    EXPECT_TRUE(reads_right_or_not_at_all());
+}
+
+TEST_F(ScrubTest, AnObjectThatIsCutOffOrUnderAnothersNameIsFound) {
+    for (const std::string& name : files.names()) {
+        if (name.starts_with("config")) continue;
+        auto& bytes = files.contents(name);
+        const auto before = bytes;
+        bytes.resize(bytes.size() - 1);
+        EXPECT_FALSE(scrub().sound()) << name;
+        for (const std::string& other : files.names()) {
+            if (other == name) continue;
+            bytes = files.contents(other);
+            EXPECT_FALSE(scrub().sound()) << name << " is " << other;
+            reads_right_or_not_at_all();
+        }
+        bytes = before;
+    }
+    EXPECT_TRUE(scrub().sound());
+}
+
+TEST_F(ScrubTest, ALostSegmentCostsOnlyWhatWasInIt) {
+    for (const std::string& name : files.names()) {
+        if (!name.starts_with("segment")) continue;
+        const auto kept = files.contents(name);
+        files.lose(name);
+        const ScrubReport report = scrub();
+        ASSERT_EQ(report.findings.size(), 1U) << name;
+        ASSERT_FALSE(report.findings[0].hits.empty());
+        EXPECT_FALSE(reads_right_or_not_at_all());
+        // What it names is what cannot be read, no byte more or less.
+        const auto state = SeriesLog(model->vault(), model->series).read();
+        for (const Point& point : state->points) {
+            const auto open = OpenPoint::open(model->vault(), model->series, point.id.text());
+            const auto volume = open->volume(0);
+            std::vector<Extent> lost;
+            for (std::uint64_t at = 0; at < point.volumes[0].bytes; at += kBlock) {
+                Bytes block(std::min<std::uint64_t>(kBlock, point.volumes[0].bytes - at));
+                if (!(*volume)->read(at, block)) lost.push_back({at, block.size()});
+            }
+            std::vector<Extent> named;
+            for (const auto& hit : report.findings[0].hits)
+                if (hit.name.ends_with(point.id.text())) named = hit.bytes;
+            EXPECT_EQ(named, normalized(lost)) << name;
+        }
+        auto file = model->vault()->store().put_if_absent(name, kept);
+        ASSERT_TRUE(file && *file);
+    }
+    EXPECT_TRUE(scrub().sound());
+}
+
+}  // namespace towline::testing

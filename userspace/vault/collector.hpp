@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "userspace/vault/liveness.hpp"
+#include "userspace/vault/series_log.hpp"
+
+namespace towline {
+
+struct DeleteReport {
+    std::vector<std::uint64_t> deleted;
+    std::vector<std::uint64_t> pinned;  // a reader has them: still there
+};
+
+struct CollectReport {
+    std::uint64_t bytes_before = 0;
+    std::uint64_t bytes_after = 0;
+    std::uint64_t indexes_removed = 0;
+    std::uint64_t segments_removed = 0;
+    std::uint64_t segments_rewritten = 0;
+    std::vector<Error> left;  // segments that were to be rewritten, and are damaged
+
+    void add(const CollectReport& other);
+};
+
+// Deletes points of a name, and gives their space back. Beside readers and a writer: what either
+// needs is left alone.
+class Collector {
+  public:
+    struct Options {
+        // A segment is rewritten when more than this share of it is of no use.
+        double dead_share_max = 0.05;
+        std::function<void(std::uint64_t done, std::uint64_t total)> progress = [](auto, auto) {};
+    };
+
+    Collector(std::shared_ptr<Vault> vault, std::string series, Options options)
+        : log_(vault, std::move(series)), vault_(std::move(vault)), options_(std::move(options)) {}
+    Collector(std::shared_ptr<Vault> vault, std::string series)
+        : Collector(std::move(vault), std::move(series), Options{}) {}
+
+    // Durable when it returns: they are no longer shown. kBusy for the newest one while a run goes
+    // on.
+    Result<DeleteReport> delete_points(const std::vector<std::uint64_t>& numbers);
+    // Removes what nobody needs. Everything it finds may be left over of something that was killed.
+    Result<CollectReport> collect();
+
+  private:
+    struct Objects {
+        std::vector<std::pair<ObjectId, std::uint64_t>> indexes;                // with their bytes
+        std::map<SegmentKey, std::map<std::uint32_t, std::uint64_t>> segments;  // generations
+        std::uint64_t bytes = 0;
+    };
+
+    Result<Objects> list() const;
+    Status collect_log(const SeriesState& state) const;
+    Status collect_indexes(const SeriesState& state, const Objects& objects,
+                           const std::set<Uuid>& spared, CollectReport& report) const;
+    Status collect_segments(const Objects& objects, const Liveness::Segments& live,
+                            const std::set<Uuid>& spared, CollectReport& report) const;
+    Status compact(const SegmentKey& key, std::uint32_t generation, std::uint64_t bytes,
+                   const std::vector<LiveBlock>& live, CollectReport& report) const;
+    Result<std::uint64_t> rewrite(const SegmentKey& key, std::uint32_t generation,
+                                  const std::vector<LiveBlock>& live) const;
+    ObjectId segment_id(const SegmentKey& key, std::uint32_t generation) const;
+
+    SeriesLog log_;
+    std::shared_ptr<Vault> vault_;
+    Options options_;
+};
+
+}  // namespace towline

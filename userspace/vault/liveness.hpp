@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "cbt/extent.hpp"
+#include "userspace/vault/vault.hpp"
+
+namespace towline {
+
+// A segment, whatever its generation.
+struct SegmentKey {
+    Uuid writer;
+    std::uint64_t serial = 0;
+    auto operator<=>(const SegmentKey&) const = default;
+};
+
+// A block that some point shows.
+struct LiveBlock {
+    std::uint32_t origin = 0;
+    std::uint32_t stored_bytes = 0;
+    std::uint32_t check = 0;
+    std::uint64_t block = 0;
+    bool operator==(const LiveBlock&) const = default;
+};
+
+// What the points of a name show of its segments. Reads indexes, each once however many points have
+// it, and no data.
+class Liveness {
+  public:
+    using Segments = std::map<SegmentKey, std::vector<LiveBlock>>;  // by origin
+    using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+    // An index that cannot be read is an error.
+    static Result<Segments> of(const Vault& vault, const std::string& series,
+                               std::span<const Point> points, const Progress& progress = {});
+
+    // Where the points show blocks that are bad: by the place of the point in `points`.
+    using IsBad = std::function<bool(const SegmentKey&, std::uint32_t origin)>;
+    static Result<std::map<std::size_t, std::vector<Extent>>> hit_by(const Vault& vault,
+                                                                     const std::string& series,
+                                                                     std::span<const Point> points,
+                                                                     const IsBad& is_bad);
+};
+
+}  // namespace towline

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that is stored is read and checked: heads, tables, pages, stored blocks (as they are
+// stored, and what they decompress to), and that what points refer to is there. One damaged object
+// hides nothing else: it becomes a finding, with the points and bytes that it costs, and the scrub
+// goes on.
+
+#include "userspace/vault/scrub.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "io/checksum.hpp"
+#include "transport/codec.hpp"
+#include "userspace/vault/index.hpp"
+#include "userspace/vault/segment.hpp"
+
+namespace towline {
+
+namespace format = vault_format;
+using format::ObjectKind;
+
+namespace {
+
+constexpr std::size_t kReadBytes = std::size_t{4} << 20;
+
+bool is_damage(const Error& error) {
+    return error.code == Code::kCorrupt || error.code == Code::kUnsupported ||
+           error.system_errno == ENOENT || error.system_errno == EIO;
+}
+
+Extent whole(const PointVolume& volume) {
+    return {0, volume.bytes};
+}
+
+std::string shown(const std::string& series, const Point& point) {
+    return decode_series(series) + "@" + point.id.text();
+}
+
+}  // namespace
+
+void Scrub::find(const std::string& object, const std::string& what) {
+    report_.findings.push_back({.object = object, .what = what, .hits = {}});
+}
+
+Result<ScrubReport> Scrub::run() {
+    began_ = monotonic_now();
+    TRY_STATUS(scrub_config());
+    const auto names = TRY(vault_->series());
+    for (const std::string& name : names)
+        for (const auto kind : {ObjectKind::kLogEntry, ObjectKind::kIndex, ObjectKind::kSegment})
+            for (const ObjectInfo& each : TRY(vault_->store().list(object_folder(kind, name))))
+                if (options_.blocks || kind != ObjectKind::kSegment) total_bytes_ += each.bytes;
+    for (const std::string& name : names)
+        TRY_STATUS(scrub_series(name));
+    return std::move(report_);
+}
+
+Status Scrub::scrub_config() {
+    for (const ObjectInfo& each : TRY(vault_->store().list("config/"))) {
+        const auto id = parse_object_name(ObjectKind::kConfig, "", each.name);
+        const auto read = id ? get_document(vault_->store(), vault_->id(), *id)
+                             : Result<nlohmann::json>(object_damaged(each.name, "a strange name"));
+        if (!read) find(each.name, read.error().context);
+        ++report_.objects;
+        report_.bytes += each.bytes;
+    }
+    return {};
+}
+
+Result<Scrub::Series> Scrub::look(const std::string& name) {
+    Series series{.name = name, .state = {}, .indexes = {}, .segments = {}};
+    ObjectStore& store = vault_->store();
+    for (const auto kind : {ObjectKind::kIndex, ObjectKind::kSegment}) {
+        for (const ObjectInfo& each : TRY(store.list(object_folder(kind, name)))) {
+            const auto id = parse_object_name(kind, name, each.name);
+            if (!id) {
+                find(each.name, "an object that is none of the vault's");
+            } else if (kind == ObjectKind::kIndex) {
+                series.indexes.push_back(*id);
+            } else {
+                series.segments[{id->writer, id->number}].emplace_back(*id, each.bytes);
+            }
+        }
+    }
+    for (const ObjectInfo& each : TRY(store.list(object_folder(ObjectKind::kLogEntry, name)))) {
+        if (!parse_object_name(ObjectKind::kLogEntry, name, each.name))
+            find(each.name, "an object that is none of the vault's");
+        count(1, each.bytes);
+    }
+    series.state = TRY(SeriesLog(vault_, name).read());
+    return series;
+}
+
+Status Scrub::scrub_series(const std::string& name) {
+    const Series series = TRY(look(name));
+    scrub_log(series);
+    const auto unreadable = scrub_indexes(series);
+    std::vector<Point> readable;
+    for (std::size_t at = 0; at < series.state.points.size(); ++at) {
+        if (std::ranges::find(unreadable, at) == unreadable.end())
+            readable.push_back(series.state.points[at]);
+    }
+    report_.points += series.state.points.size();
+    const auto live = TRY(Liveness::of(*vault_, name, readable));
+    std::map<SegmentKey, Bad> bad;
+    TRY_STATUS(scrub_segments(series, bad));
+    check_live(series, live, bad);
+    return report_bad(series, readable, bad);
+}
+
+void Scrub::scrub_log(const Series& series) {
+    const SeriesLog log(vault_, series.name);
+    for (const auto& [number, error] : series.state.damaged)
+        find(log.entry_id(number).object_name(), error.context);
+    for (const std::uint64_t number : series.state.counting) {
+        const bool there = std::ranges::any_of(
+            series.state.points, [&](const Point& each) { return each.number == number; });
+        if (!there && !series.state.damaged.contains(number))
+            find(log.entry_id(number).object_name(), "a point's entry is lost");
+    }
+}
+
+// The points (by place) that cannot be read whole, because an index is damaged.
+std::vector<std::size_t> Scrub::scrub_indexes(const Series& series) {
+    std::map<std::pair<Uuid, std::uint64_t>, std::string> bad;
+    const auto scrub = [&](const ObjectId& id, const std::optional<Sha256>& expected) -> Status {
+        const Index index = TRY(Index::open(vault_->shared_store(), vault_->id(), id, expected));
+        for (std::size_t page = 0; page < index.page_count(); ++page)
+            TRY_STATUS(index.read_page(page));
+        count(1, index.entry_count() * format::kIndexEntryBytes);
+        return {};
+    };
+    std::set<std::pair<Uuid, std::uint64_t>> seen;
+    const auto once = [&](const ObjectId& id, const std::optional<Sha256>& expected) {
+        if (!seen.emplace(id.writer, id.number).second) return;
+        const Status read = scrub(id, expected);
+        if (!read) bad[{id.writer, id.number}] = read.error().context;
+    };
+    for (const Point& point : series.state.points)
+        for (const PointVolume& volume : point.volumes)
+            for (const PointIndex& each : volume.indexes)
+                once({ObjectKind::kIndex, series.name, each.writer, each.serial}, each.sha256);
+    for (const ObjectId& id : series.indexes)
+        once(id, std::nullopt);
+    std::vector<std::size_t> unreadable;
+    for (const auto& [key, what] : bad) {
+        const ObjectId id{ObjectKind::kIndex, series.name, key.first, key.second};
+        find(id.object_name(), what);
+        for (std::size_t at = 0; at < series.state.points.size(); ++at) {
+            for (const PointVolume& volume : series.state.points[at].volumes) {
+                const bool has = std::ranges::any_of(volume.indexes, [&](const PointIndex& each) {
+                    return each.writer == key.first && each.serial == key.second;
+                });
+                if (!has) continue;
+                unreadable.push_back(at);
+                report_.findings.back().hits.push_back(
+                    {shown(series.name, series.state.points[at]), {whole(volume)}});
+            }
+        }
+    }
+    return unreadable;
+}
+
+// --- segments -----------------------------------------------------------------------------------
+
+// Contents a piece at a time; a stored block may lie across two.
+Result<Scrub::Bad> Scrub::scrub_segment(const OpenSegment& segment) const {
+    Bad bad{.object = segment.id.object_name()};
+    Codec codec;
+    const auto check = BlockCheck::with_seed(segment.table.seed);
+    std::vector<std::byte> plain(segment.table.block_bytes);
+    std::vector<std::byte> piece;
+    const auto& entries = segment.table.entries;
+    for (std::size_t first = 0; first < entries.size();) {
+        std::size_t end = first;
+        std::size_t bytes = 0;
+        while (end < entries.size() &&
+               (end == first || bytes + entries[end].stored_bytes <= kReadBytes))
+            bytes += entries[end++].stored_bytes;
+        piece.resize(bytes);
+        TRY_STATUS(read_exactly(vault_->store(), bad.object, segment.offsets[first], piece));
+        std::size_t at = 0;
+        for (std::size_t i = first; i < end; ++i) {
+            const SegmentEntry& entry = entries[i];
+            const ByteSpan stored = ByteSpan(piece).subspan(at, entry.stored_bytes);
+            at += entry.stored_bytes;
+            if (entry.zeros()) continue;
+            const MutableByteSpan into =
+                MutableByteSpan(plain).first(segment.table.plain_bytes(entry.block));
+            const std::uint64_t offset = entry.block * segment.table.block_bytes;
+            const bool good = crc32c(stored) == entry.stored_crc &&
+                              codec.decompress(static_cast<BlockKind>(entry.kind), stored, into) &&
+                              check.of(into, offset) == entry.check;
+            if (good) continue;
+            bad.origins.push_back(entry.origin);
+            bad.what = "a stored block fails its check";
+        }
+        first = end;
+    }
+    return bad;
+}
+
+void Scrub::count(std::uint64_t objects, std::uint64_t bytes) {
+    report_.objects += objects;
+    report_.bytes += bytes;
+    options_.progress(report_.bytes, total_bytes_);
+}
+
+Status Scrub::pace() {
+    if (options_.cancelled()) return fail(Code::kCancelled, "the scrub was interrupted");
+    if (options_.bytes_per_second == 0) return {};
+    const auto due =
+        began_ +
+        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
+            static_cast<double>(report_.bytes) / static_cast<double>(options_.bytes_per_second)));
+    while (monotonic_now() < due && !options_.cancelled())
+        std::this_thread::sleep_for(std::min<Duration>(due - monotonic_now(), 100ms));
+    return {};
+}
+
+Status Scrub::scrub_segments(const Series& series, std::map<SegmentKey, Bad>& bad) {
+    std::vector<std::pair<ObjectId, std::uint64_t>> all;
+    for (const auto& [key, generations] : series.segments)
+        all.insert(all.end(), generations.begin(), generations.end());
+    std::mutex mutex;  // over bad, report_, failed and the options' calls
+    std::optional<Error> failed;
+    std::atomic<std::size_t> next{0};
+    const auto serve = [&] {
+        for (std::size_t at = next++; at < all.size(); at = next++) {
+            const auto& [id, bytes] = all[at];
+            const auto opened = open_segment(vault_->store(), vault_->id(), id);
+            auto found = !opened           ? Result<Bad>(std::unexpected(opened.error()))
+                         : options_.blocks ? scrub_segment(*opened)
+                                           : Result<Bad>(Bad{});
+            const std::lock_guard lock(mutex);
+            if (!found && is_damage(found.error())) {
+                const std::string what = found.error().context;
+                found = Bad{.whole = true, .origins = {}, .what = what, .object = id.object_name()};
+            }
+            if (!found) {
+                failed = found.error();
+                next = all.size();
+                return;
+            }
+            if (found->whole || !found->origins.empty()) bad[{id.writer, id.number}] = *found;
+            if (opened) report_.blocks += opened->table.entries.size();
+            count(1, options_.blocks ? bytes : 0);
+            const Status paced = pace();
+            if (!paced) failed = paced.error();
+            if (failed) next = all.size();
+        }
+    };
+    std::vector<std::thread> threads;
+    for (unsigned i = 1; i < options_.threads; ++i)
+        threads.emplace_back(serve);
+    serve();
+    for (std::thread& thread : threads)
+        thread.join();
+    return failed ? Status(std::unexpected(*failed)) : Status{};
+}
+
+// What points show has to be there.
+void Scrub::check_live(const Series& series, const Liveness::Segments& live,
+                       std::map<SegmentKey, Bad>& bad) {
+    for (const auto& [key, blocks] : live) {
+        const auto found = series.segments.find(key);
+        const ObjectId first{ObjectKind::kSegment, series.name, key.writer, key.serial,
+                             format::kGenerationFirst};
+        if (found == series.segments.end()) {
+            bad[key] = {
+                .whole = true, .origins = {}, .what = "it is lost", .object = first.object_name()};
+            continue;
+        }
+        if (bad.contains(key)) continue;
+        const ObjectId& newest = found->second.back().first;
+        const auto opened = open_segment(vault_->store(), vault_->id(), newest);
+        if (!opened) continue;
+        std::map<std::uint32_t, const SegmentEntry*> by_origin;
+        for (const SegmentEntry& each : opened->table.entries)
+            if (!each.zeros()) by_origin[each.origin] = &each;
+        Bad lacks{.object = newest.object_name()};
+        for (const LiveBlock& block : blocks) {
+            const auto entry = by_origin.find(block.origin);
+            const bool same = entry != by_origin.end() && entry->second->block == block.block &&
+                              entry->second->stored_bytes == block.stored_bytes &&
+                              entry->second->check == block.check;
+            if (same) continue;
+            lacks.origins.push_back(block.origin);
+            lacks.what = "a block that is in use is not in it";
+        }
+        if (!lacks.origins.empty()) bad[key] = std::move(lacks);
+    }
+    for (const auto& [key, generations] : series.segments) {
+        const std::size_t old = live.contains(key) ? generations.size() - 1 : generations.size();
+        for (std::size_t i = 0; i < old; ++i)
+            report_.garbage_bytes += generations[i].second;
+    }
+}
+
+Status Scrub::report_bad(const Series& series, std::span<const Point> readable,
+                         const std::map<SegmentKey, Bad>& bad) {
+    for (const auto& [key, what] : bad) {
+        find(what.object, what.what);
+        const auto hit = TRY(Liveness::hit_by(
+            *vault_, series.name, readable, [&](const SegmentKey& its, std::uint32_t origin) {
+                return its == key && (what.whole || std::ranges::find(what.origins, origin) !=
+                                                        what.origins.end());
+            }));
+        for (const auto& [at, extents] : hit)
+            report_.findings.back().hits.push_back({shown(series.name, readable[at]), extents});
+    }
+    return {};
+}
+
+}  // namespace towline

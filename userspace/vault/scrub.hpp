@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "userspace/vault/liveness.hpp"
+#include "userspace/vault/series_log.hpp"
+
+namespace towline {
+
+// Something that is not sound, and what it costs.
+struct ScrubFinding {
+    std::string object;
+    std::string what;
+    struct Hit {
+        std::string name;  // as a user names it: NAME@ID
+        std::vector<Extent> bytes;
+    };
+    std::vector<Hit> hits;  // points that cannot be read whole
+};
+
+struct ScrubReport {
+    std::vector<ScrubFinding> findings;
+    std::uint64_t objects = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t blocks = 0;
+    std::uint64_t points = 0;
+    std::uint64_t garbage_bytes = 0;  // sound, and of no use: prune gives it back
+
+    bool sound() const { return findings.empty(); }
+};
+
+// Reads and checks what is stored in a vault, what nobody refers to as well.
+class Scrub {
+  public:
+    struct Options {
+        bool blocks = true;  // false: heads, tables and indexes alone (`towline vault check`)
+        std::uint64_t bytes_per_second = 0;  // 0: no limit
+        unsigned threads = 2;
+        std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress =
+            [](auto, auto) {};
+        std::function<bool()> cancelled = [] { return false; };
+    };
+
+    Scrub(std::shared_ptr<Vault> vault, Options options)
+        : vault_(std::move(vault)), options_(std::move(options)) {}
+
+    Result<ScrubReport> run();
+
+  private:
+    struct Bad {
+        bool whole = false;
+        std::vector<std::uint32_t> origins;  // rising
+        std::string what;
+        std::string object;
+    };
+    struct Series {
+        std::string name;
+        SeriesState state;
+        std::vector<ObjectId> indexes;
+        std::map<SegmentKey, std::vector<std::pair<ObjectId, std::uint64_t>>> segments;
+    };
+
+    Status scrub_config();
+    Result<Series> look(const std::string& name);
+    Status scrub_series(const std::string& name);
+    void scrub_log(const Series& series);
+    std::vector<std::size_t> scrub_indexes(const Series& series);
+    Status scrub_segments(const Series& series, std::map<SegmentKey, Bad>& bad);
+    void check_live(const Series& series, const Liveness::Segments& live,
+                    std::map<SegmentKey, Bad>& bad);
+    Status report_bad(const Series& series, std::span<const Point> readable,
+                      const std::map<SegmentKey, Bad>& bad);
+    Result<Bad> scrub_segment(const OpenSegment& segment) const;
+    void find(const std::string& object, const std::string& what);
+    void count(std::uint64_t objects, std::uint64_t bytes);
+    Status pace();
+
+    std::shared_ptr<Vault> vault_;
+    Options options_;
+    ScrubReport report_;
+    std::uint64_t total_bytes_ = 0;
+    Instant began_{};
+};
+
+}  // namespace towline
