@@ -15,10 +15,8 @@
 
 namespace towline {
 
-// Hashes blocks of a volume, many reads at a time, and hands the results on in the order of the
-// blocks. Both sides of a scan run one, and so does whatever must attest by rereading. Holes are
-// known zeros and not read.
-class RangeHasher {
+// Hashes blocks and hands the results on in the order of the blocks. One loop thread.
+class HashPass {
   public:
     struct Piece {
         BlockRun run;
@@ -28,18 +26,30 @@ class RangeHasher {
     using Sink = std::function<void(const Piece&)>;
     using Done = std::function<void(Status)>;
 
+    virtual ~HashPass() = default;
+    virtual void start() = 0;
+    // While held nothing is handed on and no new read begins: back pressure from the sink.
+    virtual void hold(bool held) = 0;
+    // No new reads, nothing more is handed on; done() follows with kCancelled unless it was called
+    // before.
+    virtual void stop() = 0;
+    virtual bool idle() const = 0;
+};
+
+// Hashes blocks of a volume, many reads at a time, and hands the results on in the order of the
+// blocks. Both sides of a scan run one, and so does whatever must attest by rereading. Holes are
+// known zeros and not read.
+class RangeHasher final : public HashPass {
+  public:
     // `wanted`: the blocks to hash. `data`: sorted ranges outside of which the volume is holes.
     RangeHasher(IoEngine& engine, BufferPool& pool, VolumeView volume, const BlockHasher& hasher,
                 const ChangeMap& wanted, const std::vector<Extent>& data, Sink sink, Done done);
-    ~RangeHasher();
+    ~RangeHasher() override;
 
-    void start() { pump(); }
-    // While held nothing is handed on and no new read begins: back pressure from the sink.
-    void hold(bool held);
-    // No new reads, nothing more is handed on; done() follows with kCancelled unless it was called
-    // before.
-    void stop();
-    bool idle() const { return reading_ == 0; }
+    void start() override { pump(); }
+    void hold(bool held) override;
+    void stop() override;
+    bool idle() const override { return reading_ == 0; }
     std::uint64_t read_bytes() const { return read_bytes_; }
 
   private:

@@ -159,7 +159,7 @@ Status SimulatedTargetStore::fit_size() {
 }
 
 // The record first, then the journal; a crash between leaves what is still right.
-Status SimulatedTargetStore::seal(const TargetRecord& record) {
+Status SimulatedTargetStore::seal(const TargetRecord& record, const Attestation&) {
     return access_.change(
         StoreCall::kSeal,
         [&] {

@@ -103,7 +103,7 @@ class SimulatedTargetStore final : public TargetStore {
     Result<std::vector<Extent>> acknowledged() override;
     Status note_flush_failed(const TargetRecord& record) override;
     Status fit_size() override;
-    Status seal(const TargetRecord& record) override;
+    Status seal(const TargetRecord& record, const Attestation&) override;
 
   private:
     bool reads_as_zeros() const;

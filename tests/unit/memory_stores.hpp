@@ -116,7 +116,7 @@ class MemoryTargetStore final : public TargetStore {
         return {};
     }
     Status fit_size() override { return {}; }
-    Status seal(const TargetRecord& record) override {
+    Status seal(const TargetRecord& record, const Attestation&) override {
         calls.push_back("seal");
         facts.record = record;
         entries.clear();

@@ -18,5 +18,7 @@ void add_run_command(CLI::App& app, std::function<int()>& run);
 void add_event_command(CLI::App& app, std::function<int()>& run);
 void add_status_command(CLI::App& app, std::function<int()>& run);
 void add_mount_image_command(CLI::App& app, std::function<int()>& run);
+void add_vault_command(CLI::App& app, std::function<int()>& run);
+void add_point_command(CLI::App& app, std::function<int()>& run);
 
 }  // namespace towline

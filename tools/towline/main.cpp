@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
     towline::add_event_command(app, run);
     towline::add_status_command(app, run);
     towline::add_mount_image_command(app, run);
+    towline::add_vault_command(app, run);
+    towline::add_point_command(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {

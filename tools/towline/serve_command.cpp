@@ -13,7 +13,9 @@
 #include "io/durable_file.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "userspace/engine/target_place.hpp"
 #include "userspace/engine/target_server.hpp"
+#include "userspace/vault/served_store.hpp"
 
 namespace towline {
 
@@ -22,6 +24,7 @@ namespace {
 struct ServeOptions {
     std::vector<std::string> listen;
     std::string root;
+    std::string vault;
     std::string state_dir;
     std::string engine = "auto";
     double timeout_seconds = 30;
@@ -45,19 +48,30 @@ sigset_t ending_signals() {
     return set;
 }
 
-Status serve_until_signal(const ServeOptions& options, const TargetPlace& place) {
+// What sources may name; either may be missing.
+struct Offer {
+    std::unique_ptr<TargetPlace> place;
+    std::shared_ptr<Vault> vault;
+};
+
+Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
     std::vector<Listener> listeners;
     for (const std::string& text : options.listen) {
         const Address address = TRY(Address::parse(text));
         listeners.push_back(TRY(Listener::open(address)));
     }
     TargetServer::Config config;
-    config.state_folder = options.state_dir;
+    config.open_store = [&](const TargetServer::Claim& claim) {
+        std::unique_ptr<TargetStore> volumes;
+        if (offer.place)
+            volumes = std::make_unique<FileTargetStore>(options.state_dir, *offer.place, claim);
+        return std::make_unique<ServedStore>(std::move(volumes), offer.vault, claim);
+    };
     config.engine = kEngines.at(options.engine);
     config.pipeline.silence_max = std::chrono::duration_cast<Duration>(
         std::chrono::duration<double>(options.timeout_seconds));
     if (!options.quiet) config.log = say;
-    TargetServer server(place, config);
+    TargetServer server(config);
     std::vector<std::thread> acceptors;
     for (Listener& listener : listeners) {
         // What a program that started us waits for; the port stands in it when 0 was asked for.
@@ -81,25 +95,32 @@ Status serve(ServeOptions options) {
     const sigset_t set = ending_signals();
     pthread_sigmask(SIG_BLOCK, &set,
                     nullptr);  // before any thread: all inherit it, one waits for it
-    RootFolder root = TRY(RootFolder::open(options.root));
-    if (options.state_dir.empty()) options.state_dir = (root.path() / ".towline").string();
-    TRY_STATUS(make_folder(options.state_dir));
-    const auto place = place_beneath(std::move(root));
-    return serve_until_signal(options, *place);
+    Offer offer;
+    if (!options.root.empty()) {
+        RootFolder root = TRY(RootFolder::open(options.root));
+        if (options.state_dir.empty()) options.state_dir = (root.path() / ".towline").string();
+        TRY_STATUS(make_folder(options.state_dir));
+        offer.place = place_beneath(std::move(root));
+    }
+    if (!options.vault.empty()) offer.vault = TRY(Vault::open(options.vault));
+    if (!offer.place && !offer.vault)
+        return fail(Code::kInvalid, "nothing to receive into: say --root DIR, --vault DIR or both");
+    return serve_until_signal(options, offer);
 }
 
 }  // namespace
 
 void add_serve_command(CLI::App& app, std::function<int()>& run) {
     auto options = std::make_shared<ServeOptions>();
-    CLI::App* command =
-        app.add_subcommand("serve", "Receives replicas into a folder of images and device nodes.");
+    CLI::App* command = app.add_subcommand(
+        "serve", "Receives replicas into a folder of images and device nodes, or a vault.");
     command
         ->add_option("--listen", options->listen,
                      "tcp://HOST:PORT or unix:PATH; may be given several times")
         ->required();
-    command->add_option("--root", options->root, "the folder beneath which targets lie")
-        ->required();
+    command->add_option("--root", options->root, "the folder beneath which targets lie");
+    command->add_option("--vault", options->vault,
+                        "the vault that has the targets vault:NAME (towline vault init)");
     command->add_option("--state-dir", options->state_dir,
                         "where records are kept (default: ROOT/.towline)");
     command->add_option("--engine", options->engine, "auto, uring or aio")

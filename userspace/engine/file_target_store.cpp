@@ -192,7 +192,7 @@ Status FileTargetStore::fit_size() {
     return volume_->flush();
 }
 
-Status FileTargetStore::seal(const TargetRecord& record) {
+Status FileTargetStore::seal(const TargetRecord& record, const Attestation&) {
     TRY_STATUS(save(record));
     if (journal_) TRY_STATUS(journal_->clear());
     return {};

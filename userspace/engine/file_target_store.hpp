@@ -37,7 +37,7 @@ class FileTargetStore final : public TargetStore {
     Result<std::vector<Extent>> acknowledged() override;
     Status note_flush_failed(const TargetRecord& record) override;
     Status fit_size() override;
-    Status seal(const TargetRecord& record) override;
+    Status seal(const TargetRecord& record, const Attestation&) override;
 
   private:
     std::filesystem::path file(const char* ending) const;

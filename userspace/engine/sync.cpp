@@ -16,7 +16,8 @@
 #include "userspace/engine/process_use.hpp"
 #include "userspace/engine/source_pipeline.hpp"
 #include "userspace/engine/standing.hpp"
-#include "userspace/engine/target_server.hpp"
+#include "userspace/engine/target_session.hpp"
+#include "userspace/vault/vault_target_store.hpp"
 
 namespace towline {
 
@@ -47,12 +48,39 @@ Result<std::string> local_name(const std::string& target) {
     return path.string();
 }
 
+// Where a run goes: to a daemon, into a vault of this host, or onto a volume of this host.
+struct WantedTarget {
+    std::optional<RemoteTarget> remote;
+    std::shared_ptr<Vault> vault;
+    std::string name;       // as the target's side is asked for it
+    std::string lock_name;  // one run at a time goes there
+};
+
+Result<WantedTarget> find_target(const std::string& text) {
+    WantedTarget target;
+    if (const auto name = TRY(VaultName::parse(text))) {
+        if (name->name.empty() || !name->point.empty())
+            return fail(Code::kInvalid, text + ": write vault:DIR/NAME");
+        target.vault = TRY(Vault::open(name->folder));
+        target.name = name->name;
+        target.lock_name = "vault:" + name->folder.string() + "/" + name->name;
+        return target;
+    }
+    target.remote = TRY(RemoteTarget::parse(text));
+    target.name = target.remote ? target.remote->name : TRY(local_name(text));
+    target.lock_name = target.remote ? text : target.name;
+    return target;
+}
+
 // The other side of a run within this host: a target session on a thread, over a socket pair.
 class LocalTarget {
   public:
     explicit LocalTarget(const SyncOptions& options)
         : place_(local_place(options.source)),
-          store_(options.state_folder / "targets", *place_),
+          store_(std::make_unique<FileTargetStore>(options.state_folder / "targets", *place_)),
+          session_(options.engine, {.silence_max = options.silence_max}) {}
+    LocalTarget(const SyncOptions& options, std::shared_ptr<Vault> vault)
+        : store_(std::make_unique<VaultTargetStore>(std::move(vault))),
           session_(options.engine, {.silence_max = options.silence_max}) {}
     ~LocalTarget() {
         if (thread_.joinable()) thread_.join();
@@ -63,7 +91,7 @@ class LocalTarget {
         if (!thread_.joinable()) {
             thread_ = std::thread([this, socket = std::move(theirs)]() mutable {
                 // Why it failed is told to the source over the connection.
-                static_cast<void>(session_.run(std::move(socket), store_));
+                static_cast<void>(session_.run(std::move(socket), *store_));
             });
         } else {
             session_.join(std::move(theirs));
@@ -72,8 +100,8 @@ class LocalTarget {
     }
 
   private:
-    std::unique_ptr<TargetPlace> place_;
-    FileTargetStore store_;
+    std::unique_ptr<TargetPlace> place_;  // of a volume
+    std::unique_ptr<TargetStore> store_;
     TargetSession session_;
     std::thread thread_;
 };
@@ -167,12 +195,12 @@ Result<RunReport> run_sync(const SyncOptions& options) {
         return fail(Code::kRefused, "the source " + source.name() +
                                         " is empty (0 bytes); there is nothing to replicate");
     }
-    const auto remote = TRY(RemoteTarget::parse(options.target));
-    const std::string target_name = remote ? remote->name : TRY(local_name(options.target));
+    const WantedTarget target = TRY(find_target(options.target));
+    const auto& remote = target.remote;
     const VolumeIdentity identity = TRY(source.identity());
     auto store = TRY(FileSourceStore::open(options.state_folder, identity, options.dry_run));
     Fd lock;
-    if (!options.dry_run) lock = TRY(store.lock(remote ? options.target : target_name));
+    if (!options.dry_run) lock = TRY(store.lock(target.lock_name));
     SourcePipeline::Config config;
     config.request = TRY(make_request(options, source, store.source()));
     config.data = TRY(data_extents(source));
@@ -184,7 +212,9 @@ Result<RunReport> run_sync(const SyncOptions& options) {
 
     Run run;
     run.engine = TRY(make_engine(options.engine));
-    if (!remote) {
+    if (target.vault) {
+        run.local.emplace(options, target.vault);
+    } else if (!remote) {
         TRY_STATUS(make_folder(options.state_folder / "targets"));
         run.local.emplace(options);
     }
@@ -195,7 +225,7 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     };
     const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
     WorkerPool workers(*run.engine, workers_max);
-    config.target_name = target_name;
+    config.target_name = target.name;
     config.volume = {.handle = TRY(run.engine->attach(source.fd())),
                      .size_bytes = source.size_bytes(),
                      .alignment_bytes = source.alignment_bytes()};

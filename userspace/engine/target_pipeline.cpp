@@ -41,7 +41,7 @@ struct TargetPipeline::Compare {
     ChangeMap wanted;
     std::vector<Extent> data;
     std::optional<RunDigester> content;
-    std::unique_ptr<RangeHasher> hasher;
+    std::unique_ptr<HashPass> hasher;
 };
 
 TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore& store,
@@ -51,7 +51,6 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
       store_(store),
       config_(std::move(config)),
       core_(std::string(engine.name()), config_.limits) {
-    flush_.on_done([this](std::int64_t result) { on_flushed(result); });
     tick_.on_done([this](std::int64_t) { on_tick(); });
     // It may wait for an earlier session to end, or for a disk; pings go on meanwhile.
     look_.run = [this](unsigned) {
@@ -64,6 +63,13 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
         if (stopped_) return;
         journal_status_ ? step(ev::Journaled{}) : step(ev::Failed{journal_status_.error()});
     });
+    // A vault merges indexes here; pings go on meanwhile.
+    seal_.run = [this](unsigned) {
+        fitted_ = store_.fit_size();
+        sealed_ = {};
+        if (fitted_) sealed_ = store_.seal(sealing_.record, {writer_->digest(), sealing_.reread});
+    };
+    seal_.done.on_done([this](std::int64_t) { on_sealed(); });
 }
 
 TargetPipeline::~TargetPipeline() {
@@ -112,9 +118,10 @@ void TargetPipeline::cancel(Error error) {
 }
 
 bool TargetPipeline::finished() const {
-    if (!stopped_ || flush_.busy() || tick_.busy()) return false;
-    if (look_.done.busy() || journal_.done.busy()) return false;
+    if (!stopped_ || tick_.busy()) return false;
+    if (look_.done.busy() || journal_.done.busy() || seal_.done.busy()) return false;
     if (writer_ && !writer_->idle()) return false;
+    if (sink_ && !sink_->idle()) return false;
     if (compare_ && compare_->hasher && !compare_->hasher->idle()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
                        [](const auto& lane) { return lane->channel.idle(); });
@@ -261,11 +268,10 @@ void TargetPipeline::on_closed(Channel&, Error error) {
     step(ev::Failed{std::move(error)});
 }
 
-void TargetPipeline::on_flushed(std::int64_t result) {
-    if (result < 0) {
-        return on_flush_failed(system_error(static_cast<int>(-result), "cannot flush the target"));
-    }
-    if (!stopped_) step(ev::Flushed{});
+void TargetPipeline::on_flushed(Status status) {
+    if (!status && sink_->failed_flush_taints()) return on_flush_failed(status.error());
+    if (stopped_) return;
+    status ? step(ev::Flushed{}) : step(ev::Failed{status.error()});
 }
 
 // Noted even when the session is over: the kernel says it once, and whoever opens the volume next
@@ -333,16 +339,19 @@ void TargetPipeline::perform(act::Begin& action) {
     const BeginMessage& begin = action.begin;
     check_.emplace(begin.next_base.source);
     hasher_.emplace(begin.hash_seed);
+    auto sink = store_.open_sink(engine_, workers_, volume_, begin);
+    if (!sink) return step(ev::Failed{sink.error()});
+    sink_ = std::move(*sink);
     const TargetWriter::Geometry geometry{
         .volume_bytes = core_.volume_bytes(),
         .block_bytes = begin.block_bytes,
         .buffer_bytes = std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
         .buffer_count = config_.buffer_count * config_.buffer_bytes /
                         std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
+        .zeroed = volume_.zeroed,
         .shelf = config_.shelf};
     TargetWriter::Owner& owner = *this;
-    writer_ = std::make_unique<TargetWriter>(engine_, workers_, volume_, geometry, *check_,
-                                             *hasher_, owner);
+    writer_ = std::make_unique<TargetWriter>(workers_, *sink_, geometry, *check_, *hasher_, owner);
     engine_.register_buffers(writer_->pool());
 }
 
@@ -354,7 +363,7 @@ void TargetPipeline::perform(act::CompareAll&) {
          .count = std::min(all.block_count(),
                            volume_.view.size_bytes / all.block_bytes() +
                                (volume_.view.size_bytes == core_.volume_bytes() ? 1 : 0))});
-    start_compare(std::move(all));
+    start_compare(HashKind::kBase, std::move(all));
 }
 
 void TargetPipeline::perform(act::CompareAcknowledged&) {
@@ -371,23 +380,23 @@ void TargetPipeline::tell_acknowledged() {
         if (extent.end_bytes() <= wanted.volume_bytes()) wanted.mark(extent);
     }
     acknowledged_ = {};
-    start_compare(std::move(wanted));
+    start_compare(HashKind::kAcknowledged, std::move(wanted));
 }
 
-void TargetPipeline::start_compare(ChangeMap wanted) {
+void TargetPipeline::start_compare(HashKind kind, ChangeMap wanted) {
     auto data = store_.data_ranges();
     if (!data) return step(ev::Failed{data.error()});
     compare_ = std::make_unique<Compare>();
     compare_->wanted = std::move(wanted);
     compare_->data = std::move(*data);
-    compare_->hasher = std::make_unique<RangeHasher>(
-        engine_, writer_->pool(), volume_.view, *hasher_, compare_->wanted, compare_->data,
-        [this](const RangeHasher::Piece& piece) { send_digests(piece); },
+    compare_->hasher = sink_->hash(
+        kind, writer_->pool(), *hasher_, compare_->wanted, compare_->data,
+        [this](const HashPass::Piece& piece) { send_digests(piece); },
         [this](Status status) { on_compared(std::move(status)); });
     compare_->hasher->start();
 }
 
-void TargetPipeline::send_digests(const RangeHasher::Piece& piece) {
+void TargetPipeline::send_digests(const HashPass::Piece& piece) {
     if (stopped_) return;
     const Extent extent = compare_->wanted.extent_of(piece.run);
     DigestsMessage message{.first_block = piece.run.first};
@@ -418,7 +427,7 @@ void TargetPipeline::perform(act::Mark& action) {
 }
 
 void TargetPipeline::perform(act::Flush&) {
-    engine_.flush(volume_.view.handle, flush_);
+    sink_->flush([this](Status status) { on_flushed(std::move(status)); });
 }
 
 void TargetPipeline::perform(act::Journal& action) {
@@ -433,9 +442,9 @@ void TargetPipeline::perform(act::Reread&) {
     compare_->data = std::move(*data);
     compare_->content.emplace(*hasher_);
     const ChangeMap& wanted = core_.arrived_map();
-    compare_->hasher = std::make_unique<RangeHasher>(
-        engine_, writer_->pool(), volume_.view, *hasher_, wanted, compare_->data,
-        [this](const RangeHasher::Piece& piece) {
+    compare_->hasher = sink_->hash(
+        HashKind::kWritten, writer_->pool(), *hasher_, wanted, compare_->data,
+        [this](const HashPass::Piece& piece) {
             for (std::size_t i = 0; i < piece.hashes.size(); ++i) {
                 if (piece.hashes[i].is_zero_block()) continue;
                 const Extent block =
@@ -455,14 +464,19 @@ void TargetPipeline::on_reread(Status status) {
 }
 
 void TargetPipeline::perform(act::Seal& action) {
-    const Status fitted = store_.fit_size();
-    if (!fitted) return on_flush_failed(fitted.error());
-    const Status sealed = store_.seal(action.record);
-    if (!sealed) return step(ev::Failed{sealed.error()});
+    sealing_ = std::move(action);
+    workers_.submit(seal_);
+}
+
+void TargetPipeline::on_sealed() {
+    // Noted even when the session is over, see on_flushed().
+    if (!fitted_) return on_flush_failed(fitted_.error());
+    if (stopped_) return;
+    if (!sealed_) return step(ev::Failed{sealed_.error()});
     const auto cpu = std::chrono::duration_cast<std::chrono::microseconds>(config_.cpu_time());
     talk().send_message(SealedMessage{.digest = writer_->digest(),
-                                      .reread = action.reread,
-                                      .base = action.record.base,
+                                      .reread = sealing_.reread,
+                                      .base = sealing_.record.base,
                                       .cpu_microseconds = static_cast<std::uint64_t>(cpu.count()),
                                       .rss_max_bytes = config_.rss_max_bytes(),
                                       .written_bytes = core_.stored_bytes()});

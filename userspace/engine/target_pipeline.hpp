@@ -86,12 +86,13 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Channel& talk();
     void on_looked();
     void tell_acknowledged();
-    void start_compare(ChangeMap wanted);
-    void send_digests(const RangeHasher::Piece& piece);
+    void start_compare(HashKind kind, ChangeMap wanted);
+    void send_digests(const HashPass::Piece& piece);
     void on_compared(Status status);
     void on_reread(Status status);
-    void on_flushed(std::int64_t result);
+    void on_flushed(Status status);
     void on_flush_failed(Error error);
+    void on_sealed();
     void on_tick();
     void stop(std::optional<Error> error);
 
@@ -109,6 +110,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     TargetVolume volume_;
     std::optional<BlockCheck> check_;
     std::optional<BlockHasher> hasher_;
+    std::unique_ptr<BlockSink> sink_;
     std::unique_ptr<TargetWriter> writer_;
     std::unique_ptr<Compare> compare_;
     DataHead head_;  // of the frame at hand, and its ranges
@@ -121,7 +123,10 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::vector<Extent> journaled_;    // what the journal work writes
     Status journal_status_;
     Work journal_;
-    Completion flush_;
+    target_action::Seal sealing_;  // what the seal work seals, and what became of it
+    Status fitted_;
+    Status sealed_;
+    Work seal_;
     Completion tick_;
     std::vector<TargetAction> actions_;
     bool stepping_ = false;

@@ -10,7 +10,6 @@
 #include <sys/time.h>
 
 #include "transport/frame.hpp"
-#include "userspace/engine/file_target_store.hpp"
 
 namespace towline {
 
@@ -53,8 +52,7 @@ Result<HelloMessage> peek_hello(int fd) {
 
 }  // namespace
 
-TargetServer::TargetServer(const TargetPlace& place, Config config)
-    : place_(place), config_(std::move(config)), shelf_(kArenasKept) {
+TargetServer::TargetServer(Config config) : config_(std::move(config)), shelf_(kArenasKept) {
     config_.pipeline.shelf = &shelf_;
 }
 
@@ -122,11 +120,11 @@ void TargetServer::run_session(Session& session, Fd socket) {
         const std::lock_guard lock(mutex_);
         session.running = true;
     }
-    FileTargetStore store(config_.state_folder, place_,
-                          [&](const std::string& name, const Uuid& source, bool dry_run) {
-                              return claim(session, name, source, dry_run);
-                          });
-    const Status done = session.session.run(std::move(socket), store);
+    const auto store =
+        config_.open_store([&](const std::string& name, const Uuid& source, bool dry_run) {
+            return claim(session, name, source, dry_run);
+        });
+    const Status done = session.session.run(std::move(socket), *store);
     const std::string who = session.name.empty() ? "a session" : session.name;
     config_.log(done ? who + ": sealed" : who + ": " + done.error().text());
 }

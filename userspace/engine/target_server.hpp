@@ -2,7 +2,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <filesystem>
 #include <functional>
 #include <list>
 #include <map>
@@ -12,7 +11,6 @@
 #include <thread>
 
 #include "transport/socket.hpp"
-#include "userspace/engine/target_place.hpp"
 #include "userspace/engine/target_session.hpp"
 
 namespace towline {
@@ -22,15 +20,19 @@ namespace towline {
 // and target.
 class TargetServer {
   public:
+    // Ends an earlier session of the same source, or says kBusy.
+    using Claim = std::function<Status(const std::string& name, const Uuid& source, bool dry_run)>;
+
     struct Config {
-        std::filesystem::path state_folder;
+        // The store of a session.
+        std::function<std::unique_ptr<TargetStore>(Claim)> open_store;
         EngineKind engine = EngineKind::kAuto;
         TargetPipeline::Config pipeline;
         std::size_t sessions_max = 64;
         std::function<void(const std::string&)> log = [](const std::string&) {};
     };
 
-    TargetServer(const TargetPlace& place, Config config);
+    explicit TargetServer(Config config);
     // Ends all sessions and waits for them.
     ~TargetServer();
 
@@ -46,7 +48,6 @@ class TargetServer {
     Status claim(Session& session, const std::string& name, const Uuid& source, bool dry_run);
     void reap();
 
-    const TargetPlace& place_;
     Config config_;
     ArenaShelf shelf_;
     std::mutex mutex_;

@@ -4,7 +4,8 @@
 #include <span>
 #include <vector>
 
-#include "cbt/range_hasher.hpp"
+#include "io/work_queue.hpp"
+#include "userspace/engine/block_sink.hpp"
 #include "userspace/engine/target_record.hpp"
 
 namespace towline {
@@ -30,8 +31,15 @@ struct TargetVolume {
     bool exact_size = false;
 };
 
+// What a sealed record rests on.
+struct Attestation {
+    RunDigest digest;
+    bool reread = false;  // read back, not only checked when it came
+};
+
 // What is durable at the target besides the blocks: records, the journal of acknowledged ranges.
-// Every call blocks until what it promises is on stable storage. Real: files beside the images. In
+// Every call blocks until what it promises is on stable storage; look(), journal(), fit_size() and
+// seal() may take long, and are called off the loop's thread. Real: files beside the images. In
 // the simulator: memory that loses what was not synced.
 class TargetStore {
   public:
@@ -49,6 +57,10 @@ class TargetStore {
     // A dry run opens what is there for reading and changes nothing.
     virtual Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                          bool dry_run) = 0;
+    // Where the run's blocks go. By default: onto the volume.
+    virtual Result<std::unique_ptr<BlockSink>> open_sink(IoEngine& engine, WorkQueue& workers,
+                                                         const TargetVolume& volume,
+                                                         const BeginMessage& begin);
     virtual Result<std::vector<Extent>> data_ranges() = 0;
 
     // Before the first write of a run: from here on an image has the source's size. A run that does
@@ -62,7 +74,7 @@ class TargetStore {
     // Before the seal: an image has the source's size, durably. A failure counts as a failed flush.
     virtual Status fit_size() = 0;
     // After the last flush: one atomic step to the new moment.
-    virtual Status seal(const TargetRecord& record) = 0;
+    virtual Status seal(const TargetRecord& record, const Attestation& attestation) = 0;
 };
 
 }  // namespace towline

@@ -35,19 +35,17 @@ struct TargetWriter::Frame {
     std::span<const Extent> ranges() const { return std::span(extents).first(extent_count); }
 };
 
-TargetWriter::TargetWriter(IoEngine& engine, WorkQueue& workers, const TargetVolume& volume,
-                           Geometry geometry, const BlockCheck& check, const BlockHasher& hasher,
-                           Owner& owner)
+TargetWriter::TargetWriter(WorkQueue& workers, BlockSink& sink, Geometry geometry,
+                           const BlockCheck& check, const BlockHasher& hasher, Owner& owner)
     : workers_(workers),
-      volume_(volume),
+      sink_(sink),
       geometry_(geometry),
       check_(check),
       hasher_(hasher),
       owner_(owner),
       digest_(hasher),
       content_(hasher),
-      pool_(geometry.buffer_count, geometry.buffer_bytes, geometry.shelf),
-      volume_writer_(engine, volume) {}
+      pool_(geometry.buffer_count, geometry.buffer_bytes, geometry.shelf) {}
 
 TargetWriter::~TargetWriter() {
     CHECK(idle());
@@ -223,12 +221,21 @@ void TargetWriter::store_extent(Frame& frame, std::size_t first, std::size_t end
             ++behind;
         const Frame::Place& last = frame.places[behind - 1];
         const std::uint64_t offset = frame.places[first].offset_bytes;
-        if (!zeros || !volume_.zeroed) {
+        if (!zeros || !geometry_.zeroed) {
             ++frame.writes_left;
-            volume_writer_.write(
-                {offset, last.offset_bytes + last.length_bytes - offset},
-                zeros ? nullptr : plain_of(frame, first).data(),
-                [this, &frame](Status status) { on_written(frame, std::move(status)); });
+            const Extent extent{offset, last.offset_bytes + last.length_bytes - offset};
+            const auto done = [this, &frame](Status status) {
+                on_written(frame, std::move(status));
+            };
+            if (zeros) {
+                sink_.zero(extent, done);
+            } else {
+                sink_.write({.extent = extent,
+                             .plain = plain_of(frame, first).data(),
+                             .blocks = std::span(frame.blocks).subspan(first, behind - first),
+                             .stored = frame.payload->data() + frame.places[first].payload_at},
+                            done);
+            }
         }
         first = behind;
     }
@@ -250,7 +257,7 @@ void TargetWriter::on_written(Frame& frame, Status status) {
 void TargetWriter::zero(Extent extent) {
     digest_.add(RecordKind::kZeros, extent.offset_bytes, extent.length_bytes);
     if (!owner_.on_arrived({&extent, 1})) return;
-    if (volume_.zeroed) return owner_.on_stored({&extent, 1});
+    if (geometry_.zeroed) return owner_.on_stored({&extent, 1});
     zero_queue_.push_back(extent);
     pump_zeros();
 }
@@ -264,9 +271,7 @@ void TargetWriter::pump_zeros() {
         if (front.length_bytes == 0) zero_queue_.pop_front();
         ++zeros_active_;
         ++active_;
-        volume_writer_.write(extent, nullptr, [this, extent](Status status) {
-            on_zeroed(extent, std::move(status));
-        });
+        sink_.zero(extent, [this, extent](Status status) { on_zeroed(extent, std::move(status)); });
     }
 }
 

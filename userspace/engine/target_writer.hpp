@@ -12,11 +12,10 @@
 #include "transport/frame.hpp"
 #include "userspace/engine/run_digest.hpp"
 #include "userspace/engine/target_store.hpp"
-#include "userspace/engine/volume_writer.hpp"
 
 namespace towline {
 
-// From a received payload to the volume: check, decompress where needed, write. Payloads of raw
+// From a received payload to the sink: check, decompress where needed, write. Payloads of raw
 // blocks are written from the very buffer into which they were received. Owned by one loop thread;
 // decompression runs on the work queue.
 class TargetWriter {
@@ -36,12 +35,12 @@ class TargetWriter {
         std::uint32_t block_bytes = 0;
         std::size_t buffer_bytes = 0;
         std::size_t buffer_count = 0;
+        bool zeroed = false;  // what is not written reads as zeros
         ArenaShelf* shelf = nullptr;
     };
 
-    TargetWriter(IoEngine& engine, WorkQueue& workers, const TargetVolume& volume,
-                 Geometry geometry, const BlockCheck& check, const BlockHasher& hasher,
-                 Owner& owner);
+    TargetWriter(WorkQueue& workers, BlockSink& sink, Geometry geometry, const BlockCheck& check,
+                 const BlockHasher& hasher, Owner& owner);
     ~TargetWriter();
 
     Buffer* take_room(std::size_t bytes) { return pool_.take(bytes); }
@@ -57,7 +56,7 @@ class TargetWriter {
     // Nothing new is issued; what is under way ends.
     void stop() {
         stopped_ = true;
-        volume_writer_.stop();
+        sink_.stop();
     }
     bool idle() const { return active_ == 0; }
 
@@ -90,7 +89,7 @@ class TargetWriter {
     void on_zeroed(Extent extent, Status status);
 
     WorkQueue& workers_;
-    TargetVolume volume_;
+    BlockSink& sink_;
     Geometry geometry_;
     const BlockCheck& check_;
     const BlockHasher& hasher_;
@@ -100,7 +99,6 @@ class TargetWriter {
 
     BufferPool pool_;
     std::unique_ptr<BufferPool> plain_;  // for decompressed blocks; made with the first
-    VolumeWriter volume_writer_;
     std::vector<std::unique_ptr<Frame>> frames_;
     std::vector<Frame*> free_;
     std::deque<Frame*> waiting_for_plain_;

@@ -12,7 +12,7 @@
 
 namespace towline {
 
-struct VolumeWriter::Stretch {
+struct VolumeWriter::Write {
     enum class Step { kBody, kTailRead, kTailWrite };
 
     Extent extent;
@@ -42,97 +42,124 @@ VolumeWriter::~VolumeWriter() {
     tail_pool_.give(tail_);
 }
 
-VolumeWriter::Stretch& VolumeWriter::take_stretch() {
+VolumeWriter::Write& VolumeWriter::take_write() {
     if (free_.empty()) {
-        stretches_.push_back(std::make_unique<Stretch>());
-        Stretch* made = stretches_.back().get();
+        stretches_.push_back(std::make_unique<Write>());
+        Write* made = stretches_.back().get();
         made->io.on_done([this, made](std::int64_t result) { on_io(*made, result); });
         free_.push_back(made);
     }
-    Stretch& stretch = *free_.back();
+    Write& write = *free_.back();
     free_.pop_back();
-    return stretch;
+    return write;
 }
 
-void VolumeWriter::write(Extent extent, const std::byte* memory, Done done) {
+void VolumeWriter::write(const Stretch& stretch, Done done) {
+    start(stretch.extent, stretch.plain, std::move(done));
+}
+
+void VolumeWriter::zero(Extent extent, Done done) {
+    start(extent, nullptr, std::move(done));
+}
+
+// Null memory: zeros.
+void VolumeWriter::start(Extent extent, const std::byte* memory, Done done) {
     CHECK(extent.length_bytes > 0);
-    Stretch& stretch = take_stretch();
-    stretch.extent = extent;
-    stretch.memory = memory;
-    stretch.body_bytes =
-        align_down<std::uint64_t>(extent.length_bytes, volume_.view.alignment_bytes);
-    stretch.done_bytes = 0;
-    stretch.step = Stretch::Step::kBody;
-    stretch.done = std::move(done);
-    issue(stretch);
+    Write& write = take_write();
+    write.extent = extent;
+    write.memory = memory;
+    write.body_bytes = align_down<std::uint64_t>(extent.length_bytes, volume_.view.alignment_bytes);
+    write.done_bytes = 0;
+    write.step = Write::Step::kBody;
+    write.done = std::move(done);
+    issue(write);
 }
 
-void VolumeWriter::finish(Stretch& stretch, Status status) {
-    const Done done = std::move(stretch.done);
-    free_.push_back(&stretch);
+void VolumeWriter::flush(Done done) {
+    flush_done_ = std::move(done);
+    flush_.on_done([this](std::int64_t result) {
+        const Done done_now = std::move(flush_done_);
+        done_now(result < 0
+                     ? Status(fail_errno(static_cast<int>(-result), "cannot flush the target"))
+                     : Status{});
+    });
+    engine_.flush(volume_.view.handle, flush_);
+}
+
+std::unique_ptr<HashPass> VolumeWriter::hash(HashKind, BufferPool& pool, const BlockHasher& hasher,
+                                             const ChangeMap& wanted,
+                                             const std::vector<Extent>& data, HashPass::Sink sink,
+                                             HashPass::Done done) {
+    return std::make_unique<RangeHasher>(engine_, pool, volume_.view, hasher, wanted, data,
+                                         std::move(sink), std::move(done));
+}
+
+void VolumeWriter::finish(Write& write, Status status) {
+    const Done done = std::move(write.done);
+    free_.push_back(&write);
     done(std::move(status));
 }
 
-void VolumeWriter::issue(Stretch& stretch) {
+void VolumeWriter::issue(Write& write) {
     const std::uint64_t alignment = volume_.view.alignment_bytes;
     const Handle handle = volume_.view.handle;
-    if (stretch.step == Stretch::Step::kBody && stretch.done_bytes == stretch.body_bytes) {
-        if (stretch.body_bytes == stretch.extent.length_bytes) return finish(stretch, {});
-        stretch.step = Stretch::Step::kTailRead;
+    if (write.step == Write::Step::kBody && write.done_bytes == write.body_bytes) {
+        if (write.body_bytes == write.extent.length_bytes) return finish(write, {});
+        write.step = Write::Step::kTailRead;
         std::memset(tail_->data(), 0, alignment);
     }
-    const std::uint64_t offset = stretch.extent.offset_bytes + stretch.done_bytes;
-    const std::uint64_t rest_bytes = stretch.body_bytes - stretch.done_bytes;
-    switch (stretch.step) {
-        case Stretch::Step::kBody:
-            if (stretch.memory == nullptr)
-                return engine_.zero(handle, offset, rest_bytes, volume_.zero_mode, stretch.io);
-            return engine_.write(handle, {stretch.memory + stretch.done_bytes, rest_bytes}, offset,
-                                 stretch.io);
-        case Stretch::Step::kTailRead:
-            return engine_.read(handle, tail_->bytes().first(alignment), offset, stretch.io);
-        case Stretch::Step::kTailWrite:
-            return engine_.write(handle, tail_->bytes().first(alignment), offset, stretch.io);
+    const std::uint64_t offset = write.extent.offset_bytes + write.done_bytes;
+    const std::uint64_t rest_bytes = write.body_bytes - write.done_bytes;
+    switch (write.step) {
+        case Write::Step::kBody:
+            if (write.memory == nullptr)
+                return engine_.zero(handle, offset, rest_bytes, volume_.zero_mode, write.io);
+            return engine_.write(handle, {write.memory + write.done_bytes, rest_bytes}, offset,
+                                 write.io);
+        case Write::Step::kTailRead:
+            return engine_.read(handle, tail_->bytes().first(alignment), offset, write.io);
+        case Write::Step::kTailWrite:
+            return engine_.write(handle, tail_->bytes().first(alignment), offset, write.io);
     }
 }
 
-void VolumeWriter::on_io(Stretch& stretch, std::int64_t result) {
-    using Step = Stretch::Step;
-    if (stopped_) return finish(stretch, {});
-    if (result == -EINTR || result == -EAGAIN) return issue(stretch);
+void VolumeWriter::on_io(Write& write, std::int64_t result) {
+    using Step = Write::Step;
+    if (stopped_) return finish(write, {});
+    if (result == -EINTR || result == -EAGAIN) return issue(write);
     // An image file that ends before its last sector does reads short there: the rest are zeros.
-    const bool nothing_there = result == 0 && stretch.step == Step::kTailRead && volume_.exact_size;
-    const bool zeroed = result == 0 && stretch.memory == nullptr && stretch.step == Step::kBody;
+    const bool nothing_there = result == 0 && write.step == Step::kTailRead && volume_.exact_size;
+    const bool zeroed = result == 0 && write.memory == nullptr && write.step == Step::kBody;
     if (result < 0 || (result == 0 && !nothing_there && !zeroed)) {
-        return finish(stretch, std::unexpected(write_error(result, stretch.extent.offset_bytes)));
+        return finish(write, std::unexpected(write_error(result, write.extent.offset_bytes)));
     }
     const auto came_bytes = static_cast<std::uint64_t>(result);
     const std::uint64_t alignment = volume_.view.alignment_bytes;
-    switch (stretch.step) {
+    switch (write.step) {
         case Step::kBody:
-            stretch.done_bytes = zeroed ? stretch.body_bytes : stretch.done_bytes + came_bytes;
+            write.done_bytes = zeroed ? write.body_bytes : write.done_bytes + came_bytes;
             // A write cut off between sectors is taken up at the sector's begin.
-            stretch.done_bytes = align_down(stretch.done_bytes, alignment);
-            return issue(stretch);
+            write.done_bytes = align_down(write.done_bytes, alignment);
+            return issue(write);
         case Step::kTailRead:
-            return on_tail_read(stretch, came_bytes);
+            return on_tail_read(write, came_bytes);
         case Step::kTailWrite:
-            if (came_bytes < alignment) return issue(stretch);
-            return finish(stretch, {});
+            if (came_bytes < alignment) return issue(write);
+            return finish(write, {});
     }
 }
 
-void VolumeWriter::on_tail_read(Stretch& stretch, std::uint64_t read_bytes) {
+void VolumeWriter::on_tail_read(Write& write, std::uint64_t read_bytes) {
     // On a device the rest of the sector belongs to others: all of it must have come.
-    if (read_bytes < volume_.view.alignment_bytes && !volume_.exact_size) return issue(stretch);
-    const std::uint64_t tail_bytes = stretch.extent.length_bytes - stretch.done_bytes;
-    if (stretch.memory == nullptr) {
+    if (read_bytes < volume_.view.alignment_bytes && !volume_.exact_size) return issue(write);
+    const std::uint64_t tail_bytes = write.extent.length_bytes - write.done_bytes;
+    if (write.memory == nullptr) {
         std::memset(tail_->data(), 0, tail_bytes);
     } else {
-        std::memcpy(tail_->data(), stretch.memory + stretch.done_bytes, tail_bytes);
+        std::memcpy(tail_->data(), write.memory + write.done_bytes, tail_bytes);
     }
-    stretch.step = Stretch::Step::kTailWrite;
-    issue(stretch);
+    write.step = Write::Step::kTailWrite;
+    issue(write);
 }
 
 }  // namespace towline

@@ -13,39 +13,43 @@ namespace towline {
 // Writes stretches to a target's volume, each whole however short the single writes come, any
 // number at a time. The volume's odd tail is padded with what the volume holds there, so that
 // nothing past the source's end is changed. Owned by one loop thread.
-class VolumeWriter {
+class VolumeWriter final : public BlockSink {
   public:
-    // Also called when the writer was stopped on the way: what is under way ends, the rest is left.
-    using Done = std::function<void(Status)>;
-
     VolumeWriter(IoEngine& engine, const TargetVolume& volume);
-    ~VolumeWriter();
+    ~VolumeWriter() override;
     VolumeWriter(const VolumeWriter&) = delete;
     VolumeWriter& operator=(const VolumeWriter&) = delete;
 
-    // Null memory: zeros. The memory is borrowed until `done`, which is never called from within
-    // this call. Only the stretch that ends the volume may end between sectors, and it is written
-    // once.
-    void write(Extent extent, const std::byte* memory, Done done);
+    // Only the stretch that ends the volume may end between sectors, and it is written once.
+    void write(const Stretch& stretch, Done done) override;
+    void zero(Extent extent, Done done) override;
+    void flush(Done done) override;
+    bool failed_flush_taints() const override { return true; }
+    std::unique_ptr<HashPass> hash(HashKind kind, BufferPool& pool, const BlockHasher& hasher,
+                                   const ChangeMap& wanted, const std::vector<Extent>& data,
+                                   HashPass::Sink sink, HashPass::Done done) override;
 
-    void stop() { stopped_ = true; }
-    bool idle() const { return free_.size() == stretches_.size(); }
+    void stop() override { stopped_ = true; }
+    bool idle() const override { return free_.size() == stretches_.size() && !flush_.busy(); }
 
   private:
-    struct Stretch;
+    struct Write;
 
-    Stretch& take_stretch();
-    void finish(Stretch& stretch, Status status);
-    void issue(Stretch& stretch);
-    void on_io(Stretch& stretch, std::int64_t result);
-    void on_tail_read(Stretch& stretch, std::uint64_t read_bytes);
+    void start(Extent extent, const std::byte* memory, Done done);
+    Write& take_write();
+    void finish(Write& write, Status status);
+    void issue(Write& write);
+    void on_io(Write& write, std::int64_t result);
+    void on_tail_read(Write& write, std::uint64_t read_bytes);
 
     IoEngine& engine_;
     TargetVolume volume_;
     BufferPool tail_pool_{1, BufferPool::kAlignmentBytes};
     Buffer* tail_;
-    std::vector<std::unique_ptr<Stretch>> stretches_;
-    std::vector<Stretch*> free_;
+    std::vector<std::unique_ptr<Write>> stretches_;
+    std::vector<Write*> free_;
+    Completion flush_;
+    Done flush_done_;
     bool stopped_ = false;
 };
 

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "io/clock.hpp"
 #include "userspace/vault/liveness.hpp"
+#include "userspace/vault/segment.hpp"
 #include "userspace/vault/series_log.hpp"
 
 namespace towline {

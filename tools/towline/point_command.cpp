@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// `towline point`: the recovery points of a name in a vault.
+
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/towline/commands.hpp"
+#include "tools/towline/exit_codes.hpp"
+#include "tools/towline/progress_bar.hpp"
+#include "userspace/vault/collector.hpp"
+#include "userspace/vault/volume_reader.hpp"
+
+namespace towline {
+
+namespace {
+
+struct PointWords {
+    std::string point;
+    std::string other;
+    bool json = false;
+    bool keep_space = false;
+};
+
+// What vault:DIR/NAME[@ID] leads to.
+struct Place {
+    std::shared_ptr<Vault> vault;
+    std::string name;
+    std::string series;
+    std::string point;
+};
+
+Result<Place> find_place(const std::string& text, bool with_point) {
+    const auto name = TRY(VaultName::parse(text));
+    if (!name || name->name.empty() || (with_point && name->point.empty())) {
+        return fail(Code::kInvalid, text + ": write vault:DIR/NAME" + (with_point ? "@ID" : ""));
+    }
+    return Place{.vault = TRY(Vault::open(name->folder)),
+                 .name = name->name,
+                 .series = TRY(encode_series(name->name)),
+                 .point = name->point};
+}
+
+nlohmann::json json_of(const PointVolume& volume) {
+    return {{"name", volume.name},
+            {"source", volume.source.text()},
+            {"bytes", volume.bytes},
+            {"block_bytes", volume.block_bytes},
+            {"changed_bytes", volume.changed_bytes},
+            {"stored_bytes", volume.stored_bytes},
+            {"indexes", volume.indexes.size()}};
+}
+
+nlohmann::json json_of(const Point& point) {
+    nlohmann::json volumes = nlohmann::json::array();
+    for (const PointVolume& each : point.volumes)
+        volumes.push_back(json_of(each));
+    return {{"id", point.id.text()},
+            {"sequence", point.sequence},
+            {"created_at", point.created_at},
+            {"label", point.label},
+            {"mode", mode_name(point.mode)},
+            {"attested", point.reread ? "reread" : "written"},
+            {"digest", point.digest},
+            {"root", point.root()},
+            {"tracker", point.state.base.tracker.text()},
+            {"volumes", std::move(volumes)}};
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+    return human_bytes(static_cast<double>(bytes));
+}
+
+Result<int> list(const PointWords& words) {
+    const Place place = TRY(find_place(words.point, false));
+    const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
+    if (words.json) {
+        nlohmann::json points = nlohmann::json::array();
+        for (const Point& each : state.points)
+            points.push_back(json_of(each));
+        std::printf("%s\n", nlohmann::json{{"points", std::move(points)}}.dump(2).c_str());
+    } else {
+        std::printf("%-36s %8s  %-20s %-10s %-8s %12s %12s\n", "ID", "SEQUENCE", "CREATED", "LABEL",
+                    "MODE", "CHANGED", "STORED");
+        for (const Point& each : state.points) {
+            const PointVolume& volume = each.volumes.front();
+            std::printf("%-36s %8llu  %-20s %-10s %-8s %12s %12s\n", each.id.text().c_str(),
+                        static_cast<unsigned long long>(each.sequence), each.created_at.c_str(),
+                        each.label.c_str(), std::string(mode_name(each.mode)).c_str(),
+                        bytes_text(volume.changed_bytes).c_str(),
+                        bytes_text(volume.stored_bytes).c_str());
+        }
+    }
+    for (const auto& [number, error] : state.damaged)
+        std::fprintf(stderr, "towline point: %s\n", error.text().c_str());
+    return state.damaged.empty() ? 0 : static_cast<int>(Exit::kCorrupt);
+}
+
+Result<int> show(const PointWords& words) {
+    const Place place = TRY(find_place(words.point, true));
+    const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
+    const Point point = TRY(find_point(state, place.point, place.name));
+    if (words.json) {
+        std::printf("%s\n", json_of(point).dump(2).c_str());
+        return 0;
+    }
+    std::printf("point     %s, the %llu. of %s\n", point.id.text().c_str(),
+                static_cast<unsigned long long>(point.sequence), place.name.c_str());
+    std::printf("created   %s\n", point.created_at.c_str());
+    std::printf("label     %s\n", point.label.c_str());
+    std::printf("run       %s, attested as %s, digest %s\n",
+                std::string(mode_name(point.mode)).c_str(), point.reread ? "reread" : "written",
+                point.digest.c_str());
+    std::printf("root      %s\n", point.root().c_str());
+    for (const PointVolume& each : point.volumes) {
+        std::printf("volume    %s: %s in blocks of %s; the run changed %s, stored as %s\n",
+                    each.name.c_str(), bytes_text(each.bytes).c_str(),
+                    bytes_text(each.block_bytes).c_str(), bytes_text(each.changed_bytes).c_str(),
+                    bytes_text(each.stored_bytes).c_str());
+    }
+    return 0;
+}
+
+Result<int> remove(const PointWords& words) {
+    const Place place = TRY(find_place(words.point, true));
+    const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
+    const Point point = TRY(find_point(state, place.point, place.name));
+    Collector collector(place.vault, place.series);
+    const DeleteReport report = TRY(collector.delete_points({point.number}));
+    if (!report.pinned.empty()) {
+        return fail(Code::kBusy,
+                    "the point is in use (mounted, exported or verified); end that, "
+                    "then delete it");
+    }
+    CollectReport collected;
+    if (!words.keep_space) collected = TRY(collector.collect());
+    const std::uint64_t freed =
+        collected.bytes_before - std::min(collected.bytes_before, collected.bytes_after);
+    if (words.json) {
+        std::printf(
+            "%s\n",
+            nlohmann::json{{"deleted", point.id.text()}, {"bytes_freed", freed}}.dump(2).c_str());
+    } else {
+        std::printf("deleted %s; %s given back\n", point.id.text().c_str(),
+                    bytes_text(freed).c_str());
+    }
+    return 0;
+}
+
+// --- diff ---------------------------------------------------------------------------------------
+
+bool same(const VolumeReader::Located& a, const VolumeReader::Located& b) {
+    if (a.zeros || b.zeros) return a.zeros && b.zeros;
+    return a.segment == b.segment && a.entry.origin == b.entry.origin;
+}
+
+// A block each.
+Result<std::vector<VolumeReader::Located>> blocks_of(VolumeReader& volume, std::uint64_t first,
+                                                     std::uint64_t count) {
+    std::vector<VolumeReader::Located> blocks;
+    if (first >= volume.block_count()) return blocks;
+    for (const auto& run : TRY(volume.locate(first, count)))
+        blocks.insert(blocks.end(), run.count, run);
+    return blocks;
+}
+
+Result<std::vector<Extent>> differences(VolumeReader& a, VolumeReader& b) {
+    std::vector<Extent> extents;
+    if (a.block_bytes() != b.block_bytes())
+        return fail(Code::kRefused, "the points have blocks of different sizes");
+    const std::uint64_t block_bytes = a.block_bytes();
+    const std::uint64_t end = std::max(a.size_bytes(), b.size_bytes());
+    for (std::uint64_t first = 0; first * block_bytes < end; first += VolumeReader::kLocateMax) {
+        const auto ours = TRY(blocks_of(a, first, VolumeReader::kLocateMax));
+        const auto theirs = TRY(blocks_of(b, first, VolumeReader::kLocateMax));
+        for (std::size_t i = 0; i < std::max(ours.size(), theirs.size()); ++i) {
+            if (i < ours.size() && i < theirs.size() && same(ours[i], theirs[i])) continue;
+            const std::uint64_t offset = (first + i) * block_bytes;
+            extents.push_back({offset, std::min(block_bytes, end - offset)});
+        }
+    }
+    return normalized(std::move(extents));
+}
+
+Result<int> diff(const PointWords& words) {
+    const Place place = TRY(find_place(words.point, true));
+    const Place other = TRY(find_place(words.other, true));
+    const OpenPoint first = TRY(OpenPoint::open(place.vault, place.series, place.point));
+    const OpenPoint second = TRY(OpenPoint::open(other.vault, other.series, other.point));
+    const auto a = TRY(first.volume(0));
+    const auto b = TRY(second.volume(0));
+    const auto extents = TRY(differences(*a, *b));
+    if (!words.json) {
+        for (const Extent& each : extents)
+            std::printf("%llu %llu\n", static_cast<unsigned long long>(each.offset_bytes),
+                        static_cast<unsigned long long>(each.length_bytes));
+        return 0;
+    }
+    nlohmann::json list = nlohmann::json::array();
+    for (const Extent& each : extents)
+        list.push_back({{"offset", each.offset_bytes}, {"length", each.length_bytes}});
+    std::printf("%s\n",
+                nlohmann::json{{"bytes", total_bytes(extents)}, {"extents", std::move(list)}}
+                    .dump(2)
+                    .c_str());
+    return 0;
+}
+
+// --- words --------------------------------------------------------------------------------------
+
+using Perform = Result<int> (*)(const PointWords&);
+
+CLI::App* add(CLI::App& group, const char* name, const char* what, const char* takes,
+              std::function<int()>& run, const std::shared_ptr<PointWords>& words,
+              Perform perform) {
+    CLI::App* command = group.add_subcommand(name, what);
+    command->add_option("POINT", words->point, takes)->required();
+    command->add_flag("--json", words->json, "one JSON object on standard output");
+    command->callback([words, perform, &run] {
+        run = [words, perform] {
+            const auto done = perform(*words);
+            if (done) return *done;
+            std::fprintf(stderr, "towline point: %s\n", done.error().text().c_str());
+            return exit_code(done.error().code);
+        };
+    });
+    return command;
+}
+
+}  // namespace
+
+void add_point_command(CLI::App& app, std::function<int()>& run) {
+    auto words = std::make_shared<PointWords>();
+    CLI::App* group = app.add_subcommand("point", "Works with the recovery points of a vault.");
+    group->require_subcommand(1);
+    add(*group, "list", "Lists the points of a name.", "vault:DIR/NAME", run, words, list);
+    add(*group, "show", "Says what is known of a point.", "vault:DIR/NAME@ID", run, words, show);
+    CLI::App* deleted = add(*group, "delete", "Deletes a point, and gives its space back.",
+                            "vault:DIR/NAME@ID", run, words, remove);
+    deleted->add_flag("--keep-space", words->keep_space,
+                      "leave its space to the next prune: quicker");
+    CLI::App* compared =
+        add(*group, "diff", "Lists the bytes that were written between two points.",
+            "vault:DIR/NAME@ID", run, words, diff);
+    compared->add_option("OTHER", words->other, "the other one, vault:DIR/NAME@ID")->required();
+}
+
+}  // namespace towline

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first word of a name says what it is a name of; the rest is judged by whose it is.
+
+#include "userspace/vault/served_store.hpp"
+
+namespace towline {
+
+Result<TargetFacts> ServedStore::look(const std::string& name, const Uuid& source, bool dry_run) {
+    static constexpr std::string_view kScheme = "vault:";
+    if (name.starts_with(kScheme)) {
+        if (!vault_)
+            return fail(Code::kRefused, "this daemon offers no vault (towline serve --vault DIR)");
+        points_ = std::make_unique<VaultTargetStore>(vault_, claim_);
+        chosen_ = points_.get();
+        return chosen_->look(name.substr(kScheme.size()), source, dry_run);
+    }
+    if (!volumes_) {
+        return fail(Code::kRefused, "this daemon offers a vault alone: name the target vault:NAME");
+    }
+    chosen_ = volumes_.get();
+    return chosen_->look(name, source, dry_run);
+}
+
+}  // namespace towline
