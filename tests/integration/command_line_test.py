@@ -35,7 +35,10 @@ def names_in(path, pattern):
 
 
 TRACK = ["attach", "detach", "list", "status", "freeze", "commit", "give-back"]
-HANDS = [("track", name) for name in TRACK] + [("snapshot", name) for name in ("create", "list", "delete")]
+HANDS = [*(("track", name) for name in TRACK),
+         *(("snapshot", name) for name in ("create", "list", "delete"))]
+VAULTS = [*(("vault", name) for name in ("init", "info", "scrub", "check", "prune")),
+          *(("point", name) for name in ("list", "show", "diff", "delete"))]
 
 
 def options_in(manual):
@@ -44,7 +47,7 @@ def options_in(manual):
 
 def test_options(_):
     every = options_of() | options_of("sync") | options_of("serve") | options_of("mount-image")
-    for command in HANDS + ASKING:
+    for command in HANDS + ASKING + VAULTS:
         every |= options_of(*command)
     daemon = options_of(program="d")
     for option in every | daemon:
@@ -61,10 +64,12 @@ def test_options_stand_in_their_command(_):
     hands, rest = rest.split("## The daemon's commands")
     asking, rest = rest.split("## towlined")
     daemon, rest = rest.split("## towline mount-image")
-    mount = rest[:rest.index("## Exit codes")]
+    mount, rest = rest.split("## towline vault")
+    vaults = rest[:rest.index("## Exit codes")]
     for part, options in [(sync, options_of("sync")), (serve, options_of("serve")),
                           (mount, options_of("mount-image")),
                           (daemon, options_of(program="d") - {"--version"}),
+                          *((vaults, options_of(*command)) for command in VAULTS),
                           *((asking, options_of(*command)) for command in ASKING)]:
         for option in options - {"--help"}:
             assert f"`{option}" in part, option
@@ -73,6 +78,8 @@ def test_options_stand_in_their_command(_):
 def test_every_command_is_documented(_):
     for command in HANDS + ASKING:
         assert f"`towline {' '.join(command)}" in CLI, command
+    for command in VAULTS:
+        assert f"`{' '.join(command)} " in CLI, command
 
 
 def test_causes(_):

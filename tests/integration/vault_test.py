@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Points in a vault: each is its moment, wherever it came from; it is restored byte for byte by a
+reader that has nothing of Towline's; what is pruned is given back, what is damaged is found."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib.lab import KIB, MIB, binary, equal, write_at
+from lib.runner import main
+
+READER = Path(__file__).resolve().parent / "read_vault.py"
+SIZE = 4 * MIB + 12345
+
+
+def towline(*words, exit=0):
+    done = subprocess.run([binary(), *map(str, words)], text=True, capture_output=True)
+    assert done.returncode == exit, (words, done.returncode, done.stdout, done.stderr)
+    return done
+
+
+class Vault:
+    def __init__(self, lab, name="disk"):
+        self.lab = lab
+        self.dir = lab.dir / "vault"
+        self.name = name
+        self.url = f"vault:{self.dir}/{name}"
+        self.known = {}
+        towline("vault", "init", self.dir)
+
+    def points(self):
+        listed = json.loads(towline("point", "list", self.url, "--json").stdout)["points"]
+        return [each["id"] for each in listed]
+
+    def sync(self, source, *words, url=None):
+        report = self.lab.sync(source, url or self.url, *words)
+        self.known[report["base"]["point"]] = Path(source).read_bytes()
+        return report
+
+    def list(self, source, changes, url=None):
+        report = self.lab.extents(source, url or self.url, changes)
+        self.known[report["base"]["point"]] = Path(source).read_bytes()
+        return report
+
+    def read_back(self, point):
+        out = self.lab.dir / "restored"
+        subprocess.run([sys.executable, READER, self.dir, self.name, point, out], check=True)
+        return out.read_bytes()
+
+    def check(self, points=None):
+        for point in points or self.points():
+            assert self.read_back(point) == self.known[point], point
+
+    def bytes(self):
+        return sum(each.stat().st_size for each in self.dir.rglob("*") if each.is_file())
+
+    def scrub(self, exit=0):
+        return json.loads(towline("vault", "scrub", self.dir, "--json", exit=exit).stdout)
+
+
+def text_and_noise(lab, name, size):
+    """Some of it compresses, some does not."""
+    half = (b"some words of a file, again and again; " * 40_000)[:size // 2]
+    return lab.image(name, size, half + lab.random.randbytes(size - len(half)))
+
+
+def test_every_point_is_its_moment(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    report = vault.sync(source)
+    assert report["cause"] == "first-copy", report
+    for _ in range(3):
+        changes = lab.change(source, 3)
+        report = vault.list(source, changes)
+        assert report["cause"] == "change-list", report
+    lab.change(source, 2)
+    report = vault.sync(source)
+    assert report["mode"] == "scan", report
+    assert 0 < report["bytes_changed"] < SIZE / 2, report
+    lab.change(source, 1)
+    assert vault.sync(source, "--scan", "--verify")["attested"] == "reread"
+    assert vault.sync(source, "--full")["mode"] == "full"
+    assert len(vault.points()) == 7
+    vault.check()
+    assert vault.scrub()["sound"]
+
+
+def test_sizes_change(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    vault.sync(source)
+    for size in (SIZE - 3 * MIB - 5000, SIZE + MIB, 700_001):
+        os.truncate(source, size)
+        write_at(source, size - 100, lab.content(100))
+        vault.sync(source)
+    vault.check()
+    assert vault.scrub()["sound"]
+
+
+def test_zeros_and_compression(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    vault.sync(source, "--compress", "5", "--codec", "deflate")
+    write_at(source, 512 * KIB, bytes(256 * KIB))
+    vault.list(source, [(512 * KIB, 256 * KIB)])
+    write_at(source, 600 * KIB, b"again")
+    vault.sync(source, "--compress", "9", "--codec", "zstd")
+    vault.check()
+
+
+def test_through_a_daemon(lab):
+    vault = Vault(lab, "hosts/one")
+    vault.name = "hosts/one"
+    source = text_and_noise(lab, "source", SIZE)
+    server = lab.server(words=["--vault", vault.dir])
+    url = server.url("vault:hosts/one")
+    vault.sync(source, url=url)
+    vault.list(source, lab.change(source, 3), url)
+    vault.check()
+    lab.refused(source, server.url("vault:../x"), says="..", exit=2)
+    lab.sync(source, server.url("plain"))
+    equal(source, lab.root / "plain")
+
+
+def test_a_run_that_was_cut_off_goes_on(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    vault.sync(source)
+    for each in range(0, SIZE - 64 * KIB, 64 * KIB):
+        write_at(source, each + 10, lab.content(50))
+    run = lab.start_sync(source, vault.url, "--full", "--rate", 20, "--compress", 0)
+    time.sleep(1.6)
+    run.kill()
+    lab.finish(run)
+    assert len(vault.points()) == 1
+    vault.check()
+    garbage = vault.scrub()
+    assert garbage["sound"]
+    report = vault.sync(source, "--resume", "--verify")
+    assert report["resumed"], report
+    assert report["bytes_sent"] < SIZE, report
+    vault.check()
+    towline("vault", "prune", vault.dir)
+    assert vault.scrub()["garbage_bytes"] == 0
+    vault.check()
+
+
+def test_pruned_space_is_given_back(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    vault.sync(source)
+    one = vault.bytes()
+    for _ in range(12):
+        vault.list(source, lab.change(source, 6))
+    before = vault.bytes()
+    kept = vault.points()[-2:]
+    dry = json.loads(towline("vault", "prune", vault.dir, "--keep-last", 2, "--dry-run",
+                             "--json").stdout)
+    assert len(dry["names"][0]["deleted"]) == 11 and len(vault.points()) == 13
+    report = json.loads(towline("vault", "prune", vault.dir, "--keep-last", 2, "--json").stdout)
+    assert vault.points() == kept
+    assert vault.bytes() < before - (before - one) / 2, (one, before, vault.bytes())
+    assert report["bytes_freed"] > 0
+    vault.check()
+    assert vault.scrub()["garbage_bytes"] == 0
+
+
+def test_damage_is_found_named_and_healed(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    vault.sync(source)
+    vault.list(source, lab.change(source, 2))
+    first, second = vault.points()
+    segment = max((vault.dir / "segment").rglob("*-*-*"), key=lambda each: each.stat().st_size)
+    write_at(segment, 1_000_000, b"\xff" * 8)
+    found = vault.scrub(exit=6)["findings"]
+    assert len(found) == 1 and {each["point"] for each in found[0]["points"]} == {
+        f"disk@{first}", f"disk@{second}"}, found
+    assert all(each["bytes"] == [{"offset": each["bytes"][0]["offset"], "length": 64 * KIB}]
+               for each in found[0]["points"]), found
+    vault.sync(source, "--scan")
+    vault.check([vault.points()[-1]])
+
+
+def test_refusals(lab):
+    source = lab.image("source", MIB)
+    lab.refused(source, f"vault:{lab.dir}/nowhere/disk", says="towline vault init")
+    vault = Vault(lab)
+    towline("vault", "init", vault.dir, exit=3)
+    lab.refused(source, f"vault:{vault.dir}", exit=2)
+    towline("point", "list", f"vault:{vault.dir}/disk")
+    vault.sync(source)
+    lab.refused(source, vault.url, "--block", "4K", says="--block")
+    other = lab.image("other", MIB)
+    lab.refused(other, vault.url, says="another source")
+    towline("point", "show", f"{vault.url}@ffff", exit=3)
+    towline("point", "delete", f"{vault.url}@{vault.points()[0]}")
+    assert vault.points() == []
+    vault.sync(source, "--full")
+    vault.check()
+
+
+def test_two_writers(lab):
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    run = lab.start_sync(source, vault.url, "--rate", 20, "--compress", 0)
+    time.sleep(0.7)
+    state = lab.dir / "another-state"
+    outcome = lab.try_sync(source, vault.url, state=state)
+    assert outcome.exit == 7, outcome
+    assert lab.finish(run).exit == 0
+    vault.known[vault.points()[0]] = source.read_bytes()
+    vault.check()
+
+
+def test_a_full_disk_costs_no_point(lab):
+    disk = lab.dir / "disk"
+    lab.mount("tmpfs", disk, "-t", "tmpfs", "-o", "size=9m")
+    vault = Vault(lab)
+    vault.dir = disk / "vault"
+    vault.url = f"vault:{vault.dir}/disk"
+    towline("vault", "init", vault.dir)
+    source = lab.image("source", SIZE, lab.content(SIZE))
+    vault.sync(source)
+    for _ in range(2):
+        source.write_bytes(lab.content(SIZE))
+        outcome = lab.try_sync(source, vault.url)
+        if outcome.exit == 0:
+            vault.known[vault.points()[-1]] = source.read_bytes()
+    assert outcome.exit == 5, outcome
+    vault.check()
+    towline("vault", "prune", vault.dir, "--keep-last", 1)
+    assert len(vault.points()) == 1
+    vault.check()
+    vault.sync(source, "--full")
+    vault.check()
+
+
+if __name__ == "__main__":
+    main(globals())
