@@ -101,9 +101,11 @@ class PowerLoss {
     }
     bool run(const SeriesState& state) {
         const bool first = state.points.empty();
-        const bool full = first || random_.chance(0.1);
+        // Changes are known against the point that was sealed last, and against no other.
+        const bool based = !first && state.newest()->id == base_;
+        const bool full = !based || random_.chance(0.1);
         const auto blocks = model_->change_some(first ? 20 : 3);
-        if (!first) pending_.insert(pending_.end(), blocks.begin(), blocks.end());
+        pending_.insert(pending_.end(), blocks.begin(), blocks.end());
         const auto writer = model_->begin(full ? RunMode::kFull : RunMode::kExtents);
         if (!writer) return false;
         std::set<std::uint64_t> wanted(pending_.begin(), pending_.end());
@@ -117,6 +119,7 @@ class PowerLoss {
         const Uuid point = model_->expected_point();
         if (!model_->seal(**writer)) return false;
         must_.insert(point);
+        base_ = point;
         pending_.clear();
         return true;
     }
@@ -127,7 +130,8 @@ class PowerLoss {
     std::optional<VaultModel> model_;
     std::set<Uuid> must_;
     std::set<Uuid> going_;  // whose deletion was begun
-    std::vector<std::uint64_t> pending_;
+    Uuid base_;
+    std::vector<std::uint64_t> pending_;  // what runs that failed were to bring
 };
 
 std::string first_wrong(std::uint64_t seed, int lives, bool syncs_lie = false) {

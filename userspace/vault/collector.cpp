@@ -100,31 +100,41 @@ Result<Collector::Objects> Collector::list() const {
     return objects;
 }
 
-Result<CollectReport> Collector::collect() {
+// The name's lock is held for the look alone: a run that begins behind it puts new objects, and
+// stands upon a point that is here.
+Result<Collector::Seen> Collector::look() const {
     const auto held = log_.hold();
     if (!held && held.error().code != Code::kBusy) return std::unexpected(held.error());
-    const Objects objects = TRY(list());
-    const SeriesState state = TRY(log_.read());
-    TRY_STATUS(state.refuse_damaged());
-    if (state.points.size() != state.counting.size()) {
+    Seen seen{.objects = TRY(list()), .state = TRY(log_.read()), .spared = {}, .running = !held};
+    TRY_STATUS(seen.state.refuse_damaged());
+    if (seen.state.points.size() != seen.state.counting.size()) {
         return fail(Code::kCorrupt, "entries of the log of " + decode_series(log_.series()) +
                                         " in the vault are lost; see: towline vault check");
     }
-    CollectReport report{.bytes_before = objects.bytes, .bytes_after = objects.bytes};
-    TRY_STATUS(collect_log(state));
-
-    // An unfinished run can be resumed from its segments; a running one needs its indexes too.
-    std::set<Uuid> spared;
-    const Begin* spare = held               ? state.unfinished()
-                         : state.last_begin ? &*state.last_begin
-                                            : nullptr;
+    // An unfinished run can be resumed from its segments; a running one needs all that it put.
+    const Begin* spare = seen.state.unfinished();
+    if (seen.running && seen.state.last_begin) spare = &*seen.state.last_begin;
     if (spare != nullptr) {
-        spared.insert(spare->writer);
-        spared.insert(spare->writers.begin(), spare->writers.end());
+        seen.spared.insert(spare->writer);
+        seen.spared.insert(spare->writers.begin(), spare->writers.end());
     }
-    const auto live = TRY(Liveness::of(*vault_, log_.series(), state.points, options_.progress));
-    TRY_STATUS(collect_indexes(state, objects, held ? std::set<Uuid>{} : spared, report));
-    TRY_STATUS(collect_segments(objects, live, spared, report));
+    return seen;
+}
+
+Result<CollectReport> Collector::collect() {
+    const auto alone = vault_->store().hold("collect/" + log_.series(), HoldKind::kExclusive);
+    if (!alone && alone.error().code == Code::kBusy) {
+        return fail(Code::kBusy, "space of " + decode_series(log_.series()) +
+                                     " is being given back by another process already");
+    }
+    if (!alone) return std::unexpected(alone.error());
+    const Seen seen = TRY(look());
+    CollectReport report{.bytes_before = seen.objects.bytes, .bytes_after = seen.objects.bytes};
+    TRY_STATUS(collect_log(seen.state));
+    const auto live =
+        TRY(Liveness::of(*vault_, log_.series(), seen.state.points, options_.progress));
+    TRY_STATUS(collect_indexes(seen, report));
+    TRY_STATUS(collect_segments(seen, live, report));
     report.bytes_after -= std::min(report.bytes_after, TRY(vault_->store().sweep()));
     return report;
 }
@@ -138,16 +148,16 @@ Status Collector::collect_log(const SeriesState& state) const {
     return vault_->store().remove(names);
 }
 
-Status Collector::collect_indexes(const SeriesState& state, const Objects& objects,
-                                  const std::set<Uuid>& spared, CollectReport& report) const {
+Status Collector::collect_indexes(const Seen& seen, CollectReport& report) const {
     std::set<std::pair<Uuid, std::uint64_t>> used;
-    for (const Point& point : state.points)
+    for (const Point& point : seen.state.points)
         for (const PointVolume& volume : point.volumes)
             for (const PointIndex& each : volume.indexes)
                 used.emplace(each.writer, each.serial);
     std::vector<std::string> names;
-    for (const auto& [id, bytes] : objects.indexes) {
-        if (used.contains({id.writer, id.number}) || spared.contains(id.writer)) continue;
+    for (const auto& [id, bytes] : seen.objects.indexes) {
+        const bool spared = seen.running && seen.spared.contains(id.writer);
+        if (used.contains({id.writer, id.number}) || spared) continue;
         names.push_back(id.object_name());
         report.bytes_after -= bytes;
         ++report.indexes_removed;
@@ -155,11 +165,11 @@ Status Collector::collect_indexes(const SeriesState& state, const Objects& objec
     return vault_->store().remove(names);
 }
 
-Status Collector::collect_segments(const Objects& objects, const Liveness::Segments& live,
-                                   const std::set<Uuid>& spared, CollectReport& report) const {
+Status Collector::collect_segments(const Seen& seen, const Liveness::Segments& live,
+                                   CollectReport& report) const {
     std::vector<std::string> names;
-    for (const auto& [key, generations] : objects.segments) {
-        const bool used = live.contains(key) || spared.contains(key.writer);
+    for (const auto& [key, generations] : seen.objects.segments) {
+        const bool used = live.contains(key) || seen.spared.contains(key.writer);
         for (const auto& [generation, bytes] : generations) {
             if (used && generation == generations.rbegin()->first) continue;
             names.push_back(segment_id(key, generation).object_name());
@@ -170,10 +180,10 @@ Status Collector::collect_segments(const Objects& objects, const Liveness::Segme
     // What is of no use goes first: a full disk then has room for what is rewritten.
     TRY_STATUS(vault_->store().remove(names));
     std::uint64_t done = 0;
-    for (const auto& [key, generations] : objects.segments) {
-        options_.progress(++done, objects.segments.size());
+    for (const auto& [key, generations] : seen.objects.segments) {
+        options_.progress(++done, seen.objects.segments.size());
         const auto blocks = live.find(key);
-        if (blocks == live.end() || spared.contains(key.writer)) continue;
+        if (blocks == live.end() || seen.spared.contains(key.writer)) continue;
         TRY_STATUS(compact(key, generations.rbegin()->first, generations.rbegin()->second,
                            blocks->second, report));
     }

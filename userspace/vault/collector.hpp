@@ -55,12 +55,19 @@ class Collector {
         std::uint64_t bytes = 0;
     };
 
+    struct Seen {
+        Objects objects;  // listed before the log was read
+        SeriesState state;
+        std::set<Uuid> spared;  // writers whose segments an unfinished run needs
+        bool running = false;   // somebody is writing
+    };
+
     Result<Objects> list() const;
+    Result<Seen> look() const;
     Status collect_log(const SeriesState& state) const;
-    Status collect_indexes(const SeriesState& state, const Objects& objects,
-                           const std::set<Uuid>& spared, CollectReport& report) const;
-    Status collect_segments(const Objects& objects, const Liveness::Segments& live,
-                            const std::set<Uuid>& spared, CollectReport& report) const;
+    Status collect_indexes(const Seen& seen, CollectReport& report) const;
+    Status collect_segments(const Seen& seen, const Liveness::Segments& live,
+                            CollectReport& report) const;
     Status compact(const SegmentKey& key, std::uint32_t generation, std::uint64_t bytes,
                    const std::vector<LiveBlock>& live, CollectReport& report) const;
     Result<std::uint64_t> rewrite(const SegmentKey& key, std::uint32_t generation,
