@@ -22,7 +22,6 @@ class PowerLoss {
   public:
     explicit PowerLoss(std::uint64_t seed, bool syncs_lie = false)
         : random_(seed), files_(seed), syncs_lie_(syncs_lie) {
-        files_.arm({.syncs_lie = syncs_lie});
         EXPECT_TRUE(Vault::init(*new_store(), {}));
         model_.emplace(open(), 30 * kBlock + 5, seed);
     }
