@@ -5,7 +5,7 @@
 # A test takes the seed of its rounds and their number from TOWLINE_SEED and TOWLINE_COUNT.
 # Sourced, never run.
 
-readonly CAMPAIGNS=(kill faults jobs sim fuzz kernel trackers)
+readonly CAMPAIGNS=(kill faults jobs vault sim fuzz kernel trackers)
 readonly CAMPAIGN_SECONDS_MAX=86400
 
 campaign_summary() {
@@ -13,6 +13,7 @@ campaign_summary() {
         kill) echo "kill -9 of either side at random moments, resume, compare" ;;
         faults) echo "every other test of tests/faults" ;;
         jobs) echo "kill -9 of towlined and its server, and ten times as many seeds of its simulator" ;;
+        vault) echo "a vault: kills of runs and prunings, fifty times as many power losses" ;;
         sim) echo "the simulator, that many seeds" ;;
         fuzz) echo "each libFuzzer target for that many seconds" ;;
         kernel) echo "every test of tests/kernel, that many seeds; goes on where it was stopped" ;;
@@ -22,7 +23,7 @@ campaign_summary() {
 
 campaign_count() {
     case $1 in
-        kill | faults | jobs) echo 200 ;;
+        kill | faults | jobs | vault) echo 200 ;;
         sim) echo 20000 ;;
         fuzz) echo 600 ;;
         kernel) echo 20 ;;
@@ -43,6 +44,12 @@ run_campaign() {
             run_fault_tests jobs
             TOWLINE_COUNT=$((TOWLINE_COUNT * 10)) \
                 run_gtest jobs "$TOWLINE_BIN/sim_tests" 'JobsSimulation.*' "$CAMPAIGN_SECONDS_MAX"
+            ;;
+        vault)
+            build_for vault release || return 0
+            run_fault_tests vault
+            TOWLINE_COUNT=$((TOWLINE_COUNT * 50)) run_gtest vault "$TOWLINE_BIN/sim_tests" \
+                'VaultPower' "$CAMPAIGN_SECONDS_MAX"
             ;;
         sim)
             build_for sim release sim_tests || return 0
@@ -65,7 +72,7 @@ run_tracker_tests() {
     done
 }
 
-# The tests of kill and jobs are those of tests/faults whose name begins so.
+# The tests of kill, jobs and vault are those of tests/faults whose name begins so.
 run_fault_tests() {
     local campaign=$1 file kind found=0
     for file in "$TOWLINE_ROOT"/tests/faults/*.sh "$TOWLINE_ROOT"/tests/faults/*_test.py; do
@@ -73,6 +80,7 @@ run_fault_tests() {
         kind='faults'
         [[ ${file##*/} != kill* ]] || kind='kill'
         [[ ${file##*/} != jobs* ]] || kind='jobs'
+        [[ ${file##*/} != vault* ]] || kind='vault'
         [[ $kind == "$campaign" ]] || continue
         found=1
         run_script_test "$campaign" "$file" "$CAMPAIGN_SECONDS_MAX"
