@@ -159,6 +159,29 @@ TEST(VaultPower, WhatWasSealedIsThere) {
     }
 }
 
+// A disk that is full at any write costs no point, and once there is room the next run is one.
+TEST(VaultPower, AFullDiskCostsNoPoint) {
+    for (std::uint64_t nth = 1; nth < 40; ++nth) {
+        SimulatedFolder files(nth);
+        const auto store = std::make_shared<FolderStore>(
+            std::make_unique<SimulatedFileLayer>(files), [](const std::string&, HoldKind) {
+                return Result<std::unique_ptr<ObjectHold>>(std::make_unique<ObjectHold>());
+            });
+        ASSERT_TRUE(Vault::init(*store, {}));
+        VaultModel model(*Vault::open(store), 20 * kBlock);
+        model.change_some(20);
+        ASSERT_TRUE(model.full());
+        const auto blocks = model.change_some(5);
+        files.arm({.no_space_at = nth});
+        const auto point = model.run(RunMode::kExtents, blocks);
+        if (!point) EXPECT_EQ(point.error().code, Code::kNoSpace) << point.error().text();
+        EXPECT_EQ(model.check_all(), point ? 2U : 1U) << "write " << nth;
+        files.arm({});
+        ASSERT_TRUE(model.run(RunMode::kExtents, blocks));
+        EXPECT_EQ(model.check_all(), point ? 3U : 2U) << "write " << nth;
+    }
+}
+
 // The simulation can fail: a disk that lies about its syncs loses points.
 TEST(VaultPower, AMissingSyncIsNoticed) {
     std::size_t noticed = 0;

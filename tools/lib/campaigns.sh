@@ -49,7 +49,7 @@ run_campaign() {
             build_for vault release || return 0
             run_fault_tests vault
             TOWLINE_COUNT=$((TOWLINE_COUNT * 50)) run_gtest vault "$TOWLINE_BIN/sim_tests" \
-                'VaultPower' "$CAMPAIGN_SECONDS_MAX"
+                'VaultPower*' "$CAMPAIGN_SECONDS_MAX"
             ;;
         sim)
             build_for sim release sim_tests || return 0
