@@ -174,7 +174,9 @@ TEST(VaultPower, AFullDiskCostsNoPoint) {
         const auto blocks = model.change_some(5);
         files.arm({.no_space_at = nth});
         const auto point = model.run(RunMode::kExtents, blocks);
-        if (!point) EXPECT_EQ(point.error().code, Code::kNoSpace) << point.error().text();
+        if (!point) {
+            EXPECT_EQ(point.error().code, Code::kNoSpace) << point.error().text();
+        }
         EXPECT_EQ(model.check_all(), point ? 2U : 1U) << "write " << nth;
         files.arm({});
         ASSERT_TRUE(model.run(RunMode::kExtents, blocks));

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "userspace/vault/collector.hpp"
+#include "userspace/vault/repair.hpp"
 #include "userspace/vault/simulated_file_layer.hpp"
 #include "vault_fixture.hpp"
 
@@ -137,6 +138,24 @@ TEST_F(ScrubTest, ALostSegmentCostsOnlyWhatWasInIt) {
         auto file = model->vault()->store().put_if_absent(name, kept);
         ASSERT_TRUE(file && *file);
     }
+    EXPECT_TRUE(scrub().sound());
+}
+
+TEST_F(ScrubTest, ADamagedEntryIsSetAsideAndTheNameGoesOn) {
+    const auto state = SeriesLog(model->vault(), model->series).read();
+    const SeriesLog log(model->vault(), model->series);
+    files.contents(log.entry_id(state->counting[0]).object_name())[70] ^= std::byte{1};
+    const auto blocks = model->change_some(3);
+    EXPECT_EQ(error_of(model->run(RunMode::kExtents, blocks)).code, Code::kCorrupt);
+    EXPECT_EQ(error_of(Collector(model->vault(), model->series).collect()).code, Code::kCorrupt);
+    const auto report = repair_log(model->vault(), model->series);
+    ASSERT_TRUE(report) << report.error().text();
+    EXPECT_EQ(report->set_aside.size(), 1U);
+    EXPECT_EQ(report->forgotten_points, std::vector{state->counting[0]});
+    EXPECT_EQ(model->check_all(), 2U);
+    ASSERT_TRUE(model->run(RunMode::kExtents, blocks));
+    EXPECT_EQ(model->check_all(), 3U);
+    ASSERT_TRUE(Collector(model->vault(), model->series).collect());
     EXPECT_TRUE(scrub().sound());
 }
 

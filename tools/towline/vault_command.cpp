@@ -13,6 +13,7 @@
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
+#include "userspace/vault/repair.hpp"
 #include "userspace/vault/retention.hpp"
 #include "userspace/vault/scrub.hpp"
 
@@ -218,6 +219,21 @@ Result<int> scrub(const VaultWords& words, bool blocks) {
     return report.sound() ? 0 : static_cast<int>(Exit::kCorrupt);
 }
 
+Result<int> check(const VaultWords& words) {
+    if (!words.repair) return scrub(words, false);
+    const auto vault = TRY(Vault::open(words.folder));
+    for (const std::string& series : TRY(vault->series())) {
+        const RepairReport report = TRY(repair_log(vault, series));
+        for (const std::string& each : report.set_aside)
+            std::fprintf(stderr, "towline vault: set aside in quarantine/: %s\n", each.c_str());
+        if (!report.forgotten_points.empty()) {
+            std::fprintf(stderr, "towline vault: %zu points of %s are lost with their entries\n",
+                         report.forgotten_points.size(), decode_series(series).c_str());
+        }
+    }
+    return scrub(words, false);
+}
+
 // --- prune --------------------------------------------------------------------------------------
 
 Result<nlohmann::json> prune_name(const VaultWords& words, const std::shared_ptr<Vault>& vault,
@@ -328,8 +344,10 @@ void add_vault_command(CLI::App& app, std::function<int()>& run) {
     scrubbed->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    add(*group, "check", "Checks all but the blocks themselves.", run, words,
-        [](const VaultWords& w) { return scrub(w, false); });
+    CLI::App* checked =
+        add(*group, "check", "Checks all but the blocks themselves.", run, words, check);
+    checked->add_flag("--repair", words->repair,
+                      "set damaged log entries aside, so that their name can be written to again");
     CLI::App* pruned =
         add(*group, "prune", "Deletes points by rule, and gives space back.", run, words, prune);
     pruned->add_option("--name", words->name, "of this name alone");

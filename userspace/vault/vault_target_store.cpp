@@ -111,7 +111,9 @@ Result<std::vector<Extent>> VaultTargetStore::acknowledged() {
 Status VaultTargetStore::seal(const TargetRecord& record, const Attestation& attestation) {
     if (!run_->writer) {
         TargetRecord under_way = record;
-        under_way.state = TargetState::kApplying;
+        const Point* point = state_.newest();
+        under_way.state = point == nullptr ? TargetState::kBuilding : TargetState::kApplying;
+        under_way.base = point == nullptr ? Base{} : point->state.base;
         under_way.run_mode = begin_.mode;
         under_way.run_base = record.base;
         TRY_STATUS(mark(under_way, begin_.resume));
