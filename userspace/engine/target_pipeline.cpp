@@ -384,6 +384,7 @@ void TargetPipeline::tell_acknowledged() {
 }
 
 void TargetPipeline::start_compare(HashKind kind, ChangeMap wanted) {
+    if (!sink_) return;  // could not be opened: the failure is on its way
     auto data = store_.data_ranges();
     if (!data) return step(ev::Failed{data.error()});
     compare_ = std::make_unique<Compare>();

@@ -16,6 +16,9 @@ class ServedStore final : public TargetStore {
                 VaultTargetStore::Claim claim)
         : volumes_(std::move(volumes)), vault_(std::move(vault)), claim_(std::move(claim)) {}
 
+    void hear_standing(const Uuid& source, const Standing& standing) override {
+        if (volumes_) volumes_->hear_standing(source, standing);
+    }
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override {
