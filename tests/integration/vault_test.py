@@ -132,7 +132,7 @@ def test_a_run_that_was_cut_off_goes_on(lab):
     vault.sync(source)
     for each in range(0, SIZE - 64 * KIB, 64 * KIB):
         write_at(source, each + 10, lab.content(50))
-    run = lab.start_sync(source, vault.url, "--full", "--rate", 20, "--compress", 0)
+    run = lab.start_sync(source, vault.url, "--full", "--rate", 8, "--compress", 0)
     time.sleep(1.6)
     run.kill()
     lab.finish(run)
@@ -209,7 +209,7 @@ def test_refusals(lab):
 def test_two_writers(lab):
     vault = Vault(lab)
     source = text_and_noise(lab, "source", SIZE)
-    run = lab.start_sync(source, vault.url, "--rate", 20, "--compress", 0)
+    run = lab.start_sync(source, vault.url, "--rate", 8, "--compress", 0)
     time.sleep(0.7)
     state = lab.dir / "another-state"
     outcome = lab.try_sync(source, vault.url, state=state)
