@@ -54,7 +54,7 @@ class FileTargetStoreTest : public ::testing::Test {
         ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
         ASSERT_TRUE(store->mark(record(TargetState::kApplying), false));
         ASSERT_TRUE(store->journal(std::vector<Extent>{{0, 4096}}));
-        ASSERT_TRUE(state != TargetState::kSealed || store->seal(record(state)));
+        ASSERT_TRUE(state != TargetState::kSealed || store->seal(record(state), {}));
     }
     void write_byte(std::uint64_t at) {
         std::fstream file(image_, std::ios::in | std::ios::out | std::ios::binary);

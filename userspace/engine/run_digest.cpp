@@ -30,4 +30,12 @@ void add_compared(RunDigester& digester, const DigestsMessage& message, Extent e
     }
 }
 
+void add_content(RunDigester& digester, const ChangeMap& map, const HashPass::Piece& piece) {
+    for (std::size_t i = 0; i < piece.hashes.size(); ++i) {
+        if (piece.hashes[i].is_zero_block()) continue;
+        const Extent block = map.extent_of({.first = piece.run.first + i, .count = 1});
+        digester.add(RecordKind::kContent, block.offset_bytes, block.length_bytes, piece.hashes[i]);
+    }
+}
+
 }  // namespace towline

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "cbt/extent.hpp"
+#include "cbt/range_hasher.hpp"
 #include "io/checksum.hpp"
 #include "transport/messages.hpp"
 
@@ -33,5 +33,7 @@ class RunDigester {
 
 // The records of a piece of a comparison; `extent` is the range of its blocks.
 void add_compared(RunDigester& digester, const DigestsMessage& message, Extent extent);
+// The records of a piece of what was read back; `map` has its geometry.
+void add_content(RunDigester& digester, const ChangeMap& map, const HashPass::Piece& piece);
 
 }  // namespace towline

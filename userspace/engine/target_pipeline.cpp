@@ -127,9 +127,6 @@ bool TargetPipeline::finished() const {
                        [](const auto& lane) { return lane->channel.idle(); });
 }
 
-// --- events
-// --------------------------------------------------------------------------------------------
-
 void TargetPipeline::step(const TargetEvent& event) {
     if (stopped_) return;
     if (stepping_) {
@@ -162,11 +159,9 @@ void TargetPipeline::on_message(Channel& channel, Message message) {
         if (writer_->zeros_waiting() > kZerosWaitingMax) channel.hold(true);
         return;
     }
-    const bool gave_up = std::holds_alternative<ErrorMessage>(message);
-    if (gave_up) {
-        const auto& why = std::get<ErrorMessage>(message);
-        return stop(
-            Error{why.code, static_cast<int>(why.system_errno), "the source gave up: " + why.text});
+    if (const auto* why = std::get_if<ErrorMessage>(&message)) {
+        return stop(Error{why->code, static_cast<int>(why->system_errno),
+                          "the source gave up: " + why->text});
     }
     step(ev::Received{std::move(message)});
 }
@@ -299,9 +294,6 @@ void TargetPipeline::on_tick() {
     }
     if (!stopped_) engine_.wait_until(engine_.now() + kTickInterval, tick_);
 }
-
-// --- actions
-// -------------------------------------------------------------------------------------------
 
 void TargetPipeline::perform(TargetAction& action) {
     if (stopped_) return;
@@ -442,17 +434,10 @@ void TargetPipeline::perform(act::Reread&) {
     compare_ = std::make_unique<Compare>();
     compare_->data = std::move(*data);
     compare_->content.emplace(*hasher_);
-    const ChangeMap& wanted = core_.arrived_map();
     compare_->hasher = sink_->hash(
-        HashKind::kWritten, writer_->pool(), *hasher_, wanted, compare_->data,
+        HashKind::kWritten, writer_->pool(), *hasher_, core_.arrived_map(), compare_->data,
         [this](const HashPass::Piece& piece) {
-            for (std::size_t i = 0; i < piece.hashes.size(); ++i) {
-                if (piece.hashes[i].is_zero_block()) continue;
-                const Extent block =
-                    core_.arrived_map().extent_of({.first = piece.run.first + i, .count = 1});
-                compare_->content->add(RecordKind::kContent, block.offset_bytes, block.length_bytes,
-                                       piece.hashes[i]);
-            }
+            add_content(*compare_->content, core_.arrived_map(), piece);
         },
         [this](Status status) { on_reread(std::move(status)); });
     compare_->hasher->start();
