@@ -152,7 +152,8 @@ void add_create(CLI::App& parent, std::function<int()>& run) {
         add_named(parent, words, "create", "Creates the job, or makes it exactly this.");
     command->add_option("--volume", words->volumes, "a block device or image file")->required();
     command
-        ->add_option("--target", words->target, "a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME")
+        ->add_option("--target", words->target,
+                     "a path, tcp://HOST:PORT/NAME, unix:PATH:/NAME or vault:DIR/NAME")
         ->required();
     add_schedule(*command, *words);
     command->add_option("--start", words->start,

@@ -25,7 +25,7 @@ Api::Answered Api::show_meta(const HttpRequest& request, const ApiCall&) {
                         {"uid", request.peer.uid},
                         {"started_at", time_text(service_.started_at())},
                         {"limits", {{"jobs", limits.jobs_max}, {"runs", limits.runs_max}}},
-                        {"targets", json::array({"path", "tcp", "unix"})}});
+                        {"targets", json::array({"path", "tcp", "unix", "vault"})}});
 }
 
 Api::Answered Api::show_openapi(const HttpRequest&, const ApiCall&) {

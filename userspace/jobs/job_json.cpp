@@ -5,6 +5,7 @@
 #include "userspace/jobs/job_json.hpp"
 
 #include "transport/address.hpp"
+#include "userspace/vault/vault.hpp"
 
 namespace towline {
 
@@ -101,11 +102,19 @@ std::optional<FieldError> check_places(const JobSpec& spec) {
         if (!volume.starts_with('/')) return FieldError{"volumes", volume + " is no absolute path"};
     const std::string& target = spec.target;
     if (target.starts_with('/')) return std::nullopt;
+    const auto vault = VaultName::parse(target);
+    if (!vault) return FieldError{"target", vault.error().context};
+    if (*vault) {
+        if ((*vault)->folder.is_absolute() && !(*vault)->name.empty() && (*vault)->point.empty())
+            return std::nullopt;
+        return FieldError{"target", target + ": write vault:DIR/NAME, with an absolute DIR"};
+    }
     const auto remote = RemoteTarget::parse(target);
     if (!remote) return FieldError{"target", remote.error().context};
     if (!*remote)
-        return FieldError{"target",
-                          target + " is no absolute path, tcp://HOST:PORT/NAME or unix:PATH:/NAME"};
+        return FieldError{"target", target +
+                                        " is no absolute path, tcp://HOST:PORT/NAME, "
+                                        "unix:PATH:/NAME or vault:DIR/NAME"};
     return std::nullopt;
 }
 

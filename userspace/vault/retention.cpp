@@ -39,8 +39,7 @@ void keep_tier(std::span<const Point> points, std::uint64_t count, const Span& s
             continue;
         }
         const std::int64_t its = span(*created);
-        if (present == its) continue;
-        if (count == 0) return;
+        if (present == its || count == 0) continue;
         --count;
         present = its;
         kept.insert(each.number);
