@@ -45,7 +45,8 @@ Status check_mountpoint(const std::filesystem::path& mountpoint) {
     if (::statx(AT_FDCWD, mountpoint.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) != 0) {
         if (errno == ENOENT)
             return refuse(mountpoint, "is not there; make the folder first (mkdir)");
-        if (errno == ENOTCONN)
+        // The latter while the kernel is at tearing it down.
+        if (errno == ENOTCONN || errno == ECONNABORTED)
             return refuse(mountpoint,
                           "is the mount of a daemon that died; unmount it first (umount)");
         return fail_errno("looking at " + mountpoint.string());

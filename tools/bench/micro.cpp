@@ -15,6 +15,7 @@
 #include <benchmark/benchmark.h>
 
 #include "cbt/change_map.hpp"
+#include "cbt/tracked_image.hpp"
 #include "io/checksum.hpp"
 #include "transport/codec.hpp"
 
@@ -172,6 +173,47 @@ void map_digest(benchmark::State& state, Marks marks) {
 BENCHMARK_CAPTURE(map_digest, dense, Marks::kDense)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(map_digest, random, Marks::kRandom)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(map_digest, sparse, Marks::kSparse)->Unit(benchmark::kMicrosecond);
+
+// --- what tracking adds to a write of an image
+// ----------------------------------------------------
+
+class NoImage : public ImageBackend {
+  public:
+    std::uint64_t size_bytes() const override { return kVolumeBytes; }
+    std::uint32_t alignment_bytes() const override { return 512; }
+    Result<ByteSpan> read(Extent, MutableByteSpan scratch) override { return ByteSpan(scratch); }
+    Status write(std::uint64_t, ByteSpan) override { return {}; }
+    Status zero(Extent, Zeroing) override { return {}; }
+    Status allocate(Extent) override { return {}; }
+    Status resize(std::uint64_t) override { return {}; }
+    Status flush() override { return {}; }
+};
+
+class NoLog : public IntentLog {
+  public:
+    Status store(const TrackingRecord&) override { return {}; }
+    Status invalidate() override { return {}; }
+};
+
+// Hot regions, no snapshot: as nearly every write is. Threads share the image.
+void tracked_write(benchmark::State& state) {
+    static NoImage backend;
+    static NoLog log;
+    static TrackedImage image = [] {
+        TrackingRecord record;
+        record.block_bytes = kBlockBytes;
+        record.volume_bytes = record.resize_bytes = kVolumeBytes;
+        record.hot = ChangeMap(kVolumeBytes, 64U << 20);
+        return TrackedImage(backend, log, record,
+                            Epochs(Epoch{.marks = ChangeMap(kVolumeBytes, kBlockBytes)}));
+    }();
+    const std::vector<std::byte> data(4096);
+    std::mt19937_64 random(static_cast<std::uint64_t>(state.thread_index()));
+    for (auto _ : state)
+        benchmark::DoNotOptimize(
+            image.write(random() % (kVolumeBytes / 4096) * 4096, data).has_value());
+}
+BENCHMARK(tracked_write)->Threads(1)->Threads(2);
 
 }  // namespace
 }  // namespace towline
