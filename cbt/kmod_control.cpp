@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <system_error>
 
 namespace towline {
 
@@ -43,7 +44,7 @@ Result<KmodControl> KmodControl::open() {
                     missing ? "the kernel module towline is not loaded (modprobe towline; the "
                               "package towline-dkms has it)"
                             : std::string("cannot open " TOWLINE_CONTROL_PATH " (") +
-                                  std::strerror(errno) + "); run as root");
+                                  std::generic_category().message(errno) + "); run as root");
     }
     towline_version version{};
     TRY_STATUS(control.call(TOWLINE_IOC_VERSION, version, "asking the module for its version"));

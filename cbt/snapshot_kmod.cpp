@@ -87,7 +87,7 @@ Result<SnapshotStatus> KmodSnapshots::status(const std::string& id) {
 
 Status KmodSnapshots::remove(const std::string& id) {
     towline_snapshot_delete request{.uuid = to_kernel(TRY(device_of(id)))};
-    const Status removed = control_.call(TOWLINE_IOC_SNAPSHOT_DELETE, request, "deleting " + id);
+    Status removed = control_.call(TOWLINE_IOC_SNAPSHOT_DELETE, request, "deleting " + id);
     if (!removed && removed.error().code == Code::kInvalid) return {};
     return removed;
 }

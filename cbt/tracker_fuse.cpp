@@ -227,6 +227,7 @@ Result<FrozenGroup> FuseTracker::freeze_epoch(const FreezeRequest& request) {
                     "where a tracked mount keeps its snapshots is chosen when it is mounted "
                     "(--store)");
     std::vector<Member> members;
+    members.reserve(request.trackers.size());
     for (const Uuid& tracker : request.trackers)
         members.push_back({tracker, TRY(connect(tracker)), std::nullopt, ChangeMap()});
     const Status frozen = freeze_all(members, request);

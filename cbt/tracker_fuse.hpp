@@ -12,8 +12,8 @@ namespace towline {
 // the image itself.
 class FuseTracker : public Tracker {
   public:
-    explicit FuseTracker(std::filesystem::path run_folder)
-        : sockets_(std::move(run_folder) / "fuse"), snapshots_(*this) {}
+    explicit FuseTracker(const std::filesystem::path& run_folder)
+        : sockets_(run_folder / "fuse"), snapshots_(*this) {}
 
     TrackerKind kind() const override { return TrackerKind::kFuse; }
     Status usable_for(const Volume& volume) override;

@@ -267,8 +267,9 @@ def test_roles(lab):
     config = lab.dir / "towlined.toml"
     config.write_text('[roles]\noperator = ["daemon", "@games"]\nviewer = ["nobody"]\n')
     daemon, source = jobs_daemon(lab, "--config", config)
-    lab.dir.chmod(0o755)
-    daemon.folder.chmod(0o755)
+    for folder in (lab.dir.parent, lab.dir, daemon.folder):
+        if folder.stat().st_uid == 0 and folder != Path("/tmp"):
+            folder.chmod(0o711)
     daemon.socket.chmod(0o666)
 
     def code(user, method, path, body=None):

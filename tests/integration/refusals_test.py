@@ -96,8 +96,8 @@ def test_target_stored_on_the_source_behind_a_server(lab):
     target = folder / "target"
     target.write_bytes(bytes(MIB))
     server = lab.server(root=folder)
-    refuse(lab, device, server.url("target"), "--full", "--overwrite", says="another device",
-           touches=target)
+    refuse(lab, device, server.url("target"), "--full", "--overwrite", "--snapshot", "none",
+           says="another device", touches=target)
 
 
 def test_source_on_the_target(lab):

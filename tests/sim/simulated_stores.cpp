@@ -222,6 +222,7 @@ Status SimulatedSourceStore::drop_pending(const Uuid& target) {
 
 Result<std::vector<Harvest>> SimulatedSourceStore::harvests() {
     std::vector<Harvest> all;
+    all.reserve(shelf_.harvests.size());
     for (const auto& [target, harvest] : shelf_.harvests)
         all.push_back(harvest);
     return all;

@@ -55,6 +55,7 @@ class MemorySourceStore final : public SourceStore {
 
     Result<std::vector<Harvest>> harvests() override {
         std::vector<Harvest> all;
+        all.reserve(kept.size());
         for (const auto& [target, harvest] : kept)
             all.push_back(harvest);
         return all;

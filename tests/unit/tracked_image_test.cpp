@@ -72,6 +72,7 @@ TEST_F(TrackedImageTest, NoWriteIsMissedWhileEpochsEndUnderLoad) {
     std::vector<std::byte> replica = backend->contents();
     std::atomic<std::uint64_t> left{total};
     std::vector<std::thread> writers;
+    writers.reserve(4);
     for (unsigned i = 0; i < 4; ++i) {
         writers.emplace_back([&, i] {
             std::mt19937_64 random(seed * 31 + i);
@@ -117,6 +118,7 @@ TEST_F(TrackedImageTest, ASnapshotHoldsTheMomentUnderLoad) {
     backend->delayed = true;
     std::atomic<bool> done{false};
     std::vector<std::thread> writers;
+    writers.reserve(3);
     for (unsigned i = 0; i < 3; ++i) {
         writers.emplace_back([&, i] {
             std::mt19937_64 random(seed * 17 + i);
@@ -299,6 +301,7 @@ TEST_F(TrackedImageTest, TheLogFailsAndComesBackUnderLoad) {
     backend->delayed = true;
     std::atomic<bool> done{false};
     std::vector<std::thread> writers;
+    writers.reserve(4);
     for (unsigned i = 0; i < 4; ++i) {
         writers.emplace_back([&, i] {
             std::mt19937_64 random(i);
@@ -332,6 +335,7 @@ TEST_F(TrackedImageTest, ManyWritesShareOneWriteOfTheLog) {
     log.slow = true;
     const int before = log.stores();
     std::vector<std::thread> writers;
+    writers.reserve(8);
     for (unsigned i = 0; i < 8; ++i)
         writers.emplace_back([&, i] { EXPECT_TRUE(write(i * kRegion, 512)); });
     for (std::thread& writer : writers)

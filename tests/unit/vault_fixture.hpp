@@ -107,6 +107,7 @@ class VaultModel {
     }
     Result<Point> full() {
         std::vector<std::uint64_t> all;
+        all.reserve(block_count());
         for (std::uint64_t i = 0; i < block_count(); ++i)
             all.push_back(i);
         return run(RunMode::kFull, all);

@@ -117,6 +117,7 @@ ApiRoutes::ApiRoutes() : text_(kDocument), document_(json::parse(text_)), schema
 
 std::vector<std::string> ApiRoutes::operations() const {
     std::vector<std::string> names;
+    names.reserve(routes_.size());
     for (const Route& route : routes_)
         names.push_back(route.operation->at("operationId"));
     return names;

@@ -89,8 +89,8 @@ std::string within(const std::string& field, const std::string& key) {
 
 const json& JsonSchema::resolve(const json& schema) const {
     const auto reference = schema.find("$ref");
-    // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter): a part of the document, not a
-    // temporary
+    // It is a part of the document, not a temporary.
+    // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter)
     if (reference == schema.end()) return schema;
     const std::string text = reference->get<std::string>();
     CHECK(text.starts_with("#/"));

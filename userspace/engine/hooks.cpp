@@ -38,6 +38,7 @@ Result<pid_t> start(const std::filesystem::path& program,
                     const std::map<std::string, std::string>& more) {
     std::vector<std::string> environment = environment_with(more);
     std::vector<char*> pointers;
+    pointers.reserve(environment.size() + 1);
     for (std::string& entry : environment)
         pointers.push_back(entry.data());
     pointers.push_back(nullptr);

@@ -217,8 +217,8 @@ Result<Moment> LiveMoment::open(IoEngine& engine) {
 }
 
 Status LiveMoment::settle(bool noted) {
-    const Status settled = noted ? tracker_->commit(tracked_, changes_->sequence)
-                                 : tracker_->give_back(tracked_, changes_->sequence);
+    Status settled = noted ? tracker_->commit(tracked_, changes_->sequence)
+                           : tracker_->give_back(tracked_, changes_->sequence);
     // Somebody froze again meanwhile: the epoch is in a later one, and will be handed out with it.
     if (!settled && settled.error().code == Code::kRefused) return {};
     return settled;

@@ -39,7 +39,7 @@ struct PreparedRun {
 // of those that get it from now on. When it returns well the tracker may drop the epoch (rule 1).
 Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store);
 
-Result<PreparedRun> prepare_run(const SourceRequest& request, SourceStore& store,
+Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
                                 const OpenedMessage& opened);
 
 // A comparison found what differs (or, for a resumed run, what must be sent again): noted as

@@ -271,9 +271,9 @@ Status SourcePipeline::adopt_moment() {
     request.run.modified_ns = moment.modified_ns;
     request.changes = std::move(moment.changes);
     if (!request.changes) return {};
-    const Status noted = request.dry_run ? Status(fail(Code::kCancelled, "a dry run notes nothing"))
-                                         : note_epoch(*request.changes, opened_.target, store_);
-    const Status settled = config_.moment->settle(noted.has_value());
+    Status noted = request.dry_run ? Status(fail(Code::kCancelled, "a dry run notes nothing"))
+                                   : note_epoch(*request.changes, opened_.target, store_);
+    Status settled = config_.moment->settle(noted.has_value());
     if (!noted && !request.dry_run) return noted;
     return settled;
 }

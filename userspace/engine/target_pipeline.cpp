@@ -450,7 +450,7 @@ void TargetPipeline::on_reread(Status status) {
 }
 
 void TargetPipeline::perform(act::Seal& action) {
-    sealing_ = std::move(action);
+    sealing_ = action;
     workers_.submit(seal_);
 }
 

@@ -29,7 +29,7 @@ Status BlockFetcher::fetch(const SegmentRef& segment, std::span<const Wanted> bl
     for (int tries = 0; tries < kTries; ++tries) {
         std::shared_ptr<const OpenSegment> moved = known(place);
         if (!moved) {
-            const Status read =
+            Status read =
                 read_exactly(vault_->store(), first.object_name(), blocks.front().origin, into);
             if (read || !is_gone(read.error())) return read;
             moved = TRY(later_generation(segment));

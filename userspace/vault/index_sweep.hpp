@@ -13,7 +13,7 @@ namespace towline {
 class IndexSweep {
   public:
     struct Hit {
-        std::size_t index;  // as they were given
+        std::size_t index = 0;  // as they were given
         IndexEntry entry;
     };
     struct Piece {
@@ -28,7 +28,7 @@ class IndexSweep {
 
   private:
     struct Waiting {
-        std::size_t index;
+        std::size_t index = 0;
         IndexEntry entry;
     };
     Status fetch(std::size_t index);

@@ -37,6 +37,7 @@ Result<std::vector<OpenSegment>> segments_of(const Vault& vault, const std::stri
     }
     std::ranges::sort(ids, {}, &ObjectId::number);
     std::vector<OpenSegment> segments;
+    segments.reserve(ids.size());
     for (const ObjectId& id : ids)
         segments.push_back(TRY(open_segment(vault.store(), vault.id(), id)));
     return segments;
@@ -301,6 +302,7 @@ Result<WrittenIndex> RunWriter::merge(const Levels& levels, std::uint64_t sequen
         opened.push_back(TRY(Index::open(vault_->shared_store(), vault_->id(), id, each.sha256)));
     }
     std::vector<const Index*> newest_first;
+    newest_first.reserve(opened.size());
     for (const Index& each : opened)
         newest_first.push_back(&each);
     return merge_indexes(vault_->store(), vault_->id(), next_index(), geometry(sequence),
@@ -329,6 +331,7 @@ Result<std::vector<PointIndex>> RunWriter::write_indexes(std::uint64_t sequence)
 
 Status RunWriter::drop_pieces() {
     std::vector<std::string> names;
+    names.reserve(pieces_.size());
     for (const ObjectId& each : pieces_)
         names.push_back(each.object_name());
     pieces_.clear();
@@ -384,6 +387,7 @@ Result<std::uint64_t> RunWriter::append_point(Point& point) {
 
 void RunWriter::drop_outdated() {
     std::vector<std::string> names;
+    names.reserve(before_.outdated.size() + 1);
     for (const std::uint64_t number : before_.outdated)
         names.push_back(log_.entry_id(number).object_name());
     if (before_.last_begin)

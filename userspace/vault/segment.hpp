@@ -37,7 +37,7 @@ struct SegmentTable {
     std::uint32_t plain_bytes(std::uint64_t block) const;
     std::vector<std::byte> encode() const;
     // `contents_bytes`: what the stored blocks have to fill exactly. `name` is for the error.
-    static Result<SegmentTable> decode(ByteSpan table, std::uint64_t contents_bytes,
+    static Result<SegmentTable> decode(ByteSpan raw, std::uint64_t contents_bytes,
                                        std::uint32_t generation, const std::string& name);
 };
 

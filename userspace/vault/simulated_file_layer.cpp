@@ -173,6 +173,7 @@ Result<std::vector<LayerEntry>> SimulatedFileLayer::list(const std::string& fold
         entries[name] = {name, file->visible.size(), slash != std::string::npos};
     }
     std::vector<LayerEntry> listed;
+    listed.reserve(entries.size());
     for (auto& [name, entry] : entries)
         listed.push_back(std::move(entry));
     return listed;

@@ -184,6 +184,7 @@ class SystemFileLayer final : public FileLayer {
         if (!stream) return fail_errno("cannot list the vault's folder " + folder);
         static_cast<void>(fd.release());
         errno = 0;
+        // The stream is this call's alone.  NOLINTNEXTLINE(concurrency-mt-unsafe)
         while (const dirent* each = ::readdir(stream.get())) {
             const std::string name = each->d_name;
             struct stat status {};

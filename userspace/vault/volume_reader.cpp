@@ -15,7 +15,7 @@ namespace towline {
 
 namespace format = vault_format;
 
-Result<std::shared_ptr<VolumeReader>> VolumeReader::open(std::shared_ptr<Vault> vault,
+Result<std::shared_ptr<VolumeReader>> VolumeReader::open(const std::shared_ptr<Vault>& vault,
                                                          const std::string& series,
                                                          const PointVolume& volume) {
     std::shared_ptr<VolumeReader> reader(new VolumeReader(vault, series, volume));
@@ -118,7 +118,7 @@ Result<std::vector<VolumeReader::Located>> VolumeReader::locate(std::uint64_t fi
         if (joins) {
             ++runs.back().count;
         } else {
-            runs.push_back(std::move(block));
+            runs.push_back(block);
         }
     }
     return runs;

@@ -30,7 +30,7 @@ class VolumeReader {
         SegmentRef segment{};  // the same
     };
 
-    static Result<std::shared_ptr<VolumeReader>> open(std::shared_ptr<Vault> vault,
+    static Result<std::shared_ptr<VolumeReader>> open(const std::shared_ptr<Vault>& vault,
                                                       const std::string& series,
                                                       const PointVolume& volume);
 
