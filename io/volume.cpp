@@ -10,12 +10,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <thread>
 
 #include "io/check.hpp"
 
@@ -67,10 +69,22 @@ int open_flags(VolumeKind kind, Access access) {
     return flags;
 }
 
+// The kernel itself holds a device while it looks for partitions on it, which it may do at any time
+// after somebody closed it.
+Fd open_patiently(const std::string& link, int flags) {
+    constexpr int kTries = 10;
+    constexpr std::chrono::milliseconds kPause{50};
+    for (int tries = 1;; ++tries) {
+        Fd fd(::open(link.c_str(), flags));
+        if (fd || errno != EBUSY || (flags & O_EXCL) == 0 || tries == kTries) return fd;
+        std::this_thread::sleep_for(kPause);
+    }
+}
+
 Result<Fd> open_named(const Fd& named, const std::string& name, VolumeKind kind, Access access) {
     const std::string link = "/proc/self/fd/" + std::to_string(named.get());
     const int flags = open_flags(kind, access);
-    Fd fd(::open(link.c_str(), flags));
+    Fd fd = open_patiently(link, flags);
     if (!fd && errno == EINVAL && kind == VolumeKind::kImageFile)
         fd = Fd(::open(link.c_str(), flags & ~O_DIRECT));
     if (!fd) return open_failed(errno, name, kind, access);
