@@ -35,6 +35,7 @@ constexpr std::size_t kBlockWords = kBlockBytes / sizeof(std::uint64_t);
 constexpr std::uint64_t kReadBlocks = 256;
 constexpr unsigned kWriters = 64;
 constexpr unsigned kWritesEach = 15;
+constexpr std::size_t kStaleNamed = 16;
 
 struct FreeAligned {
     void operator()(void* at) const { std::free(at); }
@@ -51,6 +52,7 @@ struct Totals {
     std::uint64_t copied_blocks = 0;
     std::uint64_t stale_blocks = 0;
     std::uint64_t untrusted = 0;
+    std::vector<std::uint64_t> stale;  // the first of them: neighbours were one write
 };
 
 class Race {
@@ -138,6 +140,9 @@ class Race {
                            [this](std::uint64_t* copied, const std::uint64_t* read) {
                                if (std::memcmp(copied, read, kBlockBytes) == 0) return;
                                ++totals_.stale_blocks;
+                               if (totals_.stale.size() < kStaleNamed)
+                                   totals_.stale.push_back(static_cast<std::uint64_t>(
+                                       (copied - copy_.data()) / static_cast<long>(kBlockWords)));
                                std::memcpy(copied, read, kBlockBytes);  // each is counted once
                            });
     }
@@ -192,6 +197,7 @@ int main(int count, char** arguments) {
                                 {"harvests", totals->harvests},
                                 {"copied_blocks", totals->copied_blocks},
                                 {"untrusted", totals->untrusted},
+                                {"stale", totals->stale},
                                 {"stale_blocks", totals->stale_blocks}}
                      .dump()
               << "\n";
