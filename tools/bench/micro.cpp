@@ -209,7 +209,7 @@ void tracked_write(benchmark::State& state) {
     }();
     const std::vector<std::byte> data(4096);
     std::mt19937_64 random(static_cast<std::uint64_t>(state.thread_index()));
-    for (auto _ : state)
+    while (state.KeepRunning())
         benchmark::DoNotOptimize(
             image.write(random() % (kVolumeBytes / 4096) * 4096, data).has_value());
 }
