@@ -66,7 +66,7 @@ Status check_mountpoint(const std::filesystem::path& mountpoint) {
     return {};
 }
 
-Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, bool allow_other) {
+Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, const FuseMountOptions& wanted) {
     Fd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
     if (!device && errno == ENOENT)
         return fail(Code::kUnsupported,
@@ -75,8 +75,9 @@ Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, bool allow_other)
     const std::string options = "fd=" + std::to_string(device.get()) +
                                 ",rootmode=40000,user_id=" + std::to_string(::geteuid()) +
                                 ",group_id=" + std::to_string(::getegid()) +
-                                ",default_permissions" + (allow_other ? ",allow_other" : "");
-    if (::mount("towline", mountpoint.c_str(), "fuse.towline", MS_NOSUID | MS_NODEV,
+                                ",default_permissions" + (wanted.allow_other ? ",allow_other" : "");
+    if (::mount("towline", mountpoint.c_str(), "fuse.towline",
+                MS_NOSUID | MS_NODEV | static_cast<unsigned long>(wanted.read_only ? MS_RDONLY : 0),
                 options.c_str()) != 0) {
         if (errno == EPERM)
             return fail(Code::kRefused, "mounting on " + mountpoint.string() +
@@ -93,6 +94,11 @@ Status unmount_fuse(const std::filesystem::path& mountpoint) {
                                      " is in use; unmount the filesystem on it and detach the loop "
                                      "device first (umount, losetup -d)");
     return fail_errno("unmounting " + mountpoint.string());
+}
+
+Status detach_fuse(const std::filesystem::path& mountpoint) {
+    if (::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
+    return fail_errno("detaching " + mountpoint.string());
 }
 
 Status avoid_reclaim() {

@@ -11,11 +11,18 @@ namespace towline {
 // An existing, empty folder on which nothing is mounted; kRefused names the remedy.
 Status check_mountpoint(const std::filesystem::path& mountpoint);
 
+struct FuseMountOptions {
+    bool allow_other = false;
+    bool read_only = false;
+};
+
 // Mounts a new FUSE connection there: its device, to be read from.
-Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, bool allow_other);
+Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, const FuseMountOptions& options);
 
 // kBusy while somebody uses the mount.
 Status unmount_fuse(const std::filesystem::path& mountpoint);
+// Nobody finds the mount any more; who uses it goes on, and the connection ends with the last.
+Status detach_fuse(const std::filesystem::path& mountpoint);
 
 // Must be called before threads are made: no page of this process is swapped out, and the memory
 // that it asks for is not had by waiting for writes, which may be its own to make. Both are tried;

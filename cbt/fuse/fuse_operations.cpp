@@ -30,10 +30,8 @@ constexpr fuse_ino_t kSnapshots = 0x1000;  // plus the epoch
 constexpr std::string_view kSnapshotPrefix = "snapshot-";
 constexpr double kAttributeSeconds = 1.0;
 
-thread_local MutableByteSpan scratch_of_thread;
-
 FuseServer& server_of(fuse_req_t request) {
-    return *static_cast<FuseServer*>(fuse_req_userdata(request));
+    return FuseSession::owner_of<FuseServer>(request);
 }
 
 TrackedImage& image_of(fuse_req_t request) {
@@ -198,8 +196,8 @@ void read_file_data(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_
     const Extent range{static_cast<std::uint64_t>(offset), size};
     TrackedImage& image = image_of(request);
     const Result<ByteSpan> data =
-        is_snapshot(inode) ? image.read_snapshot(inode - kSnapshots, range, scratch_of_thread)
-                           : image.read(range, scratch_of_thread);
+        is_snapshot(inode) ? image.read_snapshot(inode - kSnapshots, range, FuseSession::scratch())
+                           : image.read(range, FuseSession::scratch());
     if (!data) return refuse(request, errno_of(data.error()));
     fuse_reply_buf(request, reinterpret_cast<const char*>(data->data()), data->size());
 }
@@ -287,10 +285,6 @@ fuse_lowlevel_ops table() {
 const fuse_lowlevel_ops& fuse_operations() {
     static const fuse_lowlevel_ops kOperations = table();
     return kOperations;
-}
-
-void set_operation_scratch(MutableByteSpan scratch) {
-    scratch_of_thread = scratch;
 }
 
 }  // namespace towline

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "cbt/fuse/fuse_session.hpp"
 #include "cbt/tracked_image.hpp"
 #include "io/fd.hpp"
-
-struct fuse_session;
 
 namespace towline {
 
@@ -33,16 +30,15 @@ class FuseServer {
                                                       std::vector<std::byte> init);
     FuseServer(const FuseServer&) = delete;
     FuseServer& operator=(const FuseServer&) = delete;
-    ~FuseServer();
+    ~FuseServer() = default;
 
-    // Begins to answer. `ended` is called once, when the connection is gone (unmounted, aborted).
-    Status start(unsigned thread_count, std::function<void()> ended);
-    // Answers what was read, reads nothing more; returns when that is so. Can be started again.
-    void stop();
-
-    const Fd& device() const { return device_; }
-    // Nothing before the first request was answered.
-    std::vector<std::byte> init_request() const;
+    // As FuseSession has them.
+    Status start(unsigned thread_count, std::function<void()> ended) {
+        return session_->start(thread_count, std::move(ended));
+    }
+    void stop() { session_->stop(); }
+    const Fd& device() const { return session_->device(); }
+    std::vector<std::byte> init_request() const { return session_->init_request(); }
 
     // While it is stopped: others are served from now on.
     void serve(ServedImage served) { served_ = std::move(served); }
@@ -53,26 +49,15 @@ class FuseServer {
     void close_snapshot(std::uint64_t sequence);
     // kBusy while it is open.
     Status remove_snapshot(std::uint64_t sequence);
-    // Replies that the kernel is not waiting for any more.
-    bool replaying() const { return replaying_; }
 
   private:
     FuseServer() = default;
-    void work();
 
-    Fd device_;
-    fuse_session* session_ = nullptr;
     ServedImage served_;
-    std::vector<std::thread> workers_;
-    std::atomic<bool> stopping_{false};
-    std::atomic<unsigned> working_{0};
-    std::function<void()> ended_;
-    std::atomic<bool> gone_{false};
-    bool replaying_ = false;
-
     mutable std::mutex mutex_;
-    std::vector<std::byte> init_;          // under mutex_
     std::map<std::uint64_t, int> opened_;  // under mutex_: snapshots by epoch
+    // The last: its threads use what is above.
+    std::unique_ptr<FuseSession> session_;
 };
 
 }  // namespace towline

@@ -85,8 +85,9 @@ Result<std::unique_ptr<ImageDaemon>> ImageDaemon::start(DaemonOptions options) {
     Inherited inherited;
     if (wanted.take_over) inherited = TRY(daemon->take_over());
     TRY_STATUS(daemon->open_tracking());
-    Fd device = wanted.take_over ? std::move(inherited.device)
-                                 : TRY(mount_fuse(wanted.mountpoint, wanted.allow_other));
+    Fd device = wanted.take_over
+                    ? std::move(inherited.device)
+                    : TRY(mount_fuse(wanted.mountpoint, {.allow_other = wanted.allow_other}));
     auto server =
         FuseServer::create(std::move(device), daemon->served(), std::move(inherited.init));
     if (!server) {

@@ -5,67 +5,13 @@ reader that has nothing of Towline's; what is pruned is given back, what is dama
 
 import json
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from lib.lab import KIB, MIB, binary, equal, write_at
+from lib.lab import KIB, MIB, equal, write_at
 from lib.runner import main
+from lib.vault import Vault, text_and_noise, towline
 
-READER = Path(__file__).resolve().parent / "read_vault.py"
 SIZE = 2 * MIB + 12345
-
-
-def towline(*words, exit=0):
-    done = subprocess.run([binary(), *map(str, words)], text=True, capture_output=True)
-    assert done.returncode == exit, (words, done.returncode, done.stdout, done.stderr)
-    return done
-
-
-class Vault:
-    def __init__(self, lab, name="disk"):
-        self.lab = lab
-        self.dir = lab.dir / "vault"
-        self.name = name
-        self.url = f"vault:{self.dir}/{name}"
-        self.known = {}
-        towline("vault", "init", self.dir)
-
-    def points(self):
-        listed = json.loads(towline("point", "list", self.url, "--json").stdout)["points"]
-        return [each["id"] for each in listed]
-
-    def sync(self, source, *words, url=None):
-        report = self.lab.sync(source, url or self.url, *words)
-        self.known[report["base"]["point"]] = Path(source).read_bytes()
-        return report
-
-    def list(self, source, changes, url=None):
-        report = self.lab.extents(source, url or self.url, changes)
-        self.known[report["base"]["point"]] = Path(source).read_bytes()
-        return report
-
-    def read_back(self, point):
-        out = self.lab.dir / "restored"
-        subprocess.run([sys.executable, READER, self.dir, self.name, point, out], check=True)
-        return out.read_bytes()
-
-    def check(self, points=None):
-        for point in points or self.points():
-            assert self.read_back(point) == self.known[point], point
-
-    def bytes(self):
-        return sum(each.stat().st_size for each in self.dir.rglob("*") if each.is_file())
-
-    def scrub(self, exit=0):
-        return json.loads(towline("vault", "scrub", self.dir, "--json", exit=exit).stdout)
-
-
-def text_and_noise(lab, name, size):
-    """Some of it compresses, some does not."""
-    half = (b"some words of a file, again and again; " * 40_000)[:size // 2]
-    return lab.image(name, size, half + lab.random.randbytes(size - len(half)))
 
 
 def test_every_point_is_its_moment(lab):

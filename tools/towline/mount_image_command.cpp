@@ -1,16 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `towline mount-image`: serves an image file through a mount that tracks what is written. By
-// default the daemon goes to the background once the mount is there; its parent waits for that and
-// reports it, so that whoever calls can go on at once.
+// `towline mount-image`: serves an image file through a mount that tracks what is written.
 
-#include <array>
 #include <bit>
-#include <csignal>
-#include <cstdio>
-#include <fcntl.h>
-#include <sys/signalfd.h>
-#include <sys/wait.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -18,7 +9,7 @@
 #include "cbt/fuse/fuse_mount.hpp"
 #include "cbt/fuse/image_daemon.hpp"
 #include "tools/towline/commands.hpp"
-#include "tools/towline/exit_codes.hpp"
+#include "tools/towline/service.hpp"
 #include "userspace/engine/target_safety.hpp"
 
 namespace towline {
@@ -76,14 +67,6 @@ Status refuse_used_image(const DaemonOptions& options) {
     return refuse_if_in_use(image);
 }
 
-sigset_t ending_signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    return set;
-}
-
 std::string_view word_of(Resume resume) {
     switch (resume) {
         case Resume::kFirst:
@@ -128,101 +111,25 @@ std::string report_of(const ImageDaemon& daemon, const DaemonOptions& options, b
 }
 
 // The daemon itself. `ready` is told once, when the mount is there.
-Status run_daemon(const MountWords& words, const DaemonOptions& options,
-                  const std::function<void(const std::string&)>& ready) {
-    const sigset_t set = ending_signals();
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);  // before any thread is made
-    const Fd signals(::signalfd(-1, &set, SFD_CLOEXEC));
-    if (!signals) return fail_errno("signalfd");
+Status run_daemon(const MountWords& words, const ServiceCalls& calls) {
+    DaemonOptions options = TRY(make_options(words));
+    options.log = calls.log;
+    const Fd signals = TRY(ending_signals());
     TRY_STATUS(refuse_used_image(options));
     const Status careful = avoid_reclaim();
     if (!careful) options.log(careful.error().text());
     const auto daemon = TRY(ImageDaemon::start(options));
-    ready(report_of(*daemon, options, words.json));
+    calls.ready(report_of(*daemon, options, words.json));
     (void)TRY(daemon->run(signals.get()));
     return {};
 }
 
-int report(const Error& error, bool json) {
-    std::fprintf(stderr, "towline mount-image: %s\n", error.text().c_str());
-    if (json) {
-        const nlohmann::json object{{"error",
-                                     {{"code", code_name(error.code)},
-                                      {"message", error.context},
-                                      {"errno", error.system_errno},
-                                      {"exit", exit_code(error.code)}}}};
-        std::printf("%s\n", object.dump(2).c_str());
-    }
-    return exit_code(error.code);
-}
-
-int in_foreground(const MountWords& words, DaemonOptions options) {
-    options.log = [](const std::string& line) {
-        std::fprintf(stderr, "towline mount-image: %s\n", line.c_str());
-    };
-    const Status ended = run_daemon(words, options, [](const std::string& text) {
-        std::printf("%s\n", text.c_str());
-        std::fflush(stdout);
-    });
-    return ended ? 0 : report(ended.error(), words.json);
-}
-
-// What the daemon told before it closed the pipe.
-std::string read_all(int pipe) {
-    std::string text;
-    std::array<char, 4096> piece{};
-    for (;;) {
-        const ssize_t got = ::read(pipe, piece.data(), piece.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return text;
-        text.append(piece.data(), static_cast<std::size_t>(got));
-    }
-}
-
-int daemon_process(const MountWords& words, DaemonOptions options, Fd told) {
-    ::setsid();
-    if (::chdir("/") != 0) return static_cast<int>(Exit::kFailure);
-    ::openlog("towline", LOG_PID, LOG_DAEMON);
-    options.log = [](const std::string& line) { ::syslog(LOG_WARNING, "%s", line.c_str()); };
-    const auto ready = [&](const std::string& text) {
-        const std::string line = text + "\n";
-        (void)!::write(told.get(), line.data(), line.size());
-        const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-        for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-            ::dup2(null.get(), fd);
-        told.reset();  // whoever waits goes on
-    };
-    const Status ended = run_daemon(words, options, ready);
-    if (ended) return 0;
-    if (told) return report(ended.error(), words.json);
-    ::syslog(LOG_ERR, "%s", ended.error().text().c_str());
-    return exit_code(ended.error().code);
-}
-
-int in_background(const MountWords& words, DaemonOptions options) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0)
-        return report(system_error(errno, "making a pipe"), words.json);
-    const Fd heard(ends[0]);
-    Fd told(ends[1]);
-    const pid_t child = ::fork();
-    if (child < 0) return report(system_error(errno, "starting the daemon"), words.json);
-    if (child == 0) return daemon_process(words, std::move(options), std::move(told));
-    told.reset();
-    const std::string text = read_all(heard.get());
-    std::fputs(text.c_str(), stdout);
-    if (!text.empty()) return 0;
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(Exit::kFailure);
-}
-
 int mount_image(const MountWords& words) {
-    auto options = make_options(words);
-    if (!options) return report(options.error(), words.json);
-    return words.foreground ? in_foreground(words, std::move(*options))
-                            : in_background(words, std::move(*options));
+    return run_service(
+        {.command = "mount-image",
+         .foreground = words.foreground,
+         .json = words.json,
+         .run = [&](const ServiceCalls& calls) { return run_daemon(words, calls); }});
 }
 
 void add_options(CLI::App& command, MountWords& words) {

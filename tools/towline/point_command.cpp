@@ -7,6 +7,7 @@
 
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/point_commands.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/volume_reader.hpp"
@@ -243,6 +244,7 @@ void add_point_command(CLI::App& app, std::function<int()>& run) {
         add(*group, "diff", "Lists the bytes that were written between two points.",
             "vault:DIR/NAME@ID", run, words, diff);
     compared->add_option("OTHER", words->other, "the other one, vault:DIR/NAME@ID")->required();
+    add_point_mount_command(*group, run);
 }
 
 }  // namespace towline

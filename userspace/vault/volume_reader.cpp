@@ -147,6 +147,16 @@ Result<std::uint64_t> VolumeReader::next_data(std::uint64_t from) {
     return block_count();
 }
 
+Result<std::uint64_t> VolumeReader::next_zeros(std::uint64_t from) {
+    while (from < block_count()) {
+        for (const Located& run : TRY(locate(from, kLocateMax))) {
+            if (run.zeros) return run.first;
+            from = run.first + run.count;
+        }
+    }
+    return block_count();
+}
+
 // --- blocks -------------------------------------------------------------------------------------
 
 Status VolumeReader::read(std::uint64_t offset_bytes, MutableByteSpan into) {

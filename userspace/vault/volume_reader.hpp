@@ -55,6 +55,8 @@ class VolumeReader {
     // The first block at or behind `from` that may be something else than zeros; block_count() when
     // there is none. Reads indexes alone.
     Result<std::uint64_t> next_data(std::uint64_t from);
+    // The first block at or behind `from` that is zeros, or block_count().
+    Result<std::uint64_t> next_zeros(std::uint64_t from);
 
   private:
     using PageKey = std::pair<std::size_t, std::size_t>;  // index, page

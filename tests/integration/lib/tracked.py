@@ -219,10 +219,12 @@ class Tracked:
 
 
 def alive(pid):
-    """A zombie of somebody else's is as good as dead."""
+    """A zombie of somebody else's is as good as dead, when none of its threads still ends."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+            if file.read().rsplit(")", 1)[1].split()[0] != "Z":
+                return True
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
     except OSError as error:

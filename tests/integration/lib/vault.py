@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vault, what its points must hold, and the reader that has nothing of Towline's."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from .lab import binary
+
+READER = Path(__file__).resolve().parent.parent / "read_vault.py"
+
+
+def towline(*words, exit=0):
+    done = subprocess.run([binary(), *map(str, words)], text=True, capture_output=True)
+    assert done.returncode == exit, (words, done.returncode, done.stdout, done.stderr)
+    return done
+
+
+class Vault:
+    def __init__(self, lab, name="disk"):
+        self.lab = lab
+        self.dir = lab.dir / "vault"
+        self.name = name
+        self.url = f"vault:{self.dir}/{name}"
+        self.known = {}
+        towline("vault", "init", self.dir)
+
+    def points(self):
+        listed = json.loads(towline("point", "list", self.url, "--json").stdout)["points"]
+        return [each["id"] for each in listed]
+
+    def sync(self, source, *words, url=None):
+        report = self.lab.sync(source, url or self.url, *words)
+        self.known[report["base"]["point"]] = Path(source).read_bytes()
+        return report
+
+    def list(self, source, changes, url=None):
+        report = self.lab.extents(source, url or self.url, changes)
+        self.known[report["base"]["point"]] = Path(source).read_bytes()
+        return report
+
+    def read_back(self, point):
+        out = self.lab.dir / "restored"
+        subprocess.run([sys.executable, READER, self.dir, self.name, point, out], check=True)
+        return out.read_bytes()
+
+    def check(self, points=None):
+        for point in points or self.points():
+            assert self.read_back(point) == self.known[point], point
+
+    def bytes(self):
+        return sum(each.stat().st_size for each in self.dir.rglob("*") if each.is_file())
+
+    def scrub(self, exit=0):
+        return json.loads(towline("vault", "scrub", self.dir, "--json", exit=exit).stdout)
+
+
+def text_and_noise(lab, name, size):
+    """Some of it compresses, some does not."""
+    half = (b"some words of a file, again and again; " * 40_000)[:size // 2]
+    return lab.image(name, size, half + lab.random.randbytes(size - len(half)))

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cbt/fuse/fuse_session.hpp"
+#include "userspace/vault/volume_cache.hpp"
+
+namespace towline {
+
+// What a mounted point shows: a folder, a file for each volume in it, as long as the volume.
+class PointFolder {
+  public:
+    struct File {
+        std::string name;
+        std::unique_ptr<VolumeCache> volume;
+        std::uint64_t data_bytes_max = 0;  // what is no hole, at most
+    };
+
+    // Volumes whose names are none for a file, or another's, are called volume-N.
+    static Result<std::unique_ptr<PointFolder>> open(const OpenPoint& point,
+                                                     VolumeCache::Options options);
+
+    std::vector<File>& files() { return files_; }
+    std::time_t created_at() const { return created_at_; }
+    void set_log(std::function<void(const std::string&)> log) { log_ = std::move(log); }
+    // The errno for whoever reads; the cause goes to the log, a bounded number of times.
+    int told(const Error& error);
+
+  private:
+    PointFolder() = default;
+    static constexpr unsigned kToldMax = 200;
+
+    std::vector<File> files_;
+    std::time_t created_at_ = 0;
+    std::function<void(const std::string&)> log_ = [](const std::string&) {};
+    std::atomic<unsigned> told_{0};
+};
+
+// The session's owner is a PointFolder.
+const fuse_lowlevel_ops& point_operations();
+
+}  // namespace towline
