@@ -163,6 +163,7 @@ void walk(auto& to, Of<BeginMessage> auto& m) {
     to.field(m.overwrite);
     to.field(m.verify);
     to.field(m.dry_run);
+    to.field(m.compare_listed);
     to.field(m.block_bytes);
     to.field(m.plan_digest);
     to.enumeration(m.expected_state, TargetState::kUnclaimed, TargetState::kApplying);

@@ -119,6 +119,9 @@ struct BeginMessage {
     bool overwrite = false;  // the user said that data of other origin may go
     bool verify = false;     // attest by rereading
     bool dry_run = false;    // compare only; nothing may change
+    // A run of listed changes: Ranges follow Begun, the other way than a resumed run's, and the
+    // target answers with the digests of what they cover.
+    bool compare_listed = false;
     std::uint32_t block_bytes = 0;
     std::uint64_t plan_digest = 0;
     TargetState expected_state{};  // what the source decided upon; the target refuses when it moved

@@ -21,7 +21,11 @@ SimulatedTracker::SimulatedTracker(std::uint64_t volume_bytes, std::uint32_t blo
 }
 
 void SimulatedTracker::wrote(Extent extent) {
-    present_.mark(extent);
+    ChangeMap marks(present_.volume_bytes(), present_.block_bytes());
+    marks.mark(extent);
+    for (auto run = marks.next_run(0, 1); run; run = marks.next_run(run->end(), 1)) {
+        if (forget_one_of_ == 0 || random_.below(forget_one_of_) != 0) present_.mark_blocks(*run);
+    }
 }
 
 void SimulatedTracker::attach_anew() {

@@ -20,6 +20,8 @@ class SimulatedTracker {
                      SimulatedRandom& random);
 
     void wrote(Extent extent);
+    // A broken one: of so many marks one is forgotten.
+    void forget_one_of(std::uint64_t count) { forget_one_of_ = count; }
     void attach_anew();
     // The host dies: whole regions are hot, and nothing is frozen any more.
     void crash();
@@ -34,6 +36,7 @@ class SimulatedTracker {
     void fold();
 
     SimulatedRandom& random_;
+    std::uint64_t forget_one_of_ = 0;
     Uuid uuid_;
     std::uint64_t sequence_ = 1;
     std::uint64_t committed_ = 0;
@@ -53,9 +56,16 @@ class SimulatedMoment final : public MomentTaker {
     Result<Moment> open(IoEngine& engine) override;
     Status settle(bool noted) override;
     void release() override { locked_ = false; }
+    Status with_harvests(const std::function<Status()>& change) override {
+        locked_ = true;
+        const Status changed = change();
+        locked_ = false;
+        return changed;
+    }
     // Whether other runs of this source are kept from the harvests.
     bool locked() const { return locked_; }
     Status all_read() override { return {}; }
+    bool steady() override { return true; }
     const MomentFacts& facts() const override { return facts_; }
 
     bool taken() const { return image_ != nullptr; }

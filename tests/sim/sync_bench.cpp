@@ -114,6 +114,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
     config.request.verify = plan.verify;
     config.request.draw = [this] { return draw_uuid(random); };
     config.moment = plan.moment;
+    config.request.audit_blocks = plan.audit_blocks;
     config.target_name = "replica";
     config.volume = {.handle = volume,
                      .size_bytes = shape.source_bytes,

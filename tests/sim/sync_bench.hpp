@@ -45,7 +45,8 @@ struct RunPlan {
     StoreHook source_hook;
     StoreHook target_hook;
     std::function<void()> after_event;  // looks, and may kill
-    MomentTaker* moment = nullptr;      // nullptr: the source as it is, and nothing tracks it
+    std::uint32_t audit_blocks = 0;
+    MomentTaker* moment = nullptr;  // nullptr: the source as it is, and nothing tracks it
 };
 
 struct RunResult {

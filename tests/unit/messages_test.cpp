@@ -51,6 +51,7 @@ BeginMessage some_begin() {
                        .overwrite = true,
                        .verify = true,
                        .dry_run = true,
+                       .compare_listed = true,
                        .block_bytes = 65536,
                        .plan_digest = 51,
                        .expected_state = TargetState::kSealed,
@@ -104,7 +105,7 @@ std::vector<Message> all_messages() {
 
 TEST(Messages, EachHasItsSizeOnTheWire) {
     constexpr std::size_t kStanding = 16 + 1 + 4 + 2 * (16 + 16 + 4 + 1);
-    const std::size_t sizes[] = {28,         2 + 12 + 25 + kStanding, 217 + 10, 180, 1,
+    const std::size_t sizes[] = {28,         2 + 12 + 25 + kStanding, 217 + 10, 181, 1,
                                  4 + 32 + 1, 8 + 8 + 4 + 48 + 1,      16,       8,   24,
                                  105,        2 + 4 + 1 + 2 + 12,      0,        0};
     const auto messages = all_messages();
@@ -218,7 +219,7 @@ TEST(Messages, UnknownEnumerationValuesAreRefused) {
     EXPECT_EQ(values_taken(some_opened(), 29), 4);   // state
     EXPECT_EQ(values_taken(some_opened(), 103), 4);  // run mode, none included
     EXPECT_EQ(values_taken(some_begin(), 16), 3);    // mode
-    EXPECT_EQ(values_taken(some_begin(), 34), 4);    // expected state
+    EXPECT_EQ(values_taken(some_begin(), 35), 4);    // expected state
     EXPECT_EQ(values_taken(ErrorMessage{}, 0), 11);
 }
 

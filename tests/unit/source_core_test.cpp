@@ -29,6 +29,9 @@ std::string name(const act::Plan&) {
 std::string name(const act::Acknowledged&) {
     return "acknowledged";
 }
+std::string name(const act::TellListed&) {
+    return "tell-listed";
+}
 std::string name(const act::StartCompare&) {
     return "compare";
 }
@@ -112,6 +115,18 @@ TEST_F(SourceCoreTest, AResumedRunComparesWhatIsAcknowledged) {
     EXPECT_EQ(hear(BegunMessage{}), "");
     EXPECT_EQ(hear(RangesMessage{}), "acknowledged");
     EXPECT_EQ(hear(RangesMessage{.last = true}), "acknowledged compare");
+    EXPECT_EQ(hear(DigestsMessage{.last = true}), "theirs");
+    EXPECT_EQ(step(ev::Compared{}), "transfer");
+}
+
+TEST_F(SourceCoreTest, WhatIsSuspectedOrAuditedIsToldAndCompared) {
+    start();
+    hear(HelloMessage{});
+    hear(OpenedMessage{});
+    EXPECT_EQ(step(ev::Planned{.decision = {.mode = RunMode::kExtents},
+                               .begin = {.mode = RunMode::kExtents, .compare_listed = true}}),
+              "send4");
+    EXPECT_EQ(hear(BegunMessage{}), "tell-listed compare");
     EXPECT_EQ(hear(DigestsMessage{.last = true}), "theirs");
     EXPECT_EQ(step(ev::Compared{}), "transfer");
 }

@@ -40,6 +40,9 @@ std::string name(const act::CompareAll&) {
 std::string name(const act::CompareAcknowledged&) {
     return "compare-acknowledged";
 }
+std::string name(const act::CompareListed& compare) {
+    return "compare-listed-" + std::to_string(compare.wanted.marked_blocks());
+}
 std::string name(const act::Mark& mark) {
     const bool building = mark.record.state == TargetState::kBuilding;
     return std::string("mark-") + (building ? "building" : "applying") +
@@ -403,6 +406,42 @@ TEST_F(TargetCoreTest, PingsFromHelloOn) {
     now += 5s;
     EXPECT_EQ(step(ev::Tick{}), "send14");
     EXPECT_EQ(step(ev::Tick{}), "");
+}
+
+// Named blocks of a run of listed changes are compared first: hot regions, an audit's sample.
+TEST_F(TargetCoreTest, ListedBlocksAreDigested) {
+    seal_a_record(TargetState::kSealed);
+    BeginMessage message = begin(RunMode::kExtents);
+    message.compare_listed = true;
+    to_transfer(message);
+    EXPECT_FALSE(core.admit(blocks(0, 1)));
+    EXPECT_EQ(hear(RangesMessage{.ranges = {{kBlock, 1}}}), "");
+    EXPECT_EQ(hear(RangesMessage{.ranges = {{3 * kBlock, 2 * kBlock}}, .last = true}),
+              "compare-listed-3");
+    EXPECT_EQ(step(ev::CompareSent{}), "");
+    EXPECT_TRUE(core.admit(blocks(0, 1)));
+}
+
+TEST_F(TargetCoreTest, WhatIsListedIsOfTheVolume) {
+    seal_a_record(TargetState::kSealed);
+    BeginMessage message = begin(RunMode::kExtents);
+    message.compare_listed = true;
+    to_transfer(message);
+    EXPECT_EQ(hear(RangesMessage{.ranges = {{kBlock, kVolume}}}), "fail-protocol");
+}
+
+TEST_F(TargetCoreTest, RangesThatNobodyAskedForAreRefused) {
+    seal_a_record(TargetState::kSealed);
+    to_transfer(begin(RunMode::kExtents));
+    EXPECT_EQ(hear(RangesMessage{.last = true}), "fail-protocol");
+}
+
+TEST_F(TargetCoreTest, OnlyAListCanBeCompared) {
+    seal_a_record(TargetState::kSealed);
+    BeginMessage message = begin(RunMode::kFull);
+    message.compare_listed = true;
+    to_open();
+    EXPECT_EQ(hear(message), "fail-protocol");
 }
 
 }  // namespace

@@ -46,6 +46,7 @@ struct SyncWords {
     std::string tracker = "auto";
     std::string snapshot = "auto";
     std::string store = "0";
+    unsigned audit_blocks = 256;
     bool no_freeze = false;
     double freeze_max_seconds = 10;
     std::string hooks;
@@ -146,6 +147,7 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.silence_max = duration_of(words.timeout_seconds);
     options.moment = moment_wish(words);
     options.snapshot_store_bytes = TRY(parse_size(words.store, "--store"));
+    options.audit_blocks = words.audit_blocks;
     options.freeze = !words.no_freeze;
     options.freeze_max = duration_of(words.freeze_max_seconds);
     options.hooks_folder = words.hooks;
@@ -197,6 +199,7 @@ nlohmann::json json_of(const RunReport& report, const SyncWords& words) {
                         {"tracker", report.moment.tracker},
                         {"tracker_notes", report.moment.notes},
                         {"snapshot", report.moment.snapshot},
+                        {"audited_blocks", report.audited_blocks},
                         {"label", label_name(report.moment.label)},
                         {"freeze_seconds", seconds(report.moment.frozen)},
                         {"held_seconds", seconds(report.moment.held)}};
@@ -241,6 +244,10 @@ void print_summary(const RunReport& report) {
     std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),
                 unknown ? " (everything; holes travel as ranges)" : "");
     print_moment(report.moment, report.dry_run);
+    if (report.audited_blocks > 0) {
+        std::printf("  audit    %llu unchanged blocks compared\n",
+                    static_cast<unsigned long long>(report.audited_blocks));
+    }
     if (report.dry_run) {
         std::printf("  dry run: nothing was changed\n");
         return;
@@ -320,6 +327,11 @@ void add_moment_options(CLI::App& command, SyncWords& words) {
         ->capture_default_str();
     command.add_option("--store", words.store,
                        "room for what is overwritten while a snapshot stands; 0: by the volume");
+    command
+        .add_option("--audit", words.audit_blocks,
+                    "blocks held to be unchanged that are compared all the same; 0: none")
+        ->check(CLI::Range(0, 1 << 20))
+        ->capture_default_str();
     command.add_flag("--no-freeze", words.no_freeze,
                      "do not freeze the source's filesystems around the snapshot");
     command

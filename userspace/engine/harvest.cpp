@@ -21,7 +21,7 @@ Trust worse(Trust one, Trust other) {
 void absorb(Harvest& harvest, const ChangeSet& set) {
     if (harvest.tracker != set.tracker) return;
     if (set.after > harvest.sequence) {
-        harvest.doubt = Harvest::Doubt::kHole;
+        if (harvest.doubt == Harvest::Doubt::kNone) harvest.doubt = Harvest::Doubt::kHole;
         harvest.trust = Trust::kUnknown;
     }
     harvest.trust = worse(harvest.trust, set.trust);
@@ -66,7 +66,7 @@ Result<Harvest> Harvest::load(ByteSpan saved) {
     harvest.sequence = reader.get<std::uint64_t>();
     const bool known = trust >= static_cast<std::uint32_t>(Trust::kExact) &&
                        trust <= static_cast<std::uint32_t>(Trust::kUnknown) &&
-                       doubt <= static_cast<std::uint32_t>(Doubt::kHole);
+                       doubt <= static_cast<std::uint32_t>(Doubt::kAudit);
     if (reader.bad() || !known) return fail(Code::kCorrupt, "a harvest is cut off or damaged");
     harvest.trust = static_cast<Trust>(trust);
     harvest.doubt = static_cast<Doubt>(doubt);

@@ -18,6 +18,7 @@ struct Harvest {
         kNone = 0,
         kFresh = 1,  // it began after the target's base: the run that takes it over compares
         kHole = 2,   // epochs between its own and the tracker's were taken by somebody else
+        kAudit = 3,  // a block that the tracker held to be unchanged was found changed
     };
 
     Uuid target;

@@ -46,7 +46,10 @@ Result<std::unique_ptr<LiveMoment>> LiveMoment::choose(const Volume& source,
     MomentFindings findings;
     findings.live = TRY(live_use(source));
     moment->live_ = findings.live.has_value();
-    moment->find_trackers(source, findings);
+    // What can't be used is not looked for: a run is short.
+    const bool plain = wish.tracker == MomentWish::Tracker::kScan && !findings.live &&
+                       wish.snapshot != MomentWish::Snapshot::kNamed;
+    if (!plain) moment->find_trackers(source, findings);
     moment->find_snapshots(source, findings);
     moment->choice_ = TRY(choose_moment(wish, findings));
     TRY_STATUS(moment->use(source));
@@ -224,6 +227,14 @@ Status LiveMoment::settle(bool noted) {
     return settled;
 }
 
+Status LiveMoment::with_harvests(const std::function<Status()>& change) {
+    const bool held = static_cast<bool>(tracking_lock_);
+    if (!held) tracking_lock_ = TRY(options_.lock_tracking());
+    const Status changed = change();
+    if (!held) tracking_lock_.reset();
+    return changed;
+}
+
 Status LiveMoment::all_read() {
     if (image_) {
         const SnapshotStatus status = TRY(provider_->status(image_->id));
@@ -239,6 +250,13 @@ Status LiveMoment::all_read() {
     // Never better: what hooks made ready went on before it was read.
     facts_.label = still ? Label::kCrash : Label::kFuzzy;
     return {};
+}
+
+bool LiveMoment::steady() {
+    if (image_) return true;
+    if (live_ || tracker_ == nullptr) return false;
+    const auto status = tracker_->status(tracked_);
+    return status && status->writes_seen == writes_before_;
 }
 
 void LiveMoment::remove_image() {

@@ -44,7 +44,9 @@ class LiveMoment final : public MomentTaker {
     Result<Moment> open(IoEngine& engine) override;
     Status settle(bool noted) override;
     void release() override { tracking_lock_.reset(); }
+    Status with_harvests(const std::function<Status()>& change) override;
     Status all_read() override;
+    bool steady() override;
     const MomentFacts& facts() const override { return facts_; }
 
     const MomentChoice& choice() const { return choice_; }

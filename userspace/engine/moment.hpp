@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -57,11 +58,16 @@ class MomentTaker {
     // The changes are durably noted for every target, or could not be: the tracker may drop them,
     // or gets them back. On the loop thread.
     virtual Status settle(bool noted) = 0;
-    // What was seen for this run's target was taken over. From take() to here no other run writes
-    // to the harvests of this source's targets: one that did would have its marks overwritten.
+    // What was seen for this run's target was taken over. From take() to here, and within
+    // `with_harvests`, no other run writes to the harvests of this source's targets: one that did
+    // would have its marks overwritten.
     virtual void release() = 0;
+    virtual Status with_harvests(const std::function<Status()>& change) = 0;
     // All has been read. An Error: what was read is no moment after all, and must not be sealed.
     virtual Status all_read() = 0;
+    // Whether what is read cannot have changed since the moment: else a block that differs proves
+    // nothing.
+    virtual bool steady() = 0;
     virtual const MomentFacts& facts() const = 0;
 };
 

@@ -50,6 +50,8 @@ std::string_view cause_name(Cause cause) {
             return "changes-taken";
         case Cause::kSourceForeign:
             return "source-foreign";
+        case Cause::kAuditFailed:
+            return "audit-failed";
         case Cause::kResumed:
             return "resumed";
     }
@@ -99,6 +101,8 @@ std::string_view cause_text(Cause cause) {
             return "somebody else took changes from the tracker that this source never saw";
         case Cause::kSourceForeign:
             return "the source was written to while nothing tracked it";
+        case Cause::kAuditFailed:
+            return "a block that the tracker held to be unchanged had changed";
         case Cause::kResumed:
             return "an unfinished run goes on where the target durably is";
     }

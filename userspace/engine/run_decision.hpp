@@ -38,6 +38,7 @@ enum class Cause {
     kTrackerGap,      // the tracker missed changes, or cannot tell
     kChangesTaken,    // somebody with a memory of their own took changes that this source never saw
     kSourceForeign,   // the source was written to while nothing tracked it
+    kAuditFailed,     // a block that was held to be unchanged differs: the tracker is not believed
     kResumed,
 };
 

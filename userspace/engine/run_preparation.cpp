@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "cbt/change_map_format.hpp"
+#include "userspace/engine/audit_sample.hpp"
 
 namespace towline {
 
@@ -50,6 +51,7 @@ Result<std::optional<Harvest>> harvest_of(SourceStore& store, const Uuid& target
 Cause doubt_of(const Harvest& harvest) {
     if (harvest.doubt == Harvest::Doubt::kFresh) return Cause::kTrackerNew;
     if (harvest.doubt == Harvest::Doubt::kHole) return Cause::kChangesTaken;
+    if (harvest.doubt == Harvest::Doubt::kAudit) return Cause::kAuditFailed;
     if (harvest.reasons.has(ChangeReason::kForeign)) return Cause::kSourceForeign;
     return Cause::kTrackerGap;
 }
@@ -86,6 +88,7 @@ BeginMessage make_begin(const SourceRequest& request, const RunDecision& decisio
     begin.overwrite = request.run.overwrite;
     begin.verify = request.verify;
     begin.dry_run = request.dry_run;
+    begin.compare_listed = decision.compare_listed;
     begin.block_bytes = request.block_bytes;
     begin.plan_digest = decision.resume ? opened.plan_digest : plan_digest;
     begin.expected_state = opened.state;
@@ -194,6 +197,14 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     }
     if (run.decision.mode == RunMode::kFull) run.changed_bytes = request.run.volume_bytes;
     run.begin = make_begin(request, run.decision, run.memory, opened, run.plan.digest());
+    const bool audited = run.decision.mode == RunMode::kExtents && !run.decision.resume &&
+                         request.changes && request.audit_blocks > 0;
+    if (audited) {
+        run.audit = audit_sample(run.plan, request.changes->excluded, request.audit_blocks, [&] {
+            return load_le<std::uint64_t>(request.draw().bytes.data());
+        });
+        run.begin.compare_listed |= !run.audit.empty();
+    }
     if (request.dry_run) return run;
     // The union first, the record that names the run after it: a crash between leaves too much
     // pending.
@@ -218,6 +229,22 @@ Status note_plan(const PreparedRun& run, SourceStore& store) {
     if (pending)
         changes.merge((*pending)->resampled(changes.volume_bytes(), changes.block_bytes()));
     return store.save_pending(run.memory.target, changes);
+}
+
+Status distrust_plan(PreparedRun& run, SourceStore& store) {
+    run.memory.pending_trust = Trust::kUnknown;
+    run.memory.pending_doubt = Cause::kAuditFailed;
+    return store.save(run.memory);
+}
+
+Status distrust_harvests(const Uuid& tracker, SourceStore& store) {
+    for (Harvest& harvest : TRY(store.harvests())) {
+        if (harvest.tracker != tracker) continue;
+        harvest.trust = Trust::kUnknown;
+        harvest.doubt = Harvest::Doubt::kAudit;
+        TRY_STATUS(store.save_harvest(harvest));
+    }
+    return {};
 }
 
 Status commit_run(PreparedRun& run, SourceStore& store) {

@@ -18,6 +18,8 @@ struct SourceRequest {
     std::uint32_t block_bytes = 64 * 1024;
     bool verify = false;
     bool dry_run = false;
+    // Blocks that a tracker holds to be unchanged and that are compared all the same; 0: none.
+    std::uint32_t audit_blocks = 0;
     // The tracker's frozen epoch; `run.tracked` follows from it and is not to be filled in.
     std::optional<ChangeSet> changes;
     // Names and secrets; the simulator draws its own, so that a seed replays.
@@ -31,7 +33,8 @@ struct PreparedRun {
     BeginMessage begin;
     TargetMemory memory;
     std::optional<Harvest> harvest;  // what the plan took over of it; a run with a tracker
-    ChangeMap plan;                  // kScan: empty until compared
+    ChangeMap audit;  // blocks outside of the plan that must be equal; without a geometry: none
+    ChangeMap plan;   // kScan: empty until compared
     std::uint64_t changed_bytes = 0;
 };
 
@@ -45,6 +48,11 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
 // A comparison found what differs (or, for a resumed run, what must be sent again): noted as
 // pending before anything of it is sent.
 Status note_plan(const PreparedRun& run, SourceStore& store);
+
+// The target lacks what the tracker held to be unchanged: its next run compares, and so does that
+// of every other target of this source. The second is for who holds the harvests' lock.
+Status distrust_plan(PreparedRun& run, SourceStore& store);
+Status distrust_harvests(const Uuid& tracker, SourceStore& store);
 
 // The target has sealed: the memory moves to the new base, the pending changes go.
 Status commit_run(PreparedRun& run, SourceStore& store);

@@ -33,9 +33,10 @@ struct RunReport {
     std::string engine_target;
     std::string engine_notes;
     std::string codec = "none";
-    bool reread = false;  // attested by rereading the target
-    Base base;            // what the target holds now
-    MomentFacts moment;   // how the source was read
+    bool reread = false;               // attested by rereading the target
+    Base base;                         // what the target holds now
+    MomentFacts moment;                // how the source was read
+    std::uint64_t audited_blocks = 0;  // held to be unchanged by the tracker, and found so
     RunDigest digest;
 };
 

@@ -112,6 +112,10 @@ void SourceCore::on_message(const BegunMessage& begun, Actions& actions) {
     if (decision_.mode == RunMode::kScan) {
         phase_ = Phase::kCompare;
         actions.push_back(act::StartCompare{});
+    } else if (begin_.compare_listed) {
+        phase_ = Phase::kCompare;
+        actions.push_back(act::TellListed{});
+        actions.push_back(act::StartCompare{});
     } else if (decision_.resume) {
         phase_ = Phase::kAcknowledged;
     } else {

@@ -50,6 +50,7 @@ struct Plan {  // decide, build the plan, note it durably
 struct Acknowledged {  // a piece of what a resumed run has durably at the target
     RangesMessage ranges;
 };
+struct TellListed {};  // what the target is to digest of a run of listed changes
 struct StartCompare {};
 struct Theirs {  // digests of the target
     DigestsMessage digests;
@@ -70,9 +71,10 @@ struct Fail {
 
 using SourceAction =
     std::variant<source_action::Send, source_action::Join, source_action::Plan,
-                 source_action::Acknowledged, source_action::StartCompare, source_action::Theirs,
-                 source_action::StartTransfer, source_action::Commit,
-                 source_action::NoteFlushFailed, source_action::Finish, source_action::Fail>;
+                 source_action::Acknowledged, source_action::TellListed,
+                 source_action::StartCompare, source_action::Theirs, source_action::StartTransfer,
+                 source_action::Commit, source_action::NoteFlushFailed, source_action::Finish,
+                 source_action::Fail>;
 
 // The source's decisions in the conversation, without I/O and without a clock. Invariants:
 //  - nothing is sent before the run is durably begun on our side (Plan, then Begin);

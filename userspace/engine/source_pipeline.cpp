@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "io/check.hpp"
+#include "userspace/engine/audit_sample.hpp"
 
 namespace towline {
 
@@ -18,6 +19,7 @@ namespace {
 
 constexpr Duration kTickInterval = 100ms;
 constexpr Duration kLastWordTime = 2s;
+constexpr std::size_t kQueuedBytesMax = 1 << 20;
 // Hashes of one side that wait for the other: 256 Ki blocks, 4 MiB.
 constexpr std::size_t kHashesWaitingMax = std::size_t{256} * 1024;
 
@@ -151,7 +153,9 @@ void SourcePipeline::on_closed(Channel&, Error error) {
 }
 
 void SourcePipeline::on_sent_some(Channel&) {
-    if (sender_ && !stopped_) sender_->on_sent_some();
+    if (stopped_) return;
+    if (listed_.telling()) listed_.tell(talk(), kQueuedBytesMax);
+    if (sender_) sender_->on_sent_some();
 }
 
 void SourcePipeline::on_all_sent(const RunDigest& digest) {
@@ -295,6 +299,14 @@ void SourcePipeline::plan() {
         wanted_ = ChangeMap(config_.request.run.volume_bytes, config_.request.block_bytes);
     }
     if (run_.decision.mode == RunMode::kScan) wanted_.mark_all();
+    if (run_.begin.compare_listed) {
+        wanted_ = run_.audit;
+        if (run_.decision.compare_listed) {
+            wanted_ = run_.plan;
+            if (!run_.audit.empty()) wanted_.merge(run_.audit);
+        }
+        report_.audited_blocks = run_.audit.marked_blocks();
+    }
     step(ev::Planned{.decision = run_.decision, .begin = run_.begin});
 }
 
@@ -308,6 +320,14 @@ void SourcePipeline::perform(act::Acknowledged& action) {
         }
         wanted_.mark({range.offset_bytes, range.length_bytes});
     }
+}
+
+void SourcePipeline::perform(act::TellListed&) {
+    std::vector<Extent> extents;
+    for (auto run = wanted_.next_run(0); run; run = wanted_.next_run(run->end()))
+        extents.push_back(wanted_.extent_of(*run));
+    listed_.start(std::move(extents));
+    listed_.tell(talk(), kQueuedBytesMax);
 }
 
 void SourcePipeline::perform(act::StartCompare&) {
@@ -370,23 +390,68 @@ void SourcePipeline::after_compare() {
 // From what differs to what is sent.
 Status SourcePipeline::settle_plan() {
     report_.bytes_read += ours_->read_bytes();
+    if (run_.begin.compare_listed) return settle_listed();
     if (run_.decision.mode == RunMode::kScan) {
-        const bool resembles = compare_->their_lost_blocks() * 2 <= compare_->their_data_blocks();
-        if (run_.decision.must_resemble && !resembles) {
-            return fail(Code::kRefused,
-                        "the target holds data that is no older copy of this source (" +
-                            std::to_string(compare_->their_lost_blocks()) + " of its " +
-                            std::to_string(compare_->their_data_blocks()) +
-                            " blocks with data differ); if it may be replaced say --overwrite");
-        }
-        run_.plan = std::move(differing_);
-        run_.changed_bytes = report_.bytes_changed = run_.plan.marked_bytes();
+        TRY_STATUS(settle_scan());
     } else {
         run_.plan.subtract(wanted_);
         run_.plan.merge(differing_);
     }
     if (config_.request.dry_run) return {};
     return note_plan(run_, store_);
+}
+
+Status SourcePipeline::settle_scan() {
+    const bool resembles = compare_->their_lost_blocks() * 2 <= compare_->their_data_blocks();
+    if (run_.decision.must_resemble && !resembles) {
+        return fail(Code::kRefused,
+                    "the target holds data that is no older copy of this source (" +
+                        std::to_string(compare_->their_lost_blocks()) + " of its " +
+                        std::to_string(compare_->their_data_blocks()) +
+                        " blocks with data differ); if it may be replaced say --overwrite");
+    }
+    run_.plan = std::move(differing_);
+    run_.changed_bytes = report_.bytes_changed = run_.plan.marked_bytes();
+    return {};
+}
+
+// What the tracker only suspects is sent where it differs; it stays pending as a whole until the
+// target has sealed.
+Status SourcePipeline::settle_listed() {
+    TRY_STATUS(judge_audit());
+    if (!run_.decision.compare_listed) return {};
+    run_.plan = common(run_.plan, differing_);
+    run_.changed_bytes = report_.bytes_changed = run_.plan.marked_bytes();
+    return {};
+}
+
+Status SourcePipeline::judge_audit() {
+    if (run_.audit.empty()) return {};
+    const ChangeMap wrong = common(run_.audit, differing_);
+    if (wrong.empty()) return {};
+    // Written to after its epoch, as far as can be told: the next run brings it, unasked.
+    if (config_.moment != nullptr && !config_.moment->steady()) {
+        report_.audited_blocks = 0;
+        return {};
+    }
+    // What needs no lock first: whatever becomes of the rest, this target is compared.
+    TRY_STATUS(distrust_plan(run_, store_));
+    const Uuid& tracker = run_.begin.next_base.tracker;
+    const auto distrust = [this, &tracker] { return distrust_harvests(tracker, store_); };
+    const Status told =
+        config_.moment != nullptr ? config_.moment->with_harvests(distrust) : distrust();
+    const std::uint64_t first = wrong.extent_of(*wrong.next_run(0)).offset_bytes;
+    return fail(Code::kCorrupt,
+                std::to_string(wrong.marked_blocks()) + " of " +
+                    std::to_string(run_.audit.marked_blocks()) +
+                    " blocks that the tracker held to be unchanged differ at the target (the "
+                    "first at byte " +
+                    std::to_string(first) +
+                    "): the tracker missed writes, or the target was changed; nothing was sent, "
+                    "and the next run compares everything" +
+                    (told ? std::string()
+                          : "; for other targets of this source that could not be noted (" +
+                                told.error().text() + "): run them with --scan"));
 }
 
 void SourcePipeline::perform(act::StartTransfer& action) {

@@ -8,6 +8,7 @@
 
 #include "transport/channel.hpp"
 #include "userspace/engine/moment.hpp"
+#include "userspace/engine/ranges_teller.hpp"
 #include "userspace/engine/run_preparation.hpp"
 #include "userspace/engine/run_report.hpp"
 #include "userspace/engine/scan_compare.hpp"
@@ -77,6 +78,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     Status adopt_moment();
     void plan();
     void perform(source_action::Acknowledged& action);
+    void perform(source_action::TellListed& action);
     void perform(source_action::StartCompare& action);
     void perform(source_action::Theirs& action);
     void perform(source_action::StartTransfer& action);
@@ -93,6 +95,9 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void after_compare();
     void balance_compare();
     Status settle_plan();
+    Status settle_scan();
+    Status settle_listed();
+    Status judge_audit();
     void report_progress();
     void on_tick();
     void stop(std::optional<Error> error);
@@ -122,6 +127,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     std::optional<RunDigester> digester_;
     std::unique_ptr<SourceSender> sender_;
 
+    RangesTeller listed_;
     ChangeMap wanted_;  // what is compared
     ChangeMap differing_;
     std::optional<ScanCompare> compare_;

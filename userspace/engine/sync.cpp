@@ -153,6 +153,7 @@ Result<SourceRequest> make_request(const SyncOptions& options, const Volume& vol
                    .filesystem = TRY(volume.filesystem_uuid())};
     request.block_bytes = options.block_bytes;
     request.verify = options.verify;
+    request.audit_blocks = options.audit_blocks;
     request.dry_run = options.dry_run;
     if (options.kind == RunRequest::Kind::kExtents) {
         request.extents = normalized(TRY(parse_extents(options.extents_text, volume.size_bytes())));

@@ -33,6 +33,7 @@ struct SyncOptions {
     std::function<std::uint64_t()> rate_now;
     unsigned connections = 1;
     MomentWish moment;
+    std::uint32_t audit_blocks = 256;
     std::uint64_t snapshot_store_bytes = 0;  // 0: by the volume's size
     bool freeze = true;                      // the source's filesystems, around a snapshot
     Duration freeze_max = 10s;

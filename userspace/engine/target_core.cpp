@@ -116,6 +116,9 @@ Status TargetCore::check_begin(const BeginMessage& begin) const {
                                         std::to_string(open_.source_bytes) +
                                         " bytes); use a device of at least the source's size");
     }
+    if (begin.compare_listed && (begin.mode != RunMode::kExtents || begin.resume)) {
+        return fail(Code::kProtocol, "the source asked for a comparison that cannot be");
+    }
     TRY_STATUS(check_overwrite(begin));
     return check_base(begin);
 }
@@ -177,11 +180,30 @@ void TargetCore::on(const ev::Prepared& event, Actions& actions) {
     phase_ = Phase::kCompare;
     if (begin_.mode == RunMode::kScan) {
         actions.push_back(act::CompareAll{});
+    } else if (begin_.compare_listed) {
+        listed_ = ChangeMap(open_.source_bytes, begin_.block_bytes);
+        phase_ = Phase::kListed;
     } else if (begin_.resume) {
         actions.push_back(act::CompareAcknowledged{});
     } else {
         phase_ = Phase::kTransfer;
     }
+}
+
+void TargetCore::on_message(const RangesMessage& ranges, Actions& actions) {
+    if (phase_ != Phase::kListed) return unexpected(actions);
+    for (const RangesMessage::Range& range : ranges.ranges) {
+        if (range.offset_bytes > open_.source_bytes ||
+            range.length_bytes > open_.source_bytes - range.offset_bytes) {
+            return fail_with(
+                {Code::kProtocol, 0, "the source asks for what its volume does not have"}, actions);
+        }
+        listed_.mark({range.offset_bytes, range.length_bytes});
+    }
+    if (!ranges.last) return;
+    phase_ = Phase::kCompare;
+    actions.push_back(act::CompareListed{std::move(listed_)});
+    listed_ = {};
 }
 
 void TargetCore::on(const ev::CompareSent&, Actions&) {

@@ -72,7 +72,10 @@ struct Prepare {
 struct Begin {  // the run's geometry and secret are known; blocks may come after this
     BeginMessage begin;
 };
-struct CompareAll {};           // hash the whole volume for the source
+struct CompareAll {};   // hash the whole volume for the source
+struct CompareListed {  // what the source asked for
+    ChangeMap wanted;
+};
 struct CompareAcknowledged {};  // tell the acknowledged set, hash it for the source
 struct Mark {
     TargetRecord record;
@@ -95,8 +98,8 @@ struct Fail {  // tell the peer, then close
 
 using TargetAction = std::variant<target_action::Send, target_action::Look, target_action::Prepare,
                                   target_action::Begin, target_action::CompareAll,
-                                  target_action::CompareAcknowledged, target_action::Mark,
-                                  target_action::Flush, target_action::Journal,
+                                  target_action::CompareListed, target_action::CompareAcknowledged,
+                                  target_action::Mark, target_action::Flush, target_action::Journal,
                                   target_action::Reread, target_action::Seal, target_action::Fail>;
 
 // All that a target decides in a session, without I/O and without a clock: `step(event, now)`
@@ -148,6 +151,7 @@ class TargetCore {
         kLook,
         kBegin,
         kPrepare,
+        kListed,
         kCompare,
         kTransfer,
         kReread,
@@ -175,6 +179,7 @@ class TargetCore {
     void on_message(const HelloMessage& hello, Actions& actions);
     void on_message(const OpenMessage& open, Actions& actions);
     void on_message(const BeginMessage& begin, Actions& actions);
+    void on_message(const RangesMessage& ranges, Actions& actions);
     void on_message(const EndMessage& end, Actions& actions);
     void on_message(const ErrorMessage& error, Actions& actions);
     void on_message(const PingMessage&, Actions&) {}
@@ -204,6 +209,7 @@ class TargetCore {
     BeginMessage begin_;
     Uuid join_token_;
 
+    ChangeMap listed_;       // what the source asks to compare, while it tells
     ChangeMap arrived_map_;  // what came in this run, against duplicates
     bool marked_ = false;
     std::uint64_t under_way_ = 0;  // arrived, not yet stored

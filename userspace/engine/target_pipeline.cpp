@@ -349,13 +349,21 @@ void TargetPipeline::perform(act::Begin& action) {
 
 void TargetPipeline::perform(act::CompareAll&) {
     ChangeMap all(core_.volume_bytes(), core_.begin().block_bytes);
-    // An image still has its own size here: what it lacks is not hashed, and differs.
-    all.mark_blocks(
-        {.first = 0,
-         .count = std::min(all.block_count(),
-                           volume_.view.size_bytes / all.block_bytes() +
-                               (volume_.view.size_bytes == core_.volume_bytes() ? 1 : 0))});
-    start_compare(HashKind::kBase, std::move(all));
+    all.mark_all();
+    compare_base(std::move(all));
+}
+
+void TargetPipeline::perform(act::CompareListed& action) {
+    compare_base(std::move(action.wanted));
+}
+
+// An image still has its own size here: what it lacks is not hashed, and differs.
+void TargetPipeline::compare_base(ChangeMap wanted) {
+    if (volume_.view.size_bytes < wanted.volume_bytes()) {
+        const std::uint64_t there = volume_.view.size_bytes / wanted.block_bytes();
+        wanted.clear_blocks({.first = there, .count = wanted.block_count() - there});
+    }
+    start_compare(HashKind::kBase, std::move(wanted));
 }
 
 void TargetPipeline::perform(act::CompareAcknowledged&) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "transport/channel.hpp"
-#include "userspace/engine/acknowledged_teller.hpp"
+#include "userspace/engine/ranges_teller.hpp"
 #include "userspace/engine/target_core.hpp"
 #include "userspace/engine/target_writer.hpp"
 
@@ -72,6 +72,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void perform(target_action::Prepare& action);
     void perform(target_action::Begin& action);
     void perform(target_action::CompareAll& action);
+    void perform(target_action::CompareListed& action);
     void perform(target_action::CompareAcknowledged& action);
     void perform(target_action::Mark& action);
     void perform(target_action::Flush& action);
@@ -86,6 +87,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Channel& talk();
     void on_looked();
     void tell_acknowledged();
+    void compare_base(ChangeMap wanted);
     void start_compare(HashKind kind, ChangeMap wanted);
     void send_digests(const HashPass::Piece& piece);
     void on_compared(Status status);
@@ -119,8 +121,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     target_action::Look wanted_look_;  // what the look work looks for, and finds
     std::optional<Result<TargetFacts>> facts_;
     Work look_;
-    AcknowledgedTeller acknowledged_;  // of a resumed run
-    std::vector<Extent> journaled_;    // what the journal work writes
+    RangesTeller acknowledged_;      // of a resumed run
+    std::vector<Extent> journaled_;  // what the journal work writes
     Status journal_status_;
     Work journal_;
     target_action::Seal sealing_;  // what the seal work seals, and what became of it

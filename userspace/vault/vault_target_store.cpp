@@ -65,7 +65,8 @@ std::string VaultTargetStore::volume_name() const {
 
 Status VaultTargetStore::open_readers(const BeginMessage& begin) {
     const Point* point = state_.newest();
-    if (point != nullptr && begin.mode == RunMode::kScan) {
+    const bool compares = begin.mode == RunMode::kScan || begin.compare_listed;
+    if (point != nullptr && compares) {
         if (point->volumes.front().block_bytes != begin.block_bytes) {
             return fail(Code::kRefused, "the points of " + name_ + " have blocks of " +
                                             std::to_string(point->volumes.front().block_bytes) +

@@ -131,7 +131,9 @@ class Control:
 class Tracked:
     """An image, served."""
 
-    def __init__(self, lab, image, *words):
+    def __init__(self, lab, image, *words, run_folder=None):
+        """`run_folder` as None: a folder of its own, that `towline sync` does not look in."""
+        self.run_folder = run_folder or lab.dir / "run"
         if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
             raise Skip("needs root and /dev/fuse")
         self.lab, self.image, self.words = lab, image, words
@@ -143,7 +145,7 @@ class Tracked:
 
     def command(self, *words):
         return [binary(), "mount-image", "--state-dir", str(self.lab.dir / "tracking"),
-                "--run-dir", str(self.lab.dir / "run"), "--json", *map(str, self.words),
+                "--run-dir", str(self.run_folder), "--json", *map(str, self.words),
                 *map(str, words), str(self.image), str(self.mountpoint)]
 
     def try_mount(self, *words):

@@ -10,9 +10,9 @@
 
 namespace towline {
 
-// Tells the source of a resumed run what the target has of it, as the connection drains: a journal
-// may have more ranges than memory should hold as messages.
-class AcknowledgedTeller {
+// Tells the other side ranges as the connection drains (what a target has of a resumed run, what a
+// source wants compared): there may be more than memory should hold as messages.
+class RangesTeller {
   public:
     void start(std::vector<Extent> extents) {
         extents_ = std::move(extents);

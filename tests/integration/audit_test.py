@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A tracker that missed a write is found out by the audit: the run stops before anything is sent, and
+every target of the source is compared once. What is missed here is a write behind the tracker's
+back, into the image below a tracked mount and into the file below a tracked loop device."""
+
+import os
+import subprocess
+
+from lib.lab import KIB, MIB, Skip, binary, equal, read_device, write_at
+from lib.runner import main
+from lib.tracked import Tracked
+
+BLOCK = 64 * KIB
+SIZE = 8 * MIB  # 128 blocks, fewer than are audited: every clean one is looked at
+CORRUPT = 6
+
+
+def write_unseen(path, offset, data):
+    """Past the page cache, so that whoever reads the disk reads it."""
+    write_at(path, offset, data)
+    fd = os.open(path, os.O_RDWR)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
+class Source:
+    """A tracked volume with a first copy at a target."""
+
+    def __init__(self, lab, volume, below, tracker, *words):
+        self.lab, self.volume, self.below = lab, volume, below
+        self.words = ["--tracker", tracker, "--block", BLOCK, *words]
+
+    def sync(self, target, *words):
+        return self.lab.sync(self.volume, target, *self.words, *words)
+
+    def alarm(self, target, *words):
+        return self.lab.refused(self.volume, target, *self.words, *words, exit=CORRUPT,
+                                says=["held to be unchanged", "the next run compares everything"])
+
+    def write(self, block):
+        write_at(self.volume, block * BLOCK, self.lab.content(BLOCK))
+        fd = os.open(self.volume, os.O_RDWR)
+        os.fsync(fd)
+        os.close(fd)
+
+    def write_unseen(self, block):
+        write_unseen(self.below, block * BLOCK, self.lab.content(BLOCK))
+
+    def content(self):
+        device = self.volume.is_block_device()
+        return read_device(self.volume) if device else self.below.read_bytes()
+
+
+def found_out(lab, source):
+    one, two = lab.dir / "one", lab.dir / "two"
+    source.sync(one)
+    source.sync(two)
+    # A target that is new to the tracking is compared once.
+    source.sync(one)
+    source.write(10)
+    source.write(11)
+    good = source.sync(one)
+    assert (good["cause"], good["bytes_changed"]) == ("tracked", 2 * BLOCK), good
+    assert good["audited_blocks"] == SIZE // BLOCK - 2, good
+    before = one.read_bytes()
+
+    source.write(20)
+    source.write_unseen(30)
+    source.alarm(one)
+    assert one.read_bytes() == before, "something was sent"
+    healed = source.sync(one)
+    assert healed["cause"] == "audit-failed", healed
+    assert one.read_bytes() == source.content()
+    source.write(40)
+    again = source.sync(one)
+    assert (again["cause"], again["bytes_changed"]) == ("tracked", BLOCK), again
+    # The other target's epochs were not believed either.
+    other = source.sync(two)
+    assert other["cause"] == "audit-failed", other
+    assert two.read_bytes() == source.content()
+
+
+def tracked_image(lab):
+    """A mount where `towline sync` looks for one."""
+    image = lab.image("image", SIZE)
+    tracked = Tracked(lab, image, run_folder="/run/towline")
+    return Source(lab, tracked.volume, image, "fuse", "--snapshot", "fuse")
+
+
+def test_below_a_tracked_mount(lab):
+    found_out(lab, tracked_image(lab))
+
+
+def test_below_a_loop_device_with_bpf(lab):
+    if os.geteuid() != 0:
+        raise Skip("tracking a device takes root")
+    below = lab.image("below", SIZE)
+    device = lab.loop(below, 512, "--direct-io=on")
+    attached = subprocess.run([binary(), "track", "attach", device, "--tracker", "bpf"],
+                              text=True, capture_output=True)
+    if attached.returncode != 0:
+        raise Skip(f"no eBPF tracker here: {attached.stderr.strip()}")
+    lab.at_end(subprocess.run, [binary(), "track", "detach", device])
+    found_out(lab, Source(lab, device, below, "bpf"))
+
+
+def test_against_a_point_of_a_vault(lab):
+    vault = lab.dir / "vault"
+    subprocess.run([binary(), "vault", "init", vault], check=True, capture_output=True)
+    source, target = tracked_image(lab), f"vault:{vault}/data"
+    source.sync(target)
+    source.write(10)
+    good = source.sync(target)
+    assert (good["cause"], good["audited_blocks"]) == ("tracked", SIZE // BLOCK - 1), good
+    source.write_unseen(30)
+    source.alarm(target)
+    healed = source.sync(target)
+    assert (healed["cause"], healed["bytes_changed"]) == ("audit-failed", BLOCK), healed
+
+
+def test_without_it_the_write_is_missed(lab):
+    """What the others show is the audit's work."""
+    source, target = tracked_image(lab), lab.dir / "one"
+    source.sync(target)
+    source.write(20)
+    source.write_unseen(30)
+    report = source.sync(target, "--audit", 0)
+    assert (report["cause"], report["audited_blocks"]) == ("tracked", 0), report
+    try:
+        equal(target, source.below)
+    except AssertionError:
+        return
+    raise AssertionError("the write was not missed: nothing is shown here")
+
+
+def test_a_sample_is_as_large_as_was_asked_for(lab):
+    source, target = tracked_image(lab), lab.dir / "one"
+    source.sync(target)
+    report = source.sync(target, "--audit", 16)
+    assert (report["cause"], report["audited_blocks"]) == ("tracked", 16), report
+
+
+main(globals())
