@@ -81,7 +81,7 @@ std::optional<std::pair<Epoch, std::optional<Epoch>>> maps_of(ByteSpan saved) {
 Result<FileIntentLog> FileIntentLog::open(const std::filesystem::path& folder,
                                           const Volume& image) {
     TRY_STATUS(make_folder(folder));
-    Fd lock = TRY(lock_file(folder / "lock", image.name()));
+    Fd lock = TRY(lock_file(folder / "lock", image.name(), kHolderDies));
     FileIntentLog log(folder, image, std::move(lock));
     char nothing = 0;
     log.can_seal_ = ::fgetxattr(image.fd(), kSealName, &nothing, 0) >= 0 || errno == ENODATA;

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
 #include <tuple>
 
 namespace towline {
@@ -115,13 +116,20 @@ Status make_folder(const fs::path& path) {
 
 // --- locks --------------------------------------------------------------------------------------
 
-Result<Fd> lock_file(const fs::path& path, const std::string& what) {
+Result<Fd> lock_file(const fs::path& path, const std::string& what,
+                     std::chrono::nanoseconds patience) {
+    constexpr std::chrono::milliseconds kPause{20};
     // The file stays when the lock goes: removing it would let two hold "the" lock.
     Fd fd(open_retrying(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
     if (!fd) return fail_errno("cannot open the lock " + path.string());
     while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK) return fail_errno("cannot lock " + path.string());
+        if (patience > patience.zero()) {
+            std::this_thread::sleep_for(kPause);
+            patience -= kPause;
+            continue;
+        }
         return fail(Code::kBusy, what + " is in use by another process (" + path.string() + ")");
     }
     return fd;

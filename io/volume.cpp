@@ -70,9 +70,11 @@ int open_flags(VolumeKind kind, Access access) {
 }
 
 // The kernel itself holds a device while it looks for partitions on it, which it may do at any time
-// after somebody closed it.
+// after somebody closed it; and the ring of a killed process keeps its files until what it had in
+// flight is done, long after the process is gone. Who holds a device for good and can be named was
+// looked for before (userspace/engine/target_safety), so this is no wait for a mounted one.
 Fd open_patiently(const std::string& link, int flags) {
-    constexpr int kTries = 10;
+    constexpr int kTries = 200;
     constexpr std::chrono::milliseconds kPause{50};
     for (int tries = 1;; ++tries) {
         Fd fd(::open(link.c_str(), flags));

@@ -6,8 +6,6 @@
 
 #include "cbt/bpf/record.hpp"
 
-#include <thread>
-
 #include "io/block_device.hpp"
 #include "io/clock.hpp"
 #include "io/document.hpp"
@@ -113,11 +111,7 @@ fs::path BpfRecords::path_of(const Uuid& tracker) const {
 
 Result<Fd> BpfRecords::lock() const {
     TRY_STATUS(make_folder(folder_));
-    for (const Instant until = monotonic_now() + kLockMax;;) {
-        auto lock = lock_file(folder_ / "lock", "the eBPF tracker");
-        if (lock || lock.error().code != Code::kBusy || monotonic_now() >= until) return lock;
-        std::this_thread::sleep_for(10ms);
-    }
+    return lock_file(folder_ / "lock", "the eBPF tracker", kLockMax);
 }
 
 Status BpfRecords::save(const BpfRecord& record) const {

@@ -3,12 +3,14 @@
 
 #include "io/durable_file.hpp"
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -114,6 +116,20 @@ TEST_F(DurableFile, ALockExcludesUntilItsHolderEnds) {
         EXPECT_NE(second.error().context.find("the state folder"), std::string::npos);
     }
     EXPECT_TRUE(lock_file(path, "the state folder"));
+}
+
+TEST_F(DurableFile, WhoIsPatientTakesTheLockOfAHolderThatEnds) {
+    const fs::path path = folder_ / "lock";
+    auto held = lock_file(path, "the state folder");
+    ASSERT_TRUE(held);
+    EXPECT_EQ(lock_file(path, "the state folder", std::chrono::milliseconds(40)).error().code,
+              Code::kBusy);
+    std::thread ends([&held] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        held->reset();
+    });
+    EXPECT_TRUE(lock_file(path, "the state folder", std::chrono::seconds(30)));
+    ends.join();
 }
 
 TEST_F(DurableFile, ALockDiesWithTheProcessThatHeldIt) {

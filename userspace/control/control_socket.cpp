@@ -69,7 +69,8 @@ Result<ControlSocket> ControlSocket::open(const std::filesystem::path& path,
     std::memcpy(address.sun_path, path.c_str(), path.string().size());
     std::error_code ignored;
     std::filesystem::create_directories(path.parent_path(), ignored);
-    control.lock_ = TRY(lock_file(path.string() + ".lock", "the socket " + path.string()));
+    control.lock_ =
+        TRY(lock_file(path.string() + ".lock", "the socket " + path.string(), kHolderDies));
     TRY_STATUS(make_room(path));
     control.socket_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!control.socket_) return fail_errno("cannot make a socket");

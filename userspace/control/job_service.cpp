@@ -47,7 +47,7 @@ JobService::~JobService() {
 Result<std::unique_ptr<JobService>> JobService::open(Config config) {
     TRY_STATUS(make_folder(config.state_folder));
     Fd lock = TRY(lock_file(config.state_folder / "towlined.lock",
-                            "the state folder " + config.state_folder.string()));
+                            "the state folder " + config.state_folder.string(), kHolderDies));
     Store store = TRY(Store::open(config.state_folder / "towlined.sqlite"));
     std::unique_ptr<JobService> service(
         new JobService(std::move(config), std::move(lock), std::move(store)));

@@ -4,8 +4,6 @@
 
 #include "userspace/engine/file_source_store.hpp"
 
-#include <thread>
-
 #include <nlohmann/json.hpp>
 
 #include "io/checksum.hpp"
@@ -19,7 +17,6 @@ namespace towline {
 namespace {
 
 constexpr int kFormat = 1;
-constexpr Duration kLockPause = std::chrono::milliseconds(2);
 constexpr std::size_t kPendingBytesMax = std::size_t{1} << 30;
 
 std::string hash_text(const std::string& text) {
@@ -120,7 +117,7 @@ Result<FileSourceStore> FileSourceStore::open(const std::filesystem::path& state
 
 Result<Fd> FileSourceStore::lock(const std::string& target_text) const {
     return lock_file(folder_ / (hash_text(target_text) + ".lock"),
-                     "the run from this source to " + target_text);
+                     "the run from this source to " + target_text, kHolderDies);
 }
 
 Result<std::optional<TargetMemory>> FileSourceStore::load(const Uuid& target) {
@@ -153,13 +150,7 @@ Status FileSourceStore::drop_pending(const Uuid& target) {
 }
 
 Result<Fd> FileSourceStore::lock_tracking(Duration wait) const {
-    const Instant limit = monotonic_now() + wait;
-    while (true) {
-        auto lock = lock_file(folder_ / "tracking.lock", "the tracking of this source");
-        const bool busy = !lock && lock.error().code == Code::kBusy;
-        if (!busy || monotonic_now() >= limit) return lock;
-        std::this_thread::sleep_for(kLockPause);
-    }
+    return lock_file(folder_ / "tracking.lock", "the tracking of this source", wait);
 }
 
 Result<std::vector<Harvest>> FileSourceStore::harvests() {

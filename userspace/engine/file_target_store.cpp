@@ -6,6 +6,7 @@
 #include "userspace/engine/file_target_store.hpp"
 
 #include <algorithm>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "io/checksum.hpp"
@@ -52,6 +53,11 @@ FileTargetStore::FileTargetStore(std::filesystem::path state_folder, const Targe
                                  Claim claim)
     : state_folder_(std::move(state_folder)), place_(place), claim_(std::move(claim)) {}
 
+// An end in order: nothing is in flight, and the ring's own hold on the lock goes some time later.
+FileTargetStore::~FileTargetStore() {
+    if (lock_) ::flock(lock_.get(), LOCK_UN);
+}
+
 std::filesystem::path FileTargetStore::file(const char* ending) const {
     return state_folder_ / (key_ + ending);
 }
@@ -64,7 +70,7 @@ Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& s
     // The name is judged before anything is made for it.
     facts.exists = TRY(place_.exists(name));
     if (claim_) TRY_STATUS(claim_(name, source, dry_run));
-    lock_ = TRY(lock_file(file(".lock"), "the target " + name));
+    lock_ = TRY(lock_file(file(".lock"), "the target " + name, kHolderDies));
     if (facts.exists) TRY_STATUS(inspect(facts));
     if (facts.record.target.is_nil()) facts.record.target = Uuid::random();
     return facts;
@@ -142,7 +148,8 @@ Result<TargetVolume> FileTargetStore::prepare(IoEngine& engine, std::uint64_t vo
                                  .alignment_bytes = volume_->alignment_bytes()},
                         .zero_mode = image ? ZeroMode::kFree : ZeroMode::kKeep,
                         .zeroed = empty && image,
-                        .exact_size = image};
+                        .exact_size = image,
+                        .lock = TRY(engine.attach(lock_.get()))};
 }
 
 Result<std::vector<Extent>> FileTargetStore::data_ranges() {

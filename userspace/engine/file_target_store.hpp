@@ -23,6 +23,9 @@ class FileTargetStore final : public TargetStore {
 
     // The folder is there already.
     FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {});
+    ~FileTargetStore() override;
+    FileTargetStore(const FileTargetStore&) = delete;
+    FileTargetStore& operator=(const FileTargetStore&) = delete;
 
     void hear_standing(const Uuid& source, const Standing& standing) override {
         source_ = source;

@@ -187,8 +187,8 @@ Status LiveMoment::make_image() {
 // A snapshot outlives the run that made it. The lock tells whether that run lives; the note, which
 // is there before the snapshot is, that there is one to look for.
 Status LiveMoment::remove_left_over() {
-    image_lock_ =
-        TRY(lock_file(options_.memory_folder / "image.lock", "the snapshot of this source"));
+    image_lock_ = TRY(lock_file(options_.memory_folder / "image.lock",
+                                "the snapshot of this source", kHolderDies));
     const auto path = options_.memory_folder / "image";
     const auto left = TRY(load_document(path));
     if (left) {

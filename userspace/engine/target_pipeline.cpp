@@ -80,6 +80,7 @@ TargetPipeline::~TargetPipeline() {
     // A ring that goes away lets go of its files some time later: a device would still be held when
     // the next run opens it.
     if (volume_.view.handle) engine_.detach(volume_.view.handle);
+    if (volume_.lock) engine_.detach(volume_.lock);
 }
 
 void TargetPipeline::start(Handle first) {

@@ -29,6 +29,9 @@ struct TargetVolume {
     // The volume's end is the source's end (an image file), so a padded tail is cut off when the
     // run is sealed.
     bool exact_size = false;
+    // What keeps other sessions off the volume. Attached like the volume itself: what a killed
+    // process had in flight still lands after it is gone, and until then its ring keeps this.
+    Handle lock{};
 };
 
 // What a sealed record rests on.
