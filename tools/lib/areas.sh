@@ -28,8 +28,8 @@ area_summary() {
 area_house() { run_script_folder house tests/house "$1" 120; }
 
 area_tidy() {
-    # The compile commands are all that it needs of a build.
-    build_for tidy release help || return 0
+    # The compile commands and the sources that a build makes are all that it needs of one.
+    build_for tidy release generated || return 0
     run_tidy "$1"
 }
 
