@@ -100,8 +100,9 @@ class Control:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(30)
+        # Before the time limit: a socket with one is refused where others wait for their turn.
         self.socket.connect(str(path))
+        self.socket.settimeout(30)
 
     def close(self):
         self.socket.close()
