@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <ctime>
 
 namespace towline {
 
@@ -118,8 +119,11 @@ std::optional<WallSpan> unit_span(std::string_view name) {
 }  // namespace
 
 Clocks clocks_now() {
-    return {.wall = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()),
-            .monotonic = monotonic_now()};
+    // The time that a machine slept has passed too: it is no jump of the clock on the wall.
+    timespec boot{};
+    ::clock_gettime(CLOCK_BOOTTIME, &boot);
+    return {.wall = std::chrono::floor<WallSpan>(std::chrono::system_clock::now()),
+            .monotonic = Instant(std::chrono::seconds(boot.tv_sec) + Duration(boot.tv_nsec))};
 }
 
 std::string time_text(WallTime time) {
