@@ -261,6 +261,35 @@ def test_events_are_followed_as_they_come(lab):
     assert curl.wait(timeout=5) == 0, "a follower sees the daemon's end as the end"
 
 
+def test_catalog(lab):
+    """Before it is imported, imported, and gone."""
+    daemon = Daemon(lab).start()
+    image = lab.filesystem_image("image", 8 * MIB)
+    device = str(lab.loop(image))
+
+    def state():
+        found = [each for each in daemon.good("GET", "/v1/volumes?limit=500")["volumes"]
+                 if each["path"] == device]
+        return found[0] if found else None
+
+    volume = state()
+    assert volume["state"] == "NotImported" and volume["kind"] == "loop", volume
+    assert volume["filesystem"] == "ext4" and volume["size_bytes"] == 8 * MIB, volume
+    assert volume["mounts"] == [] and volume["uuid"], volume
+    assert daemon.good("POST", "/v1/volumes/import")["imported"] > 0
+    assert state()["state"] == "Available"
+    lab.mount(device, lab.dir / "a b")
+    assert state()["mounts"] == [str(lab.dir / "a b")]
+    subprocess.run(["umount", lab.dir / "a b"], check=True)
+    subprocess.run(["losetup", "--detach", device], check=True)
+    assert state()["state"] == "Expired"
+    expired = daemon.good("GET", "/v1/volumes?state=Expired&limit=500")["volumes"]
+    assert device in [each["path"] for each in expired]
+    assert daemon.good("DELETE", "/v1/volumes")["changed"]
+    assert not daemon.good("DELETE", "/v1/volumes")["changed"]
+    assert state() is None
+
+
 def test_roles(lab):
     if os.getuid() != 0:
         raise Skip("needs root to be somebody else")

@@ -15,7 +15,9 @@ CLI = (TREE / "docs/cli.md").read_text()
 MANUAL = (TREE / "docs/man/towline.1").read_text()
 DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
 ASKING = [("status",), ("event", "follow"),
-          *(("job", verb) for verb in ["create", "edit", "list", "show", "pause", "resume", "delete"]),
+          *(("catalog", verb) for verb in ["import", "list", "clear"]),
+          *(("job", verb) for verb in ["create", "edit", "list", "show", "preflight", "pause", "resume",
+                                 "delete"]),
           *(("run", verb) for verb in ["start", "list", "show", "watch", "wait", "cancel"])]
 
 

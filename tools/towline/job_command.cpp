@@ -7,6 +7,7 @@
 #include "tools/towline/api_command.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/progress_bar.hpp"
 
 namespace towline {
 
@@ -27,7 +28,11 @@ struct JobWords : ApiWords {
     std::string compress;
     double rate_mbit = 0;
     bool verify = false;
+    std::string tracker, snapshot;
+    bool freeze = true;
+    std::uint64_t store_bytes = 0;
     bool overwrite = false;
+    bool ignore_critical = false;
     unsigned failures_max = 0;
     unsigned on_demand_per_day = 0;
     bool dry_run = false;
@@ -62,6 +67,18 @@ void add_manner(CLI::App& command, JobWords& words) {
     command.add_option("--compress", words.compress, "auto, or 0 (none) to 10 (densest)");
     command.add_flag("--verify,!--no-verify", words.verify,
                      "the target reads back what it wrote before it attests");
+    command.add_option("--tracker", words.tracker,
+                       "what knows the changes: auto, kmod, bpf, fuse, scan");
+    command.add_option("--snapshot", words.snapshot,
+                       "what a live volume is read from: auto, kmod, fuse, none");
+    command
+        .add_option("--store", words.store_bytes,
+                    "room for what is overwritten while a snapshot stands; 0: by the volume")
+        ->transform(CLI::AsSizeValue(false));
+    command.add_flag("--freeze,!--no-freeze", words.freeze,
+                     "freeze the volume's filesystems around the snapshot (default)");
+    command.add_flag("--ignore-critical,!--no-ignore-critical", words.ignore_critical,
+                     "run, whatever the preflight before the first run finds");
     command.add_option("--failures-max", words.failures_max,
                        "failures in a row until the job waits for a person (3)");
     command.add_option("--on-demand-per-day", words.on_demand_per_day,
@@ -85,6 +102,11 @@ json body_of(const JobWords& words, const CLI::App& command) {
     if (given("--tag")) body["tags"] = words.tags;
     if (given("--rate")) body["rate_mbit"] = words.rate_mbit;
     if (given("--verify")) body["verify"] = words.verify;
+    if (given("--tracker")) body["tracker"] = words.tracker;
+    if (given("--snapshot")) body["snapshot"] = words.snapshot;
+    if (given("--store")) body["snapshot_store_bytes"] = words.store_bytes;
+    if (given("--freeze")) body["freeze"] = words.freeze;
+    if (given("--ignore-critical")) body["ignore_critical"] = words.ignore_critical;
     if (given("--failures-max")) body["failures_max"] = words.failures_max;
     if (given("--on-demand-per-day")) body["on_demand_per_day"] = words.on_demand_per_day;
     if (given("--compress")) {
@@ -103,14 +125,54 @@ void show_change(const json& body) {
 }
 
 void show_job(const json& job) {
-    static constexpr std::array kFields{
-        "name",        "description", "tags",    "state",       "volumes",
-        "target",      "schedule",    "start",   "next_run_at", "active_run",
-        "lag_seconds", "replica_of",  "point",   "failures",    "failures_max",
-        "rate_mbit",   "compression", "verify",  "overwrite",   "on_demand_per_day",
-        "created_at",  "changed_at",  "revision"};
+    static constexpr std::array kFields{"name",
+                                        "description",
+                                        "tags",
+                                        "state",
+                                        "volumes",
+                                        "target",
+                                        "schedule",
+                                        "start",
+                                        "next_run_at",
+                                        "active_run",
+                                        "lag_seconds",
+                                        "replica_of",
+                                        "point",
+                                        "failures",
+                                        "failures_max",
+                                        "rate_mbit",
+                                        "compression",
+                                        "verify",
+                                        "tracker",
+                                        "snapshot",
+                                        "snapshot_store_bytes",
+                                        "freeze",
+                                        "ignore_critical",
+                                        "overwrite",
+                                        "on_demand_per_day",
+                                        "created_at",
+                                        "changed_at",
+                                        "revision"};
     for (const char* field : kFields)
         std::printf("%-18s %s\n", field, field_text(job, field).c_str());
+}
+
+// Exit 3 where something would stop a run.
+int preflight(const JobWords& words) {
+    const auto answer = words.client().call("POST", words.path("/preflight"));
+    const int code = finish(words, answer, [](const json& body) {
+        for (const json& each : body.at("findings"))
+            std::printf("%-9s %-17s %s\n", field_text(each, "severity").c_str(),
+                        field_text(each, "code").c_str(), field_text(each, "message").c_str());
+        std::printf("the volume reads at %s/s; the first run takes about %s, the next %s at most\n",
+                    body.at("read_bytes_per_second").is_null()
+                        ? "-"
+                        : human_bytes(body.at("read_bytes_per_second").get<double>()).c_str(),
+                    time_left(body.at("first_seconds")).c_str(),
+                    time_left(body.at("next_seconds")).c_str());
+    });
+    const bool stops = code == 0 && answer->body.at("stops").get<bool>();
+    return stops ? static_cast<int>(Exit::kRefused) : code;
 }
 
 int list(const JobWords& words) {
@@ -242,6 +304,9 @@ void add_job_command(CLI::App& app, std::function<int()>& run) {
     add_named(*job, one, "show", "One job.")->callback([one, &run] {
         run = [one] { return finish(*one, one->client().call("GET", one->path()), show_job); };
     });
+    auto looking = std::make_shared<JobWords>();
+    add_named(*job, looking, "preflight", "What would stop a run, and what is good to know.")
+        ->callback([looking, &run] { run = [looking] { return preflight(*looking); }; });
     add_verb(*job, run, "pause", "Begins no further run; one that goes on stops where it is.");
     add_verb(*job, run, "resume", "Goes on, after a pause or after failures.");
     add_verb(*job, run, "delete", "Stops the job and forgets it; the target stays as it is.");

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
     towline::add_track_commands(app, run);
     towline::add_job_command(app, run);
     towline::add_run_command(app, run);
+    towline::add_catalog_command(app, run);
     towline::add_event_command(app, run);
     towline::add_status_command(app, run);
     towline::add_mount_image_command(app, run);

@@ -72,25 +72,6 @@ Duration duration_of(double seconds) {
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
-MomentWish moment_wish(const SyncWords& words) {
-    static const std::map<std::string, SnapshotKind> kSnapshots{{"kmod", SnapshotKind::kKmod},
-                                                                {"fuse", SnapshotKind::kFuse}};
-    MomentWish wish;
-    if (words.tracker == "scan") {
-        wish.tracker = MomentWish::Tracker::kScan;
-    } else if (const auto kind = tracker_kind_of(words.tracker)) {
-        wish.tracker = MomentWish::Tracker::kNamed;
-        wish.tracker_kind = *kind;
-    }
-    if (words.snapshot == "none") {
-        wish.snapshot = MomentWish::Snapshot::kNone;
-    } else if (words.snapshot != "auto") {
-        wish.snapshot = MomentWish::Snapshot::kNamed;
-        wish.snapshot_kind = kSnapshots.at(words.snapshot);
-    }
-    return wish;
-}
-
 Result<std::uint32_t> parse_block(const std::string& text) {
     const auto value = parse_size(text, "--block");
     const bool power = value && *value != 0 && (*value & (*value - 1)) == 0;
@@ -145,7 +126,7 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.rate_bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8);
     options.connections = words.connections;
     options.silence_max = duration_of(words.timeout_seconds);
-    options.moment = moment_wish(words);
+    options.moment = *moment_wish(words.tracker, words.snapshot);
     options.snapshot_store_bytes = TRY(parse_size(words.store, "--store"));
     options.audit_blocks = words.audit_blocks;
     options.freeze = !words.no_freeze;

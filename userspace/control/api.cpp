@@ -97,11 +97,18 @@ Api::Api(JobService& service, std::string version)
                 {"show_metrics", &Api::show_metrics},   {"follow_events", &Api::follow_events},
                 {"list_audit", &Api::list_audit},       {"list_jobs", &Api::list_jobs},
                 {"show_job", &Api::show_job},           {"list_runs", &Api::list_runs},
-                {"list_job_runs", &Api::list_job_runs}, {"show_run", &Api::show_run}};
-    writers_ = {{"put_job", &Api::put_job},       {"patch_job", &Api::patch_job},
-                {"delete_job", &Api::delete_job}, {"pause_job", &Api::pause_job},
-                {"resume_job", &Api::resume_job}, {"start_run", &Api::start_run},
-                {"cancel_run", &Api::cancel_run}};
+                {"list_job_runs", &Api::list_job_runs}, {"show_run", &Api::show_run},
+                {"list_volumes", &Api::list_volumes},   {"preflight_job", &Api::preflight_job}};
+    writers_ = {{"put_job", &Api::put_job},
+                {"patch_job", &Api::patch_job},
+                {"delete_job", &Api::delete_job},
+                {"pause_job", &Api::pause_job},
+                {"resume_job", &Api::resume_job},
+                {"start_run", &Api::start_run},
+                {"cancel_run", &Api::cancel_run},
+                {"import_volumes", &Api::import_volumes},
+                {"clear_volumes", &Api::clear_volumes}};
+    lookers_ = {{"import_volumes", &Api::look_for_volumes}};
     // The document and the code name the same operations.
     const std::vector<std::string> operations = routes_.operations();
     CHECK(operations.size() == readers_.size() + writers_.size());
@@ -123,6 +130,11 @@ HttpAnswer Api::answer(const HttpRequest& request) {
     }
     if (const auto checked = routes_.check(request, *call); !checked)
         return answer_of(checked.error());
+    if (const auto looker = lookers_.find(call->operation); looker != lookers_.end()) {
+        auto seen = (this->*looker->second)(*call);
+        if (!seen) return answer_of(seen.error());
+        call->looked_up = std::move(*seen);
+    }
     if (const auto writer = writers_.find(call->operation); writer != writers_.end())
         return change(request, *call, writer->second);
     const auto answered = (this->*readers_.at(call->operation))(request, *call);

@@ -31,6 +31,9 @@ class Api {
     };
     using Changed = std::expected<Change, ApiError>;
     using Writer = Changed (Api::*)(const HttpRequest&, const ApiCall&, JobService::Session&);
+    // What a writer needs to know of the host, put into the call before the lock is taken: a disk
+    // that answers slowly keeps nobody else waiting.
+    using Looker = std::expected<nlohmann::json, ApiError> (Api::*)(const ApiCall&);
 
     HttpAnswer change(const HttpRequest& request, const ApiCall& call, Writer writer);
     Status change_once(const HttpRequest& request, const ApiCall& call, Writer writer,
@@ -45,6 +48,7 @@ class Api {
     // api_jobs.cpp
     Answered list_jobs(const HttpRequest&, const ApiCall&);
     Answered show_job(const HttpRequest&, const ApiCall&);
+    Answered preflight_job(const HttpRequest&, const ApiCall&);
     Changed put_job(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed patch_job(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed delete_job(const HttpRequest&, const ApiCall&, JobService::Session&);
@@ -53,6 +57,11 @@ class Api {
     Changed edit_job(const HttpRequest&, const ApiCall&, JobService::Session&, JobEvent event,
                      const JobSpec& shown);
     Changed step_job(const ApiCall&, JobService::Session&, const JobEvent& event);
+    // api_volumes.cpp
+    std::expected<nlohmann::json, ApiError> look_for_volumes(const ApiCall&);
+    Answered list_volumes(const HttpRequest&, const ApiCall&);
+    Changed import_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed clear_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
     // api_runs.cpp
     Answered list_runs(const HttpRequest&, const ApiCall&);
     Answered list_job_runs(const HttpRequest&, const ApiCall&);
@@ -67,6 +76,7 @@ class Api {
     const ApiRoutes routes_;
     std::map<std::string, Reader> readers_;
     std::map<std::string, Writer> writers_;
+    std::map<std::string, Looker> lookers_;
 };
 
 // Shared by the handlers.

@@ -18,6 +18,7 @@ struct ApiCall {
     Role role = Role::kAdmin;                  // at least
     std::map<std::string, std::string> words;  // path and query
     nlohmann::json body;
+    nlohmann::json looked_up;  // what was looked up for it, before the lock
 
     std::string word(const std::string& name) const;  // "" when it was not given
     std::optional<std::uint64_t> number(const std::string& name) const;

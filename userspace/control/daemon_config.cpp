@@ -106,9 +106,13 @@ Result<toml::table> parse(const std::filesystem::path& path) {
 Result<DaemonConfig> DaemonConfig::read(const std::filesystem::path& path) {
     DaemonConfig config;
     Reader reader(path, TRY(parse(path)));
-    std::string state = config.state_folder.string();
+    std::string state = config.places.state_folder.string();
+    std::string run = config.places.run_folder.string();
+    std::string hooks = config.places.hooks_folder.string();
     std::string socket = config.socket.string();
     TRY_STATUS(reader.text("daemon", "state_dir", state));
+    TRY_STATUS(reader.text("daemon", "run_dir", run));
+    TRY_STATUS(reader.text("daemon", "hooks_dir", hooks));
     TRY_STATUS(reader.text("daemon", "socket", socket));
     TRY_STATUS(reader.text("daemon", "group", config.group));
     TRY_STATUS(reader.number("daemon", "jobs_max", 1, 10'000, config.limits.jobs_max));
@@ -122,7 +126,7 @@ Result<DaemonConfig> DaemonConfig::read(const std::filesystem::path& path) {
     TRY_STATUS(reader.texts("roles", "viewer", config.roles.viewer));
     TRY_STATUS(reader.nothing_left());
     config.keep.run_age = age;
-    config.state_folder = state;
+    config.places = {.state_folder = state, .run_folder = run, .hooks_folder = hooks};
     config.socket = socket;
     return config;
 }

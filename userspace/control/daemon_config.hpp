@@ -13,7 +13,7 @@ namespace towline {
 
 // towlined's configuration: what the file says, and what holds where it is silent (docs/cli.md).
 struct DaemonConfig {
-    std::filesystem::path state_folder = "/var/lib/towline";
+    RunPlaces places{.state_folder = "/var/lib/towline"};
     std::filesystem::path socket = "/run/towline/api.sock";
     std::string group = "towline";  // of the socket, where there is such a group
     Scheduler::Limits limits;

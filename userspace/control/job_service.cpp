@@ -38,17 +38,19 @@ JobService::JobService(Config config, Fd lock, Store store)
       store_(std::move(store)),
       scheduler_(config_.limits),
       executor_(std::make_unique<RunExecutor>(
-          config_.state_folder, [this](const ev::RunEnded& end) { on_run_ended(end); })) {}
+          config_.places, [this](const ev::RunEnded& end) { on_run_ended(end); })) {}
 
 JobService::~JobService() {
     stop();
+    executor_->close();
 }
 
 Result<std::unique_ptr<JobService>> JobService::open(Config config) {
-    TRY_STATUS(make_folder(config.state_folder));
-    Fd lock = TRY(lock_file(config.state_folder / "towlined.lock",
-                            "the state folder " + config.state_folder.string(), kHolderDies));
-    Store store = TRY(Store::open(config.state_folder / "towlined.sqlite"));
+    TRY_STATUS(make_folder(config.places.state_folder));
+    Fd lock =
+        TRY(lock_file(config.places.state_folder / "towlined.lock",
+                      "the state folder " + config.places.state_folder.string(), kHolderDies));
+    Store store = TRY(Store::open(config.places.state_folder / "towlined.sqlite"));
     std::unique_ptr<JobService> service(
         new JobService(std::move(config), std::move(lock), std::move(store)));
     const std::lock_guard lock_guard(service->mutex_);
@@ -122,7 +124,7 @@ void JobService::perform(const std::vector<JobAction>& actions) {
     for (const JobAction& action : actions) {
         if (const auto* start = std::get_if<act::StartRun>(&action)) {
             running_.insert(start->run.id);
-            executor_->start(start->spec, start->run);
+            executor_->start(start->spec, start->run, start->first);
         } else if (const auto* stop_run = std::get_if<act::StopRun>(&action)) {
             executor_->stop(stop_run->run);
         } else if (const auto* change = std::get_if<act::ChangeTransfer>(&action)) {

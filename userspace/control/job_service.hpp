@@ -19,7 +19,7 @@ namespace towline {
 class JobService {
   public:
     struct Config {
-        std::filesystem::path state_folder;
+        RunPlaces places;
         Scheduler::Limits limits;
         Store::Keep keep;
         std::function<void(const JobEventRecord&)> log = [](const JobEventRecord&) {};

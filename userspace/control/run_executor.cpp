@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "io/check.hpp"
+#include "userspace/control/preflight.hpp"
 #include "userspace/engine/sync.hpp"
 
 namespace towline {
@@ -65,21 +66,31 @@ bool is_retriable(Code code) {
 
 class RunExecutor::Execution {
   public:
-    Execution(JobSpec spec, Run run)
+    Execution(JobSpec spec, Run run, bool first)
         : spec_(std::move(spec)),
           run_(std::move(run)),
+          first_(first),
           rate_(bytes_of_rate(spec_.transfer.rate_mbit)) {}
 
     std::uint64_t id() const { return run_.id; }
     const Run& run() const { return run_; }
+    const JobSpec& spec() const { return spec_; }
+    bool first() const { return first_; }
 
-    SyncOptions options(const std::filesystem::path& state_folder) {
+    SyncOptions options(const RunPlaces& places) {
         SyncOptions options;
         options.source = spec_.volumes.front();
         options.target = spec_.target;
-        options.state_folder = state_folder;
+        options.state_folder = places.state_folder;
+        options.places.run_folder = places.run_folder;
+        options.hooks_folder = places.hooks_folder / spec_.name;
         options.resume = true;
         options.overwrite = spec_.overwrite;
+        // Checked when the job was made; what a later version stored may be unknown to this one.
+        options.moment =
+            moment_wish(spec_.moment.tracker, spec_.moment.snapshot).value_or(MomentWish{});
+        options.snapshot_store_bytes = spec_.moment.snapshot_store_bytes;
+        options.freeze = spec_.moment.freeze;
         options.verify = spec_.transfer.verify;
         options.level = spec_.transfer.level;
         options.rate_bytes_per_second = rate_;
@@ -122,16 +133,21 @@ class RunExecutor::Execution {
 
     const JobSpec spec_;
     const Run run_;
+    const bool first_;
     std::atomic<std::uint64_t> rate_;
     mutable std::mutex mutex_;
     LiveRun live_;         // under mutex_
     Duration shown_at_{};  // under mutex_
 };
 
-RunExecutor::RunExecutor(std::filesystem::path state_folder, Ended ended)
-    : state_folder_(std::move(state_folder)), ended_(std::move(ended)) {}
+RunExecutor::RunExecutor(RunPlaces places, Ended ended)
+    : places_(std::move(places)), ended_(std::move(ended)) {}
 
 RunExecutor::~RunExecutor() {
+    close();
+}
+
+void RunExecutor::close() {
     {
         const std::lock_guard lock(mutex_);
         closing_ = true;
@@ -140,20 +156,31 @@ RunExecutor::~RunExecutor() {
     }
     // Nothing is added any more, and what an ending run asks for is not begun.
     for (const auto& each : executions_)
-        each->thread.join();
+        if (each->thread.joinable()) each->thread.join();
 }
 
-void RunExecutor::start(const JobSpec& spec, const Run& run) {
+void RunExecutor::start(const JobSpec& spec, const Run& run, bool first) {
     const std::lock_guard lock(mutex_);
     if (closing_) return;
-    executions_.push_back(std::make_unique<Execution>(spec, run));
+    executions_.push_back(std::make_unique<Execution>(spec, run, first));
     Execution& execution = *executions_.back();
     execution.thread = std::thread([this, &execution] { execute(execution); });
 }
 
+Result<RunReport> RunExecutor::attempt(Execution& execution) const {
+    if (execution.first() && !execution.spec().ignore_critical) {
+        const PreflightFacts facts = look_before(execution.spec(), places_, Depth::kQuick);
+        const std::string stops = stopping_text(judge(facts, execution.spec()));
+        // Why a volume cannot be read the run says itself.
+        if (facts.no_volume.empty() && !stops.empty())
+            return fail(Code::kRefused,
+                        "preflight: " + stops + " (or say ignore_critical, to try all the same)");
+    }
+    return run_sync(execution.options(places_));
+}
+
 void RunExecutor::execute(Execution& execution) {
-    const SyncOptions options = execution.options(state_folder_);
-    const auto report = run_sync(options);
+    const auto report = attempt(execution);
     const LiveRun live = execution.live();
     job_event::RunEnded end{.run = execution.run()};
     end.run.stage = live.stage;
@@ -163,6 +190,10 @@ void RunExecutor::execute(Execution& execution) {
         end.run.stage = RunStage::kNone;
         end.run.mode = mode_text(report->mode);
         end.run.cause = cause_name(report->cause);
+        end.run.moment = {.tracker = report->moment.tracker,
+                          .snapshot = report->moment.snapshot,
+                          .label = std::string(label_name(report->moment.label)),
+                          .notes = report->moment.notes};
         end.run.numbers = {.total_bytes = report->bytes_total,
                            .changed_bytes = report->bytes_changed,
                            .done_bytes = report->bytes_changed,

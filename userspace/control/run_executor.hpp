@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "userspace/engine/run_report.hpp"
 #include "userspace/jobs/job_core.hpp"
 
 namespace towline {
@@ -23,6 +24,13 @@ struct LiveRun {
     double wire = 0;   // on the wire
 };
 
+// Where the engine keeps and finds what it needs on this host.
+struct RunPlaces {
+    std::filesystem::path state_folder;
+    std::filesystem::path run_folder = "/run/towline";          // sockets of tracked mounts
+    std::filesystem::path hooks_folder = "/etc/towline/hooks";  // a folder in it for each job
+};
+
 // Carries runs out through the engine, a thread each. Its methods may be called from any thread,
 // the end of a run among them.
 class RunExecutor {
@@ -30,11 +38,18 @@ class RunExecutor {
     // Called on the run's thread, which does nothing after it.
     using Ended = std::function<void(job_event::RunEnded)>;
 
-    RunExecutor(std::filesystem::path state_folder, Ended ended);
-    // All runs have ended, or are stopped here and not told of: they go on with the next daemon.
+    RunExecutor(RunPlaces places, Ended ended);
     ~RunExecutor();
+    RunExecutor(const RunExecutor&) = delete;
+    RunExecutor& operator=(const RunExecutor&) = delete;
 
-    void start(const JobSpec& spec, const Run& run);
+    // Stops all runs and waits for them. Who is stopped by this is not told of: it goes on with the
+    // next daemon. Nothing can be started any more.
+    void close();
+
+    // The first run of a job is looked at before it begins: what is critical stops it
+    // (preflight.hpp).
+    void start(const JobSpec& spec, const Run& run, bool first);
     void stop(std::uint64_t run);
     void change(std::uint64_t run, const TransferOptions& transfer);
     std::optional<LiveRun> live(std::uint64_t run) const;
@@ -45,9 +60,10 @@ class RunExecutor {
     class Execution;
 
     void execute(Execution& execution);
+    Result<RunReport> attempt(Execution& execution) const;
     Execution* find(std::uint64_t run) const;
 
-    const std::filesystem::path state_folder_;
+    const RunPlaces places_;
     const Ended ended_;
     mutable std::mutex mutex_;
     std::list<std::unique_ptr<Execution>> executions_;  // under mutex_

@@ -36,8 +36,8 @@ std::int64_t modified_ns_of(const Volume& volume) {
 
 }  // namespace
 
-Result<std::unique_ptr<LiveMoment>> LiveMoment::choose(const Volume& source,
-                                                       LiveMomentOptions options) {
+Result<std::unique_ptr<LiveMoment>> LiveMoment::look(const Volume& source,
+                                                     LiveMomentOptions options) {
     std::unique_ptr<LiveMoment> moment(new LiveMoment);
     moment->options_ = std::move(options);
     MomentWish& wish = moment->options_.wish;
@@ -52,8 +52,19 @@ Result<std::unique_ptr<LiveMoment>> LiveMoment::choose(const Volume& source,
     if (!plain) moment->find_trackers(source, findings);
     moment->find_snapshots(source, findings);
     moment->choice_ = TRY(choose_moment(wish, findings));
+    return moment;
+}
+
+Result<std::unique_ptr<LiveMoment>> LiveMoment::choose(const Volume& source,
+                                                       LiveMomentOptions options) {
+    auto moment = TRY(look(source, std::move(options)));
     TRY_STATUS(moment->use(source));
     return moment;
+}
+
+Result<MomentChoice> LiveMoment::foresee(const Volume& source, LiveMomentOptions options) {
+    const auto moment = TRY(look(source, std::move(options)));
+    return moment->choice_;
 }
 
 void LiveMoment::find_trackers(const Volume& source, MomentFindings& findings) {

@@ -38,6 +38,8 @@ class LiveMoment final : public MomentTaker {
     // for by name is attached.
     static Result<std::unique_ptr<LiveMoment>> choose(const Volume& source,
                                                       LiveMomentOptions options);
+    // What choose() would take. Nothing is attached.
+    static Result<MomentChoice> foresee(const Volume& source, LiveMomentOptions options);
     ~LiveMoment() override;
 
     Status take() override;
@@ -53,6 +55,8 @@ class LiveMoment final : public MomentTaker {
 
   private:
     LiveMoment() = default;
+    static Result<std::unique_ptr<LiveMoment>> look(const Volume& source,
+                                                    LiveMomentOptions options);
     void find_trackers(const Volume& source, MomentFindings& findings);
     void find_snapshots(const Volume& source, MomentFindings& findings);
     Status use(const Volume& source);

@@ -10,6 +10,8 @@ namespace towline {
 
 namespace {
 
+constexpr SnapshotKind kSnapshotKinds[] = {SnapshotKind::kKmod, SnapshotKind::kFuse};
+
 std::string_view cost_of_none() {
     return "without a tracker every run reads the whole volume on both sides";
 }
@@ -89,6 +91,27 @@ Status choose_snapshot(const MomentWish& wish, const MomentFindings& findings,
 }
 
 }  // namespace
+
+std::optional<MomentWish> moment_wish(std::string_view tracker, std::string_view snapshot) {
+    MomentWish wish;
+    if (tracker == "scan") {
+        wish.tracker = MomentWish::Tracker::kScan;
+    } else if (tracker != "auto") {
+        const auto kind = tracker_kind_of(tracker);
+        if (!kind) return std::nullopt;
+        wish.tracker = MomentWish::Tracker::kNamed;
+        wish.tracker_kind = *kind;
+    }
+    if (snapshot == "none") {
+        wish.snapshot = MomentWish::Snapshot::kNone;
+    } else if (snapshot != "auto") {
+        const auto kind = std::ranges::find(kSnapshotKinds, snapshot, snapshot_kind_name);
+        if (kind == std::end(kSnapshotKinds)) return std::nullopt;
+        wish.snapshot = MomentWish::Snapshot::kNamed;
+        wish.snapshot_kind = *kind;
+    }
+    return wish;
+}
 
 Result<MomentChoice> choose_moment(const MomentWish& wish, const MomentFindings& findings) {
     MomentChoice choice;

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cbt/tracker.hpp"
@@ -19,6 +20,10 @@ struct MomentWish {
     Snapshot snapshot = Snapshot::kAuto;
     SnapshotKind snapshot_kind{};  // kNamed
 };
+
+// From the words of the command line and of the API: auto, scan or a tracker's name; auto, none or
+// a snapshot's. Nothing: one of them is none.
+std::optional<MomentWish> moment_wish(std::string_view tracker, std::string_view snapshot);
 
 struct TrackerFinding {
     TrackerKind kind{};

@@ -122,15 +122,10 @@ std::vector<dev_t> filesystems_below(const SystemUse& system, const Footing& foo
     return devices;
 }
 
-// Whether bytes written into `volume` end on devices or files that `covers` knows: its filesystem
+// Whether bytes written to these devices end on devices or files that `covers` knows: a filesystem
 // may lie on a loop device, whose file lies on a filesystem, and so on down.
 template <typename Covers>
-bool is_stored_on(const SystemUse& system, const Volume& volume, Covers covers) {
-    std::vector<dev_t> pending;
-    if (volume.kind() == VolumeKind::kImageFile)
-        pending = system.devices_under(volume.fd());
-    else
-        pending = filesystems_below(system, footing_of_device(volume.status().st_rdev));
+bool lead_to(const SystemUse& system, std::vector<dev_t> pending, Covers covers) {
     std::set<dev_t> seen;
     while (!pending.empty()) {
         const dev_t device = pending.back();
@@ -142,6 +137,14 @@ bool is_stored_on(const SystemUse& system, const Volume& volume, Covers covers) 
         pending.insert(pending.end(), further.begin(), further.end());
     }
     return false;
+}
+
+template <typename Covers>
+bool is_stored_on(const SystemUse& system, const Volume& volume, Covers covers) {
+    if (volume.kind() == VolumeKind::kImageFile)
+        return lead_to(system, system.devices_under(volume.fd()), covers);
+    const Footing footing = footing_of_device(volume.status().st_rdev);
+    return lead_to(system, filesystems_below(system, footing), covers);
 }
 
 Status refuse_unknown(const Volume& volume, const Footing& footing) {
@@ -214,6 +217,15 @@ Status refuse_if_same(const StandingKey& key, const Standing& source, const Volu
                                         "change while it is read; put the target on another "
                                         "device");
     return {};
+}
+
+Result<bool> is_stored_on(const std::filesystem::path& folder, const Volume& volume) {
+    const Fd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return fail_errno("cannot look at the folder " + folder.string());
+    const SystemUse system = TRY(SystemUse::now());
+    const Footing on = TRY(footing_of(volume));
+    return lead_to(system, system.devices_under(fd.get()),
+                   [&](const Footing& below) { return !overlap(below, on).empty(); });
 }
 
 }  // namespace towline

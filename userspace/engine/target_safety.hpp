@@ -4,6 +4,8 @@
 // What Towline refuses to write to. Each refusal is Code::kRefused and names the cause and the
 // remedy.
 
+#include <filesystem>
+
 #include "io/volume.hpp"
 #include "userspace/engine/standing.hpp"
 
@@ -20,5 +22,8 @@ Status refuse_if_same(const Volume& source, const Volume& target);
 // The same for a source of this host that a peer speaks for. A source image on a filesystem of the
 // target is not looked for here: that target is mounted, and refused for it.
 Status refuse_if_same(const StandingKey& key, const Standing& source, const Volume& target);
+
+// Whether what is written beneath a folder of this host ends in the volume.
+Result<bool> is_stored_on(const std::filesystem::path& folder, const Volume& volume);
 
 }  // namespace towline

@@ -20,6 +20,17 @@ struct TransferOptions {
     bool operator==(const TransferOptions&) const = default;
 };
 
+// What knows the changes of a live volume, and what it is read from, in the words of `towline
+// sync`.
+struct MomentOptions {
+    std::string tracker = "auto";
+    std::string snapshot = "auto";
+    std::uint64_t snapshot_store_bytes = 0;  // 0: by the volume's size
+    bool freeze = true;                      // filesystems, around the snapshot
+
+    bool operator==(const MomentOptions&) const = default;
+};
+
 // A standing order, as its owner gave it.
 struct JobSpec {
     std::string name;
@@ -30,7 +41,9 @@ struct JobSpec {
     Schedule schedule;
     Start start;
     TransferOptions transfer;
-    bool overwrite = false;  // the target's data may be replaced, whatever it is
+    MomentOptions moment;
+    bool ignore_critical = false;  // of the preflight before the first run
+    bool overwrite = false;        // the target's data may be replaced, whatever it is
     unsigned failures_max = 3;
     unsigned on_demand_per_day = 0;  // 0: no quota
 
@@ -79,6 +92,14 @@ struct RunNumbers {
     std::uint64_t sent_bytes = 0;
 };
 
+// What was read, and how far it can be trusted to be one moment. Empty: not known yet.
+struct RunMoment {
+    std::string tracker;
+    std::string snapshot;
+    std::string label;  // of the point: application, filesystem, crash, fuzzy
+    std::string notes;  // why no better ones, and what that costs
+};
+
 // Why a run failed.
 struct RunFailure {
     std::string code;
@@ -106,6 +127,7 @@ struct Run {
     bool cancelling = false;
     std::string mode;   // full, extents, scan
     std::string cause;  // why it was that (docs/cli.md)
+    RunMoment moment;
     RunNumbers numbers;
     std::string point;
     std::optional<RunFailure> failure;

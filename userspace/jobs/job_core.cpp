@@ -279,7 +279,7 @@ JobAnswer JobCore::on(const ev::Admitted&, Context& context) {
     if (!run_->started_at) run_->started_at = context.now;
     context.save(*run_);
     context.tell("run.started", job_, run_->id);
-    context.actions.emplace_back(act::StartRun{job_.spec, *run_});
+    context.actions.emplace_back(act::StartRun{job_.spec, *run_, job_.point.empty()});
     return JobAnswer::kDone;
 }
 
@@ -289,6 +289,7 @@ JobAnswer JobCore::on(const ev::RunEnded& end, Context& context) {
     run_->stage = end.run.stage;
     run_->mode = end.run.mode;
     run_->cause = end.run.cause;
+    run_->moment = end.run.moment;
     run_->numbers = end.run.numbers;
     run_->point = end.run.point;
     run_->failure = end.run.failure;

@@ -28,7 +28,7 @@ struct RunRequested {};
 struct RunEnded {
     enum class How { kCompleted, kFailed, kStopped };
     How how = How::kCompleted;
-    Run run;  // mode, cause, numbers, point and failure are taken from it
+    Run run;  // mode, cause, moment, numbers, point and failure are taken from it
 };
 struct PauseRequested {};
 struct ResumeRequested {};
@@ -68,6 +68,7 @@ struct DropJob {
 struct StartRun {
     JobSpec spec;
     Run run;
+    bool first = false;  // the target holds nothing of this job yet
 };
 // End it in order, so that it can go on; RunEnded follows.
 struct StopRun {

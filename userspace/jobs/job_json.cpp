@@ -98,6 +98,10 @@ std::expected<Start, FieldError> start_of(const json& value) {
 }
 
 std::optional<FieldError> check_places(const JobSpec& spec) {
+    if (spec.volumes.size() > 1)
+        return FieldError{"volumes",
+                          "a job has one volume: make a job for each (volumes of one job would be "
+                          "promised to be of one moment, which no run can make yet)"};
     for (const std::string& volume : spec.volumes)
         if (!volume.starts_with('/')) return FieldError{"volumes", volume + " is no absolute path"};
     const std::string& target = spec.target;
@@ -135,6 +139,10 @@ T known(std::optional<T> value, const char* what) {
     return *value;
 }
 
+json maybe(const std::string& text) {
+    return text.empty() ? json(nullptr) : json(text);
+}
+
 Error corrupt(const char* what, const std::exception& problem) {
     return {Code::kCorrupt, 0, std::string("a stored ") + what + " is damaged: " + problem.what()};
 }
@@ -156,6 +164,11 @@ json json_of(const JobSpec& spec) {
             {"rate_mbit", spec.transfer.rate_mbit},
             {"compression", spec.transfer.level ? json(*spec.transfer.level) : json("auto")},
             {"verify", spec.transfer.verify},
+            {"tracker", spec.moment.tracker},
+            {"snapshot", spec.moment.snapshot},
+            {"snapshot_store_bytes", spec.moment.snapshot_store_bytes},
+            {"freeze", spec.moment.freeze},
+            {"ignore_critical", spec.ignore_critical},
             {"overwrite", spec.overwrite},
             {"failures_max", spec.failures_max},
             {"on_demand_per_day", spec.on_demand_per_day}};
@@ -170,6 +183,11 @@ std::expected<JobSpec, FieldError> spec_of(const json& value) {
     read(value, "target", spec.target);
     read(value, "rate_mbit", spec.transfer.rate_mbit);
     read(value, "verify", spec.transfer.verify);
+    read(value, "tracker", spec.moment.tracker);
+    read(value, "snapshot", spec.moment.snapshot);
+    read(value, "snapshot_store_bytes", spec.moment.snapshot_store_bytes);
+    read(value, "freeze", spec.moment.freeze);
+    read(value, "ignore_critical", spec.ignore_critical);
     read(value, "overwrite", spec.overwrite);
     read(value, "failures_max", spec.failures_max);
     read(value, "on_demand_per_day", spec.on_demand_per_day);
@@ -200,13 +218,17 @@ json json_of(const Run& run) {
                {"missed", run.missed},
                {"paused", run.paused},
                {"cancelling", run.cancelling},
-               {"mode", run.mode.empty() ? json(nullptr) : json(run.mode)},
-               {"cause", run.cause.empty() ? json(nullptr) : json(run.cause)},
+               {"mode", maybe(run.mode)},
+               {"cause", maybe(run.cause)},
+               {"tracker", maybe(run.moment.tracker)},
+               {"snapshot", maybe(run.moment.snapshot)},
+               {"label", maybe(run.moment.label)},
+               {"notes", maybe(run.moment.notes)},
                {"bytes_total", run.numbers.total_bytes},
                {"bytes_changed", run.numbers.changed_bytes},
                {"bytes_done", run.numbers.done_bytes},
                {"bytes_sent", run.numbers.sent_bytes},
-               {"point", run.point.empty() ? json(nullptr) : json(run.point)},
+               {"point", maybe(run.point)},
                {"error", nullptr}};
     if (run.miss_run != 0) value["missed_run"] = run.miss_run;
     if (run.failure)
@@ -237,6 +259,10 @@ Result<Run> run_of(const json& value) {
         read(value, "cancelling", run.cancelling);
         read(value, "mode", run.mode);
         read(value, "cause", run.cause);
+        read(value, "tracker", run.moment.tracker);
+        read(value, "snapshot", run.moment.snapshot);
+        read(value, "label", run.moment.label);
+        read(value, "notes", run.moment.notes);
         read(value, "bytes_total", run.numbers.total_bytes);
         read(value, "bytes_changed", run.numbers.changed_bytes);
         read(value, "bytes_done", run.numbers.done_bytes);

@@ -33,6 +33,8 @@ constexpr std::array kMigrations{
     "                    uid INTEGER NOT NULL, pid INTEGER NOT NULL, role TEXT NOT NULL,"
     "                    operation TEXT NOT NULL, object TEXT NOT NULL, before TEXT NOT NULL,"
     "                    after TEXT NOT NULL);",
+    // 2: the catalog
+    "CREATE TABLE volume (path TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;",
 };
 
 std::int64_t signed_of(std::uint64_t value) {
@@ -164,6 +166,23 @@ Result<Page<Run>> Store::runs(const RunFilter& filter, std::optional<std::uint64
         page.next = page.items.back().id;
     }
     return page;
+}
+
+Result<std::vector<json>> Store::volumes() {
+    auto rows = TRY(database_.prepare("SELECT document FROM volume ORDER BY path"));
+    std::vector<json> found;
+    while (TRY(rows.step()))
+        found.push_back(TRY(parsed(rows.text(0))));
+    return found;
+}
+
+Status Store::replace_volumes(const std::vector<json>& volumes) {
+    TRY_STATUS(database_.execute("DELETE FROM volume"));
+    for (const json& each : volumes) {
+        auto row = TRY(database_.prepare("INSERT INTO volume VALUES (?, ?)"));
+        TRY_STATUS(row.bind(each.at("path").get<std::string>()).bind(dumped(each)).run());
+    }
+    return {};
 }
 
 // --- events

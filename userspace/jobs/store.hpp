@@ -78,6 +78,8 @@ class Store {
     Result<std::uint64_t> oldest_event();  // 0: none
     Result<std::uint64_t> newest_event();
     Result<Page<AuditRecord>> audit(std::optional<std::uint64_t> below, std::size_t limit);
+    // Of the catalog, by path: what was imported.
+    Result<std::vector<nlohmann::json>> volumes();
     Result<std::optional<KeptAnswer>> answer(std::uint32_t uid, const std::string& key,
                                              WallTime now, WallSpan keep);
 
@@ -85,6 +87,7 @@ class Store {
     Status save(const Job& job);
     Status save(const Run& run);
     Status drop_job(const std::string& name);
+    Status replace_volumes(const std::vector<nlohmann::json>& volumes);
     Status append(JobEventRecord& event);  // its number is filled in
     Status append(const AuditRecord& record);
     Status keep_answer(std::uint32_t uid, const std::string& key, const KeptAnswer& answer,

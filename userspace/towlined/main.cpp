@@ -25,6 +25,7 @@ constexpr const char* kConfigDefault = "/etc/towline/towlined.toml";
 struct Words {
     std::string config;
     std::string state_dir;
+    std::string run_dir;
     std::string socket;
     bool check = false;
 };
@@ -44,7 +45,8 @@ Result<DaemonConfig> configure(const Words& words) {
     } else if (std::filesystem::exists(kConfigDefault)) {
         config = TRY(DaemonConfig::read(kConfigDefault));
     }
-    if (!words.state_dir.empty()) config.state_folder = words.state_dir;
+    if (!words.state_dir.empty()) config.places.state_folder = words.state_dir;
+    if (!words.run_dir.empty()) config.places.run_folder = words.run_dir;
     if (!words.socket.empty()) config.socket = words.socket;
     return config;
 }
@@ -75,10 +77,8 @@ class Ender {
 Status serve(const DaemonConfig& config) {
     const sigset_t set = ending_signals();
     pthread_sigmask(SIG_BLOCK, &set, nullptr);  // before any thread: all inherit it
-    auto service = TRY(JobService::open({.state_folder = config.state_folder,
-                                         .limits = config.limits,
-                                         .keep = config.keep,
-                                         .log = log_event}));
+    auto service = TRY(JobService::open(
+        {.places = config.places, .limits = config.limits, .keep = config.keep, .log = log_event}));
     const ControlSocket socket = TRY(ControlSocket::open(config.socket, config.group));
     Api api(*service, TOWLINE_VERSION);
     const auto server =
@@ -127,6 +127,7 @@ int main(int argc, char** argv) {
         "--config", words.config,
         std::string("the configuration (default: ") + towline::kConfigDefault + ", if there)");
     app.add_option("--state-dir", words.state_dir, "where its state is kept");
+    app.add_option("--run-dir", words.run_dir, "where the sockets of tracked mounts are");
     app.add_option("--socket", words.socket, "where it listens");
     app.add_flag("--check-config", words.check, "read the configuration, say what is wrong, end");
     app.footer("Manual: towlined(8).");

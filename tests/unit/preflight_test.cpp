@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stops a job, what only warns, and how long it should take.
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/storage_fixture.hpp"
+#include "userspace/control/preflight.hpp"
+#include "userspace/vault/vault.hpp"
+
+namespace towline {
+namespace {
+
+constexpr std::uint64_t kMib = std::uint64_t{1} << 20;
+
+JobSpec spec_to(const std::string& target) {
+    JobSpec spec;
+    spec.name = "job";
+    spec.volumes = {"/dev/x"};
+    spec.target = target;
+    return spec;
+}
+
+PreflightFacts good() {
+    PreflightFacts facts;
+    facts.volume_bytes = 1000 * kMib;
+    facts.data_bytes = 400 * kMib;
+    facts.disk_count = 1;
+    facts.free_bytes = 500 * kMib;
+    facts.read_bytes_per_second = 100.0 * kMib;
+    return facts;
+}
+
+std::string codes(const std::vector<Finding>& findings, Severity severity) {
+    std::string text;
+    for (const Finding& each : findings)
+        if (each.severity == severity) text += (text.empty() ? "" : " ") + each.code;
+    return text;
+}
+
+TEST(Preflight, NothingStopsWhatIsGood) {
+    const auto findings = judge(good(), spec_to("/target"));
+    EXPECT_EQ(codes(findings, Severity::kCritical), "");
+    EXPECT_EQ(codes(findings, Severity::kWarning), "");
+    EXPECT_EQ(codes(findings, Severity::kInfo), "size tracker snapshot");
+    EXPECT_EQ(stopping_text(findings), "");
+}
+
+TEST(Preflight, WhatIsSureToFailStops) {
+    const JobSpec spec = spec_to("/target");
+    PreflightFacts facts = good();
+    facts.no_volume = "no such volume";
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kCritical), "volume");
+    facts = good();
+    facts.no_moment = "no snapshot";
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kCritical), "moment");
+    facts = good();
+    facts.no_target = "mounted";
+    facts.target_is_source = "on it";
+    const auto findings = judge(facts, spec);
+    EXPECT_EQ(codes(findings, Severity::kCritical), "target target-on-volume");
+    EXPECT_EQ(stopping_text(findings), "mounted; on it");
+    EXPECT_EQ(findings.front().severity, Severity::kCritical) << "the worst comes first";
+}
+
+TEST(Preflight, WhatOnlyMayFailWarns) {
+    const JobSpec spec = spec_to("/target");
+    PreflightFacts facts = good();
+    facts.free_bytes = facts.data_bytes - 1;
+    facts.live = "mounted at /srv";
+    facts.state_on_volume = true;
+    facts.memlock_bytes = 8 * kMib;
+    facts.clock_synchronised = false;
+    const auto findings = judge(facts, spec);
+    EXPECT_EQ(codes(findings, Severity::kCritical), "");
+    EXPECT_EQ(codes(findings, Severity::kWarning), "fuzzy space state-on-volume memlock clock");
+    facts.snapshot = "fuse";
+    facts.free_bytes = facts.data_bytes;
+    facts.memlock_bytes = 1024 * kMib;
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kWarning), "state-on-volume clock");
+}
+
+TEST(Preflight, EstimatesFollowTheSlowerOfDiskAndLimit) {
+    JobSpec spec = spec_to("/target");
+    EXPECT_DOUBLE_EQ(*estimate(good(), spec).first_seconds, 4);
+    EXPECT_DOUBLE_EQ(*estimate(good(), spec).next_seconds, 10) << "all is read to be compared";
+    spec.transfer.rate_mbit = 8 * 1.048576 * 10;  // 10 MiB/s
+    EXPECT_NEAR(*estimate(good(), spec).first_seconds, 40, 0.001);
+    PreflightFacts tracked = good();
+    tracked.tracker = "fuse";
+    EXPECT_FALSE(estimate(tracked, spec).next_seconds) << "nobody knows what will change";
+    PreflightFacts unread = good();
+    unread.read_bytes_per_second.reset();
+    EXPECT_FALSE(estimate(unread, spec).first_seconds);
+}
+
+TEST(Preflight, WhatLiesOnTheVolumeThatItIsToHoldIsSeen) {
+    NEEDS_LOOP_DEVICES();
+    const testing::TemporaryFolder folder;
+    const std::string image = testing::make_file(folder / "image", 64 * kMib);
+    ASSERT_TRUE(testing::run("mkfs.ext4 -q -F " + image));
+    const testing::LoopDevice loop(image);
+    ASSERT_TRUE(loop.attached());
+    const testing::Mount mount(loop.path(), folder / "mount");
+    ASSERT_TRUE(mount.mounted());
+    const std::string on = mount / "vault";
+    const std::string beside = folder / "vault";
+    ASSERT_TRUE(Vault::init(on, {}));
+    ASSERT_TRUE(Vault::init(beside, {}));
+    const RunPlaces places{.state_folder = mount / "lost+found"};
+    JobSpec spec = spec_to("vault:" + on + "/x");
+    spec.moment.snapshot = "none";
+    // By the device, and by the file behind it.
+    for (const std::string& volume : {loop.path(), image}) {
+        spec.volumes = {volume};
+        spec.target = "vault:" + on + "/x";
+        PreflightFacts facts = look_before(spec, places, Depth::kQuick);
+        EXPECT_NE(facts.target_is_source, "") << volume;
+        EXPECT_TRUE(facts.state_on_volume);
+        spec.target = mount / "replica";
+        EXPECT_NE(look_before(spec, places, Depth::kQuick).target_is_source, "") << volume;
+        spec.target = "vault:" + beside + "/x";
+        facts = look_before(spec, {.state_folder = folder.path()}, Depth::kThorough);
+        EXPECT_EQ(facts.target_is_source + facts.no_target + facts.no_volume, "") << volume;
+        EXPECT_FALSE(facts.state_on_volume);
+        EXPECT_TRUE(facts.live) << volume;
+        EXPECT_EQ(facts.volume_bytes, 64 * kMib);
+        EXPECT_GT(facts.free_bytes.value_or(0), 0U);
+        EXPECT_GT(facts.read_bytes_per_second.value_or(0), 0) << volume;
+    }
+}
+
+TEST(Preflight, ALiveVolumeWithoutASnapshotIsSeen) {
+    NEEDS_LOOP_DEVICES();
+    const testing::TemporaryFolder folder;
+    const std::string image = testing::make_file(folder / "image", 64 * kMib);
+    ASSERT_TRUE(testing::run("mkfs.ext4 -q -F " + image));
+    const testing::LoopDevice loop(image);
+    const testing::Mount mount(loop.path(), folder / "mount");
+    ASSERT_TRUE(mount.mounted());
+    JobSpec spec = spec_to(folder / "replica");
+    spec.volumes = {image};
+    const RunPlaces places{.state_folder = folder.path(), .run_folder = folder / "run"};
+    const PreflightFacts facts = look_before(spec, places, Depth::kQuick);
+    EXPECT_NE(facts.no_moment.find("no moment"), std::string::npos) << facts.no_moment;
+    EXPECT_TRUE(facts.target_new);
+    spec.target = folder / "no/such/replica";
+    EXPECT_NE(look_before(spec, places, Depth::kQuick).no_target, "");
+    spec.target = image;
+    EXPECT_NE(look_before(spec, places, Depth::kQuick).no_target, "") << "it is in use";
+    spec.target = "unix:" + folder.path() + "/none:/x";
+    EXPECT_EQ(look_before(spec, places, Depth::kQuick).no_target, "") << "it may come back";
+    EXPECT_NE(look_before(spec, places, Depth::kThorough).no_target, "");
+}
+
+}  // namespace
+}  // namespace towline

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// A preflight by hand: outside of the lock, since it reads the volume and talks to the target.
+
+#include "userspace/control/api.hpp"
+#include "userspace/control/preflight.hpp"
+
+namespace towline {
+
+using nlohmann::json;
+
+namespace {
+
+json maybe(const std::optional<double>& number) {
+    return number ? json(*number) : json(nullptr);
+}
+
+}  // namespace
+
+Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
+    const std::string name = call.word("name");
+    std::optional<JobSpec> spec;
+    service_.look([&](const Scheduler& scheduler, Store&) {
+        if (const JobCore* core = scheduler.find(name)) spec = core->job().spec;
+    });
+    if (!spec) return refused(ApiCode::kNotFound, "there is no job " + name, "name");
+    const PreflightFacts facts = look_before(*spec, service_.config().places, Depth::kThorough);
+    const std::vector<Finding> findings = judge(facts, *spec);
+    const PreflightEstimate expected = estimate(facts, *spec);
+    json shown_findings = json::array();
+    for (const Finding& each : findings)
+        shown_findings.push_back(
+            {{"severity", name_of(each.severity)}, {"code", each.code}, {"message", each.message}});
+    return json_answer({{"job", name},
+                        {"stops", !stopping_text(findings).empty()},
+                        {"findings", shown_findings},
+                        {"read_bytes_per_second", maybe(facts.read_bytes_per_second)},
+                        {"first_seconds", maybe(expected.first_seconds)},
+                        {"next_seconds", maybe(expected.next_seconds)}});
+}
+
+}  // namespace towline

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the facts mean. Critical is only what is sure to make the run fail, or its result worthless:
+// a guess that stops a job is worse than a warning.
+
+#include "userspace/control/preflight.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace towline {
+
+namespace {
+
+// What a run locks for its buffers, about.
+constexpr std::uint64_t kMemlockWanted = std::uint64_t{40} << 20;
+
+std::string size_text(std::uint64_t bytes) {
+    char text[32];
+    const double gib = static_cast<double>(bytes) / (1 << 30);
+    std::snprintf(text, sizeof text, gib < 0.1 ? "%.1f MiB" : "%.2f GiB",
+                  gib < 0.1 ? gib * 1024 : gib);
+    return text;
+}
+
+class Findings {
+  public:
+    void critical(std::string code, std::string message) {
+        add(Severity::kCritical, std::move(code), std::move(message));
+    }
+    void warning(std::string code, std::string message) {
+        add(Severity::kWarning, std::move(code), std::move(message));
+    }
+    void info(std::string code, std::string message) {
+        add(Severity::kInfo, std::move(code), std::move(message));
+    }
+    std::vector<Finding> sorted() && {
+        std::ranges::stable_sort(found_, {}, &Finding::severity);
+        return std::move(found_);
+    }
+
+  private:
+    void add(Severity severity, std::string code, std::string message) {
+        found_.push_back({severity, std::move(code), std::move(message)});
+    }
+    std::vector<Finding> found_;
+};
+
+void judge_volume(const PreflightFacts& facts, const JobSpec& spec, Findings& findings) {
+    if (!facts.no_volume.empty()) return findings.critical("volume", facts.no_volume);
+    findings.info("size", spec.volumes.front() + " has " + size_text(facts.volume_bytes) + ", " +
+                              size_text(facts.data_bytes) + " of it data at most, on " +
+                              std::to_string(facts.disk_count) +
+                              (facts.disk_count == 1 ? " disk" : " disks"));
+    if (!facts.no_moment.empty()) return findings.critical("moment", facts.no_moment);
+    findings.info("tracker", "tracker " + facts.tracker +
+                                 (facts.moment_notes.empty() ? "" : ": " + facts.moment_notes));
+    if (!facts.live) return findings.info("snapshot", "nothing writes to the volume now");
+    if (facts.snapshot == "none")
+        return findings.warning("fuzzy", "the volume is " + *facts.live +
+                                             " and read as it is: its points are of no moment "
+                                             "(fuzzy); choose another snapshot");
+    findings.info("snapshot", "the volume is " + *facts.live + " and read from a snapshot (" +
+                                  facts.snapshot + ")");
+}
+
+void judge_target(const PreflightFacts& facts, const JobSpec& spec, Findings& findings) {
+    if (!facts.no_target.empty()) findings.critical("target", facts.no_target);
+    if (!facts.target_is_source.empty())
+        findings.critical("target-on-volume", facts.target_is_source);
+    if (facts.free_bytes && *facts.free_bytes < facts.data_bytes)
+        findings.warning("space", "there are " + size_text(*facts.free_bytes) + " free at " +
+                                      spec.target + " for up to " + size_text(facts.data_bytes) +
+                                      ": zeros need none, and a vault compresses; make room if "
+                                      "that is not enough");
+    if (facts.connect_seconds) {
+        char text[64];
+        std::snprintf(text, sizeof text, "the target answers within %.1f ms",
+                      *facts.connect_seconds * 1e3);
+        findings.info("link", text);
+    }
+}
+
+void judge_host(const PreflightFacts& facts, Findings& findings) {
+    if (facts.state_on_volume)
+        findings.warning(
+            "state-on-volume",
+            "the daemon's state lies on the volume: every run brings its own records "
+            "along, and is never without changes; put the state elsewhere (state_dir)");
+    if (facts.memlock_bytes && *facts.memlock_bytes < kMemlockWanted)
+        findings.warning("memlock", "no more than " + size_text(*facts.memlock_bytes) +
+                                        " of memory may be locked: transfers cost more CPU (raise "
+                                        "LimitMEMLOCK or grant CAP_IPC_LOCK)");
+    if (!facts.clock_synchronised)
+        findings.warning("clock",
+                         "the clock of this host is not kept by anything (NTP): calendars and the "
+                         "times of points follow it");
+}
+
+}  // namespace
+
+std::string_view name_of(Severity severity) {
+    switch (severity) {
+        case Severity::kCritical:
+            return "Critical";
+        case Severity::kWarning:
+            return "Warning";
+        case Severity::kInfo:
+            break;
+    }
+    return "Info";
+}
+
+std::vector<Finding> judge(const PreflightFacts& facts, const JobSpec& spec) {
+    Findings findings;
+    judge_volume(facts, spec, findings);
+    judge_target(facts, spec, findings);
+    judge_host(facts, findings);
+    return std::move(findings).sorted();
+}
+
+PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec) {
+    PreflightEstimate found;
+    if (!facts.no_volume.empty() || !facts.read_bytes_per_second) return found;
+    const double read = *facts.read_bytes_per_second;
+    const double limit = spec.transfer.rate_mbit * 1e6 / 8;
+    // A limit is of the wire, after compression: without it, at most.
+    const double sent = limit > 0 ? std::min(read, limit) : read;
+    found.first_seconds = static_cast<double>(facts.data_bytes) / sent;
+    const bool tracked = facts.tracker != "none";
+    if (!tracked) found.next_seconds = static_cast<double>(facts.volume_bytes) / read;
+    return found;
+}
+
+std::string stopping_text(const std::vector<Finding>& findings) {
+    std::string text;
+    for (const Finding& each : findings) {
+        if (each.severity != Severity::kCritical) continue;
+        text += (text.empty() ? "" : "; ") + each.message;
+    }
+    return text;
+}
+
+}  // namespace towline

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "userspace/control/run_executor.hpp"
+
+namespace towline {
+
+enum class Severity { kCritical, kWarning, kInfo };
+
+std::string_view name_of(Severity severity);
+
+// What is wrong, or good to know, before a job's run. Codes are only ever added (docs/jobs.md).
+struct Finding {
+    Severity severity = Severity::kInfo;
+    std::string code;
+    std::string message;  // with the remedy, where there is one
+
+    bool operator==(const Finding&) const = default;
+};
+
+// What was seen of a job's two sides. A text that says why not: empty where it is not so.
+struct PreflightFacts {
+    enum class Target { kVolume, kVault, kRemote };
+
+    std::string no_volume;  // why it cannot be read
+    std::uint64_t volume_bytes = 0;
+    std::uint64_t data_bytes = 0;  // at most: what is no hole
+    std::size_t disk_count = 0;    // that it lies on
+    std::optional<std::string> live;
+    std::string no_moment;  // why tracker or snapshot cannot be had
+    std::string tracker = "none";
+    std::string snapshot = "none";
+    std::string moment_notes;
+    std::optional<double> read_bytes_per_second;  // measured
+
+    Target target = Target::kVolume;
+    bool target_new = false;  // nothing is there yet
+    std::string no_target;    // why it cannot be used
+    std::string target_is_source;
+    std::optional<std::uint64_t> free_bytes;  // where the target lies, for what is written anew
+    std::optional<double> connect_seconds;
+    bool state_on_volume = false;
+
+    std::optional<std::uint64_t> memlock_bytes;  // nothing: no limit
+    bool clock_synchronised = true;
+};
+
+// What a job's first run, and those after it, should take at this speed; nothing: not known.
+struct PreflightEstimate {
+    std::optional<double> first_seconds;
+    std::optional<double> next_seconds;  // at most: where all is compared
+};
+
+// Pure. The worst first.
+std::vector<Finding> judge(const PreflightFacts& facts, const JobSpec& spec);
+PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec);
+// The critical ones as one text; empty: there are none.
+std::string stopping_text(const std::vector<Finding>& findings);
+
+// Quick: what can be had at once, and changes nothing. Thorough: reads the volume for a second or
+// so, and connects to a target elsewhere.
+enum class Depth { kQuick, kThorough };
+PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth depth);
+
+}  // namespace towline

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looks at a job's two sides as they are now. Nothing is written, made, attached or held: what was
+// seen may be over when the run begins, and the engine looks again.
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <set>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/timex.h>
+#include <unistd.h>
+
+#include "io/block_device.hpp"
+#include "transport/socket.hpp"
+#include "userspace/control/preflight.hpp"
+#include "userspace/engine/footing.hpp"
+#include "userspace/engine/live_moment.hpp"
+#include "userspace/engine/live_use.hpp"
+#include "userspace/engine/system_use.hpp"
+#include "userspace/engine/target_safety.hpp"
+#include "userspace/vault/vault.hpp"
+
+namespace towline {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Duration kReadTime = std::chrono::milliseconds(700);
+constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kPieces = 256;
+constexpr Duration kConnectTime = std::chrono::seconds(5);
+
+std::string text_of(const Status& status) {
+    return status ? "" : status.error().text();
+}
+
+// Whole disks that bytes of the volume may lie on.
+void add_disks(const SystemUse& system, dev_t number, std::set<dev_t>& disks) {
+    for (const std::string& element : footing_of_device(number).elements) {
+        const auto device = element_device(element);
+        if (!device || disk_of(*device) || !slaves_of(*device).empty()) continue;
+        const auto backing = loop_backing(*device);
+        const Fd file(backing ? ::open(backing->path.c_str(), O_PATH | O_CLOEXEC) : -1);
+        if (!backing || !file) {
+            disks.insert(*device);
+            continue;
+        }
+        for (const dev_t under : system.devices_under(file.get()))
+            if (under != number) add_disks(system, under, disks);
+    }
+}
+
+std::size_t disks_of(const Volume& volume) {
+    const auto system = SystemUse::now();
+    if (!system) return 0;
+    std::set<dev_t> disks;
+    if (volume.kind() == VolumeKind::kBlockDevice) {
+        add_disks(*system, volume.status().st_rdev, disks);
+    } else {
+        for (const dev_t under : system->devices_under(volume.fd()))
+            add_disks(*system, under, disks);
+    }
+    return disks.size();
+}
+
+// Pieces from all over it, past the page cache.
+std::optional<double> read_speed(const Volume& volume) {
+    if (volume.size_bytes() < kPieceBytes || !volume.direct()) return std::nullopt;
+    const std::uint64_t whole = volume.size_bytes() / kPieceBytes;
+    const std::uint64_t step = std::max<std::uint64_t>(1, whole / kPieces);
+    std::vector<std::byte> piece(kPieceBytes);
+    std::uint64_t read = 0;
+    const Instant began = monotonic_now();
+    for (std::uint64_t at = 0; at < whole && monotonic_now() - began < kReadTime; at += step) {
+        if (!volume.read_at(at * kPieceBytes, piece)) return std::nullopt;
+        read += kPieceBytes;
+    }
+    return static_cast<double>(read) / std::max(1e-6, seconds(monotonic_now() - began));
+}
+
+void look_at_moment(const Volume& volume, const JobSpec& spec, const RunPlaces& places,
+                    PreflightFacts& facts) {
+    const auto live = live_use(volume);
+    if (live) facts.live = *live;
+    const auto wish = moment_wish(spec.moment.tracker, spec.moment.snapshot);
+    const auto choice = LiveMoment::foresee(
+        volume, {.wish = wish.value_or(MomentWish{}), .places = {.run_folder = places.run_folder}});
+    if (!choice) {
+        facts.no_moment = choice.error().text();
+        return;
+    }
+    facts.moment_notes = choice->notes;
+    if (choice->tracker) facts.tracker = tracker_kind_name(*choice->tracker);
+    if (choice->snapshot) facts.snapshot = snapshot_kind_name(*choice->snapshot);
+}
+
+std::optional<std::uint64_t> free_at(const fs::path& folder) {
+    struct statvfs status {};
+    if (::statvfs(folder.c_str(), &status) != 0) return std::nullopt;
+    return std::uint64_t{status.f_bavail} * status.f_frsize;
+}
+
+void look_at_vault(const VaultName& name, const Volume* volume, PreflightFacts& facts) {
+    facts.target = PreflightFacts::Target::kVault;
+    if (const auto vault = Vault::open(name.folder); !vault) {
+        facts.no_target = vault.error().text();
+        return;
+    }
+    facts.free_bytes = free_at(name.folder);
+    if (volume == nullptr) return;
+    const auto stored = is_stored_on(name.folder, *volume);
+    if (stored && *stored)
+        facts.target_is_source = "the vault " + name.folder.string() +
+                                 " lies on the volume that it is to hold, and would grow by its "
+                                 "own changes, and be lost with it; put it on another device";
+}
+
+void look_at_path(const fs::path& path, const Volume* volume, PreflightFacts& facts) {
+    std::error_code error;
+    if (!fs::exists(path, error)) {
+        facts.target_new = true;
+        facts.free_bytes = free_at(path.parent_path());
+        if (::access(path.parent_path().c_str(), W_OK | X_OK) != 0)
+            facts.no_target = "the target's folder " + path.parent_path().string() +
+                              " is not there, or may not be written to: make it, or choose another";
+        if (volume == nullptr) return;
+        const auto stored = is_stored_on(path.parent_path(), *volume);
+        if (stored && *stored)
+            facts.target_is_source = "the target " + path.string() +
+                                     " would lie on a filesystem of the volume that it is to hold; "
+                                     "put it on another device";
+        return;
+    }
+    const auto target = Volume::open(path, Access::kRead);
+    if (!target) {
+        facts.no_target = target.error().text();
+        return;
+    }
+    facts.no_target = text_of(refuse_if_in_use(*target));
+    if (volume == nullptr) return;
+    facts.target_is_source = text_of(refuse_if_same(*volume, *target));
+    const bool device = target->kind() == VolumeKind::kBlockDevice;
+    if (device && target->size_bytes() < volume->size_bytes())
+        facts.no_target = "the target " + path.string() + " has " +
+                          std::to_string(target->size_bytes()) + " bytes, and the volume " +
+                          std::to_string(volume->size_bytes()) + "; choose a larger one";
+    if (device) return;
+    constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks
+    if (const auto room = free_at(path.parent_path()))
+        facts.free_bytes =
+            *room + static_cast<std::uint64_t>(target->status().st_blocks) * kBlockBytes;
+}
+
+void look_at_remote(const RemoteTarget& remote, Depth depth, PreflightFacts& facts) {
+    facts.target = PreflightFacts::Target::kRemote;
+    if (depth == Depth::kQuick) return;  // a target that is away for now is no reason to give up
+    const Instant began = monotonic_now();
+    const auto connection = connect_to(remote.address, kConnectTime);
+    if (!connection) {
+        facts.no_target = connection.error().text();
+        return;
+    }
+    facts.connect_seconds = seconds(monotonic_now() - began);
+}
+
+void look_at_target(const JobSpec& spec, const Volume* volume, Depth depth, PreflightFacts& facts) {
+    if (const auto vault = VaultName::parse(spec.target); vault && *vault)
+        return look_at_vault(**vault, volume, facts);
+    if (const auto remote = RemoteTarget::parse(spec.target); remote && *remote)
+        return look_at_remote(**remote, depth, facts);
+    look_at_path(spec.target, volume, facts);
+}
+
+bool may_lock_all_memory() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2]{};
+    if (::syscall(SYS_capget, &header, data) != 0) return false;
+    return (data[0].effective & (1U << CAP_IPC_LOCK)) != 0;
+}
+
+void look_at_host(PreflightFacts& facts) {
+    rlimit limit{};
+    const bool limited =
+        ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    if (limited && !may_lock_all_memory()) facts.memlock_bytes = limit.rlim_cur;
+    timex clock{};
+    facts.clock_synchronised = ::adjtimex(&clock) != TIME_ERROR;
+}
+
+}  // namespace
+
+PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth depth) {
+    PreflightFacts facts;
+    look_at_host(facts);
+    const auto volume = Volume::open(spec.volumes.front(), Access::kRead);
+    if (!volume || volume->size_bytes() == 0) {
+        facts.no_volume = volume ? volume->name() + " is empty (0 bytes)" : volume.error().text();
+        look_at_target(spec, nullptr, depth, facts);
+        return facts;
+    }
+    facts.volume_bytes = facts.data_bytes = volume->size_bytes();
+    if (const auto ranges = volume->data_ranges()) {
+        facts.data_bytes = 0;
+        for (const DataRange& each : *ranges)
+            facts.data_bytes += each.length_bytes;
+    }
+    facts.disk_count = disks_of(*volume);
+    look_at_moment(*volume, spec, places, facts);
+    look_at_target(spec, &*volume, depth, facts);
+    const auto stored = is_stored_on(places.state_folder, *volume);
+    facts.state_on_volume = stored && *stored;
+    if (depth == Depth::kThorough) facts.read_bytes_per_second = read_speed(*volume);
+    return facts;
+}
+
+}  // namespace towline
