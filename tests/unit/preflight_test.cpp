@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What stops a job, what only warns, and how long it should take.
 
+#include "userspace/control/preflight.hpp"
+
 #include <gtest/gtest.h>
 
 #include "tests/unit/storage_fixture.hpp"
-#include "userspace/control/preflight.hpp"
 #include "userspace/vault/vault.hpp"
 
 namespace towline {
