@@ -10,6 +10,7 @@
 #include "io/engine.hpp"
 #include "tests/unit/memory_stores.hpp"
 #include "tests/unit/storage_fixture.hpp"
+#include "userspace/engine/target_safety.hpp"
 
 namespace towline {
 namespace {
@@ -23,7 +24,11 @@ constexpr std::uint64_t kBytes = 1 << 20;
 
 class FileTargetStoreTest : public ::testing::Test {
   protected:
-    FileTargetStoreTest() : place_(local_place(folder_ / "source")) {
+    FileTargetStoreTest()
+        : place_(local_place([this](const Volume& target) {
+              const auto source = Volume::open(folder_ / "source", Access::kRead);
+              return source ? refuse_if_same(*source, target) : std::unexpected(source.error());
+          })) {
         fs::create_directory(folder_ / "state");
         std::ofstream(folder_ / "source") << "source";
         std::filesystem::create_directory(folder_ / "state");

@@ -21,5 +21,6 @@ void add_status_command(CLI::App& app, std::function<int()>& run);
 void add_mount_image_command(CLI::App& app, std::function<int()>& run);
 void add_vault_command(CLI::App& app, std::function<int()>& run);
 void add_point_command(CLI::App& app, std::function<int()>& run);
+void add_restore_commands(CLI::App& app, std::function<int()>& run);
 
 }  // namespace towline

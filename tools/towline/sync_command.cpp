@@ -2,8 +2,6 @@
 // `towline sync`: words to options, a run, and its report for people or (--json) for programs.
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -15,6 +13,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/progress_bar.hpp"
+#include "tools/towline/report_text.hpp"
 #include "tools/towline/sizes.hpp"
 #include "transport/wire_format.hpp"
 #include "userspace/engine/sync.hpp"
@@ -52,21 +51,6 @@ struct SyncWords {
     std::string hooks;
     double hook_max_seconds = 60;
 };
-
-std::atomic<bool> interrupted{false};
-
-void on_signal(int) {
-    interrupted = true;
-}
-
-void catch_signals() {
-    struct sigaction action {};
-    action.sa_handler = on_signal;
-    // A second one ends the process at once: whatever was sent is resumable all the same.
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-}
 
 Duration duration_of(double seconds) {
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
@@ -133,118 +117,8 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.freeze_max = duration_of(words.freeze_max_seconds);
     options.hooks_folder = words.hooks;
     options.hook_max = duration_of(words.hook_max_seconds);
-    options.cancelled = [] { return interrupted.load(); };
+    options.cancelled = interrupted;
     return options;
-}
-
-std::string_view mode_name(RunMode mode) {
-    switch (mode) {
-        case RunMode::kFull:
-            return "full";
-        case RunMode::kExtents:
-            return "extents";
-        case RunMode::kScan:
-            return "scan";
-    }
-    return "none";
-}
-
-nlohmann::json json_of(const RunReport& report, const SyncWords& words) {
-    char digest[40];
-    std::snprintf(digest, sizeof digest, "%016llx%016llx",
-                  static_cast<unsigned long long>(report.digest.high),
-                  static_cast<unsigned long long>(report.digest.low));
-    nlohmann::json json{{"source", words.source},
-                        {"target", words.target},
-                        {"mode", mode_name(report.mode)},
-                        {"cause", cause_name(report.cause)},
-                        {"cause_text", cause_text(report.cause)},
-                        {"resumed", report.resumed},
-                        {"dry_run", report.dry_run},
-                        {"bytes_total", report.bytes_total},
-                        {"bytes_changed", report.bytes_changed},
-                        {"bytes_zero", report.bytes_zero},
-                        {"bytes_read", report.bytes_read},
-                        {"bytes_sent", report.bytes_sent},
-                        {"bytes_received", report.bytes_received},
-                        {"seconds", seconds(report.elapsed)},
-                        {"cpu_seconds", seconds(report.cpu_source + report.cpu_target)},
-                        {"cpu_seconds_source", seconds(report.cpu_source)},
-                        {"cpu_seconds_target", seconds(report.cpu_target)},
-                        {"rss_max_bytes_source", report.rss_max_source_bytes},
-                        {"rss_max_bytes_target", report.rss_max_target_bytes},
-                        {"engine", report.engine_source},
-                        {"engine_target", report.engine_target},
-                        {"engine_notes", report.engine_notes},
-                        {"codec", report.codec},
-                        {"tracker", report.moment.tracker},
-                        {"tracker_notes", report.moment.notes},
-                        {"snapshot", report.moment.snapshot},
-                        {"audited_blocks", report.audited_blocks},
-                        {"label", label_name(report.moment.label)},
-                        {"freeze_seconds", seconds(report.moment.frozen)},
-                        {"held_seconds", seconds(report.moment.held)}};
-    if (report.moment.trust) {
-        json["trust"] = trust_name(*report.moment.trust);
-        json["trust_reasons"] = report.moment.reasons;
-    }
-    if (!report.dry_run) {
-        json["attested"] = report.reread ? "reread" : "written";
-        json["digest"] = digest;
-        json["base"] = {{"source", report.base.source.text()},
-                        {"tracker", report.base.tracker.text()},
-                        {"sequence", report.base.sequence},
-                        {"point", report.base.point.text()}};
-    }
-    return json;
-}
-
-void print_moment(const MomentFacts& moment, bool dry_run) {
-    std::printf("  tracker  %s", moment.tracker.c_str());
-    if (moment.trust) std::printf(", %s", std::string(trust_name(*moment.trust)).c_str());
-    if (!moment.reasons.empty()) std::printf(" (%s)", moment.reasons.c_str());
-    std::printf("\n");
-    if (!dry_run) {
-        std::printf("  moment   %s, snapshot %s", std::string(label_name(moment.label)).c_str(),
-                    moment.snapshot.c_str());
-        if (moment.frozen > Duration{})
-            std::printf(", frozen for %.1f ms", seconds(moment.frozen) * 1e3);
-        if (moment.held > Duration{})
-            std::printf(", writes held for %.1f ms", seconds(moment.held) * 1e3);
-        std::printf("\n");
-    }
-    if (!moment.notes.empty()) std::printf("  note     %s\n", moment.notes.c_str());
-}
-
-void print_summary(const RunReport& report) {
-    const double elapsed = std::max(1e-6, seconds(report.elapsed));
-    std::printf("%s run%s: %s\n", std::string(mode_name(report.mode)).c_str(),
-                report.resumed ? " (resumed)" : "", std::string(cause_text(report.cause)).c_str());
-    std::printf("  volume   %s\n", human_bytes(static_cast<double>(report.bytes_total)).c_str());
-    const bool unknown = report.dry_run && report.mode == RunMode::kFull;
-    std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),
-                unknown ? " (everything; holes travel as ranges)" : "");
-    print_moment(report.moment, report.dry_run);
-    if (report.audited_blocks > 0) {
-        std::printf("  audit    %llu unchanged blocks compared\n",
-                    static_cast<unsigned long long>(report.audited_blocks));
-    }
-    if (report.dry_run) {
-        std::printf("  dry run: nothing was changed\n");
-        return;
-    }
-    std::printf("  sent     %s in %.2f s (%s/s before compression)\n",
-                human_bytes(static_cast<double>(report.bytes_sent)).c_str(), elapsed,
-                human_bytes(static_cast<double>(report.bytes_changed) / elapsed).c_str());
-    std::printf("  cpu      %.2f s source, %.2f s target\n", seconds(report.cpu_source),
-                seconds(report.cpu_target));
-    std::printf("  engine   %s to %s, codec %s\n", report.engine_source.c_str(),
-                report.engine_target.c_str(), report.codec.c_str());
-    if (!report.engine_notes.empty()) std::printf("  note     %s\n", report.engine_notes.c_str());
-    std::printf("  sealed   point %s, sequence %llu, digest %s by the target\n",
-                report.base.point.text().c_str(),
-                static_cast<unsigned long long>(report.base.sequence),
-                report.reread ? "attested from a second reading" : "attested");
 }
 
 // What became of the list of changes when a run failed; nothing where there was none to lose.
@@ -289,7 +163,7 @@ int sync(const SyncWords& words) {
     bar.clear();
     if (!report) return report_error(report.error(), words, noted);
     if (words.json) {
-        std::printf("%s\n", json_of(*report, words).dump(2).c_str());
+        std::printf("%s\n", json_of(*report, words.source, words.target).dump(2).c_str());
     } else if (!words.quiet) {
         print_summary(*report);
     }

@@ -12,10 +12,9 @@
 #include "transport/socket.hpp"
 #include "userspace/engine/file_source_store.hpp"
 #include "userspace/engine/file_target_store.hpp"
-#include "userspace/engine/live_moment.hpp"
 #include "userspace/engine/process_use.hpp"
 #include "userspace/engine/source_pipeline.hpp"
-#include "userspace/engine/standing.hpp"
+#include "userspace/engine/sync_source.hpp"
 #include "userspace/engine/target_session.hpp"
 #include "userspace/vault/vault_target_store.hpp"
 
@@ -25,20 +24,6 @@ namespace {
 
 constexpr Duration kConnectTime = 15s;
 constexpr Duration kLockTime = 60s;  // another run's hooks may be on
-
-std::int64_t modified_ns_of(const Volume& volume) {
-    if (volume.kind() != VolumeKind::kImageFile) return 0;
-    return std::int64_t{volume.status().st_mtim.tv_sec} * 1'000'000'000 +
-           volume.status().st_mtim.tv_nsec;
-}
-
-Result<std::vector<Extent>> data_extents(const Volume& volume) {
-    std::vector<Extent> extents;
-    for (const DataRange& range : TRY(volume.data_ranges())) {
-        extents.push_back({range.offset_bytes, range.length_bytes});
-    }
-    return extents;
-}
 
 // The absolute name of a local target, whether it is there or not: records are kept under it.
 Result<std::string> local_name(const std::string& target) {
@@ -75,8 +60,9 @@ Result<WantedTarget> find_target(const std::string& text) {
 // The other side of a run within this host: a target session on a thread, over a socket pair.
 class LocalTarget {
   public:
-    explicit LocalTarget(const SyncOptions& options)
-        : place_(local_place(options.source)),
+    LocalTarget(const SyncOptions& options, const SyncSource& source)
+        : place_(
+              local_place([&source](const Volume& target) { return source.refuse_same(target); })),
           store_(std::make_unique<FileTargetStore>(options.state_folder / "targets", *place_)),
           session_(options.engine, {.silence_max = options.silence_max}) {}
     LocalTarget(const SyncOptions& options, std::shared_ptr<Vault> vault)
@@ -141,7 +127,7 @@ struct Run {
     std::optional<LocalTarget> local;
 };
 
-Result<SourceRequest> make_request(const SyncOptions& options, const Volume& volume,
+Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource& volume,
                                    const Uuid& source) {
     SourceRequest request;
     request.run = {.kind = options.kind,
@@ -149,9 +135,9 @@ Result<SourceRequest> make_request(const SyncOptions& options, const Volume& vol
                    .overwrite = options.overwrite,
                    .source = source,
                    .volume_bytes = volume.size_bytes(),
-                   .modified_ns = modified_ns_of(volume),
-                   .filesystem = TRY(volume.filesystem_uuid())};
-    request.block_bytes = options.block_bytes;
+                   .modified_ns = volume.modified_ns(),
+                   .filesystem = TRY(volume.filesystem())};
+    request.block_bytes = volume.block_bytes().value_or(options.block_bytes);
     request.verify = options.verify;
     request.audit_blocks = options.audit_blocks;
     request.dry_run = options.dry_run;
@@ -179,37 +165,30 @@ LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceSto
     return wanted;
 }
 
-// Nothing where this host does not name its boot.
-Result<Standing> standing_of(const Volume& source, const Uuid& name) {
-    const auto key = StandingKey::of_this_host(name);
-    if (!key) return Standing{};
-    return key->hide(TRY(footing_of(source)));
-}
-
 }  // namespace
 
 Result<RunReport> run_sync(const SyncOptions& options) {
     const Instant began = monotonic_now();
     const Duration cpu_began = process_cpu_time();
-    const Volume source = TRY(Volume::open(options.source, Access::kRead));
-    if (source.size_bytes() == 0) {
-        return fail(Code::kRefused, "the source " + source.name() +
+    const auto source = TRY(open_source(options.source));
+    if (source->size_bytes() == 0) {
+        return fail(Code::kRefused, "the source " + options.source.string() +
                                         " is empty (0 bytes); there is nothing to replicate");
     }
     const WantedTarget target = TRY(find_target(options.target));
     const auto& remote = target.remote;
-    const VolumeIdentity identity = TRY(source.identity());
+    const VolumeIdentity identity = TRY(source->identity());
     auto store = TRY(FileSourceStore::open(options.state_folder, identity, options.dry_run));
     Fd lock;
     if (!options.dry_run) lock = TRY(store.lock(target.lock_name));
     SourcePipeline::Config config;
-    config.request = TRY(make_request(options, source, store.source()));
-    config.data = TRY(data_extents(source));
+    config.request = TRY(make_request(options, *source, store.source()));
+    config.data = TRY(source->data());
 
     // Before the run, so that its image goes when nobody reads it any more.
-    const auto moment = TRY(LiveMoment::choose(source, moment_options(options, store)));
+    const auto moment = TRY(source->moment(moment_options(options, store)));
     config.moment = moment.get();
-    if (remote) config.standing = TRY(standing_of(source, store.source()));
+    if (remote) config.standing = TRY(source->standing(store.source()));
 
     Run run;
     run.engine = TRY(make_engine(options.engine));
@@ -217,7 +196,7 @@ Result<RunReport> run_sync(const SyncOptions& options) {
         run.local.emplace(options, target.vault);
     } else if (!remote) {
         TRY_STATUS(make_folder(options.state_folder / "targets"));
-        run.local.emplace(options);
+        run.local.emplace(options, *source);
     }
     const auto connect = [&]() -> Result<Handle> {
         run.sockets.push_back(remote ? TRY(connect_to(remote->address, kConnectTime))
@@ -227,9 +206,8 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
     WorkerPool workers(*run.engine, workers_max);
     config.target_name = target.name;
-    config.volume = {.handle = TRY(run.engine->attach(source.fd())),
-                     .size_bytes = source.size_bytes(),
-                     .alignment_bytes = source.alignment_bytes()};
+    const OpenSource opened = TRY(source->open(*run.engine, workers));
+    config.volume = opened.view;
     config.compression = {.codec = options.codec,
                           .level = options.level,
                           .workers = workers_max,
@@ -243,13 +221,13 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     config.on_progress = options.on_progress;
 
     TellingStore telling(store, options.on_noted);
-    SourcePipeline pipeline(*run.engine, workers, telling, std::move(config));
+    SourcePipeline pipeline(*opened.engine, workers, telling, std::move(config));
     pipeline.start(TRY(connect()));
     while (!pipeline.finished())
         TRY_STATUS(run.engine->run_once());
-    if (pipeline.error()) return std::unexpected(*pipeline.error());
+    if (pipeline.error()) return std::unexpected(source->failure().value_or(*pipeline.error()));
     RunReport report = pipeline.report();
-    report.moment = moment->facts();
+    report.moment = moment ? moment->facts() : source->facts();
     report.engine_source = run.engine->name();
     report.engine_notes = run.engine->notes();
     report.elapsed = monotonic_now() - began;

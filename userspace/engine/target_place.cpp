@@ -38,7 +38,8 @@ class RootPlace final : public TargetPlace {
 
 class LocalPlace final : public TargetPlace {
   public:
-    explicit LocalPlace(std::filesystem::path source) : source_(std::move(source)) {}
+    explicit LocalPlace(std::function<Status(const Volume&)> refuse_same)
+        : refuse_same_(std::move(refuse_same)) {}
 
     Result<bool> exists(const std::string& name) const override {
         struct stat status {};
@@ -65,12 +66,11 @@ class LocalPlace final : public TargetPlace {
         return Volume::open(name, Access::kReadWrite);
     }
     Status refuse_same(const Volume& target, const Uuid&, const Standing&) const override {
-        const Volume source = TRY(Volume::open(source_, Access::kRead));
-        return refuse_if_same(source, target);
+        return refuse_same_(target);
     }
 
   private:
-    std::filesystem::path source_;
+    std::function<Status(const Volume&)> refuse_same_;
 };
 
 }  // namespace
@@ -79,8 +79,8 @@ std::unique_ptr<TargetPlace> place_beneath(RootFolder root) {
     return std::make_unique<RootPlace>(std::move(root));
 }
 
-std::unique_ptr<TargetPlace> local_place(std::filesystem::path source) {
-    return std::make_unique<LocalPlace>(std::move(source));
+std::unique_ptr<TargetPlace> local_place(std::function<Status(const Volume& target)> refuse_same) {
+    return std::make_unique<LocalPlace>(std::move(refuse_same));
 }
 
 }  // namespace towline

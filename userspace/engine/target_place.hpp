@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,7 +25,7 @@ class TargetPlace {
 };
 
 std::unique_ptr<TargetPlace> place_beneath(RootFolder root);
-// `source`: the path of the volume that is replicated.
-std::unique_ptr<TargetPlace> local_place(std::filesystem::path source);
+// `refuse_same`: what a target that is to be written to is asked first.
+std::unique_ptr<TargetPlace> local_place(std::function<Status(const Volume& target)> refuse_same);
 
 }  // namespace towline

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// `towline restore` and `towline export`: a recovery point onto a volume, or into a file. Restoring
+// is a run from the point to the target, with all that a run refuses and checks.
+
+#include <cstdio>
+#include <sys/stat.h>
+
+#include "tools/towline/commands.hpp"
+#include "tools/towline/exit_codes.hpp"
+#include "tools/towline/progress_bar.hpp"
+#include "tools/towline/report_text.hpp"
+#include "transport/address.hpp"
+#include "userspace/engine/sync.hpp"
+#include "userspace/vault/point_export.hpp"
+#include "userspace/vault/point_source.hpp"
+
+namespace towline {
+
+namespace {
+
+struct RestoreWords {
+    std::string point;
+    std::string target;
+    std::string format = "raw";
+    std::string state_dir = "/var/lib/towline";
+    double rate_mbit = 0;
+    bool overwrite = false;
+    bool dry_run = false;
+    bool json = false;
+    bool quiet = false;
+};
+
+Result<VaultName> parse_point(const std::string& text) {
+    const auto name = TRY(VaultName::parse(text));
+    if (!name || name->name.empty() || name->point.empty())
+        return fail(Code::kInvalid, text + ": write vault:DIR/NAME@ID");
+    return *name;
+}
+
+int report_error(const char* command, const Error& error, const RestoreWords& words) {
+    std::fprintf(stderr, "towline %s: %s\n", command, error.text().c_str());
+    if (words.json) {
+        const nlohmann::json object{{"error",
+                                     {{"code", code_name(error.code)},
+                                      {"message", error.context},
+                                      {"errno", error.system_errno},
+                                      {"exit", exit_code(error.code)}}}};
+        std::printf("%s\n", object.dump(2).c_str());
+    }
+    return exit_code(error.code);
+}
+
+// What was cut off goes on; what was written is read again before it counts.
+Result<RunReport> run_restore(const RestoreWords& words, const std::string& target) {
+    const VaultName point = TRY(parse_point(words.point));
+    const bool elsewhere = TRY(RemoteTarget::parse(target)).has_value();
+    if (!elsewhere) TRY_STATUS(refuse_in_vault(point.folder, target));
+    ProgressBar bar(!words.quiet);
+    SyncOptions options;
+    options.source = words.point;
+    options.target = target;
+    options.state_folder = words.state_dir;
+    options.resume = true;
+    options.verify = true;
+    options.overwrite = words.overwrite;
+    options.dry_run = words.dry_run;
+    options.rate_bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8);
+    options.cancelled = interrupted;
+    options.on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
+    return run_sync(options);
+}
+
+int restore(const RestoreWords& words) {
+    catch_signals();
+    const auto report = run_restore(words, words.target);
+    if (!report) return report_error("restore", report.error(), words);
+    if (words.json) {
+        std::printf("%s\n", json_of(*report, words.point, words.target).dump(2).c_str());
+    } else if (!words.quiet) {
+        print_summary(*report);
+    }
+    return 0;
+}
+
+// --- export -------------------------------------------------------------------------------------
+
+Result<ExportReport> export_raw(const RestoreWords& words) {
+    TRY_STATUS(refuse_existing(words.target));
+    const std::string partial = partial_name(words.target).string();
+    const RunReport report = TRY(run_restore(words, partial));
+    struct stat status {};
+    if (::stat(partial.c_str(), &status) != 0) return fail_errno("looking at " + partial);
+    TRY_STATUS(publish(words.target));
+    return ExportReport{.point = words.point,
+                        .volume_bytes = report.bytes_total,
+                        .file_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512};
+}
+
+Result<ExportReport> export_as(const RestoreWords& words) {
+    if (words.format == "raw") return export_raw(words);
+    ProgressBar bar(!words.quiet);
+    ExportOptions options{.point = TRY(parse_point(words.point)), .file = words.target};
+    options.cancelled = interrupted;
+    options.on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
+    return export_qcow2(options);
+}
+
+int export_point(const RestoreWords& words) {
+    catch_signals();
+    const auto report = export_as(words);
+    if (!report) return report_error("export", report.error(), words);
+    if (words.json) {
+        std::printf("%s\n", nlohmann::json{{"file", words.target},
+                                           {"format", words.format},
+                                           {"volume_bytes", report->volume_bytes},
+                                           {"file_bytes", report->file_bytes}}
+                                .dump(2)
+                                .c_str());
+    } else if (!words.quiet) {
+        std::printf("%s: %s of a volume of %s\n", words.target.c_str(),
+                    human_bytes(static_cast<double>(report->file_bytes)).c_str(),
+                    human_bytes(static_cast<double>(report->volume_bytes)).c_str());
+    }
+    return 0;
+}
+
+CLI::App* add(CLI::App& app, const char* name, const char* what,
+              const std::shared_ptr<RestoreWords>& words) {
+    CLI::App* command = app.add_subcommand(name, what);
+    command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
+    command->add_flag("--json", words->json, "the report as one JSON object on standard output");
+    command->add_flag("--quiet", words->quiet, "no progress bar and no summary");
+    command->add_option("--state-dir", words->state_dir, "where this host's records are kept")
+        ->capture_default_str();
+    return command;
+}
+
+}  // namespace
+
+void add_restore_commands(CLI::App& app, std::function<int()>& run) {
+    auto words = std::make_shared<RestoreWords>();
+    CLI::App* command = add(app, "restore", "Makes a volume what a point says it was.", words);
+    command->add_option("TARGET", words->target, "as of sync: a device, an image, tcp://, unix:")
+        ->required();
+    command->add_flag("--overwrite", words->overwrite,
+                      "the target's data may be replaced; what is equal is left as it is");
+    command->add_flag("--dry-run", words->dry_run, "find out what would be sent; change nothing");
+    command->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command->callback([words, &run] { run = [words] { return restore(*words); }; });
+
+    auto exported = std::make_shared<RestoreWords>();
+    command = add(app, "export", "Writes a point into a new file.", exported);
+    command->add_option("FILE", exported->target, "a file that is not there yet")->required();
+    command->add_option("--format", exported->format, "raw (sparse) or qcow2")
+        ->check(CLI::IsMember({"raw", "qcow2"}))
+        ->capture_default_str();
+    command->callback([exported, &run] { run = [exported] { return export_point(*exported); }; });
+}
+
+}  // namespace towline

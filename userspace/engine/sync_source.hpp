@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cbt/extent.hpp"
+#include "io/volume.hpp"
+#include "io/work_queue.hpp"
+#include "userspace/engine/live_moment.hpp"
+#include "userspace/engine/standing.hpp"
+
+namespace towline {
+
+// A source as the engine of a run reads it. The engine is the run's own, or stands on it.
+struct OpenSource {
+    IoEngine* engine = nullptr;
+    VolumeView view;
+};
+
+// What a run reads: a volume of this host, or a point of a vault.
+class SyncSource {
+  public:
+    virtual ~SyncSource() = default;
+
+    virtual std::uint64_t size_bytes() const = 0;
+    virtual Result<VolumeIdentity> identity() const = 0;
+    virtual std::int64_t modified_ns() const = 0;        // 0 where there is no such time
+    virtual Result<std::string> filesystem() const = 0;  // the uuid of the one on it, or empty
+    // Outside of these ranges it is holes.
+    virtual Result<std::vector<Extent>> data() const = 0;
+    // In which it is best read; nothing: whatever is wanted.
+    virtual std::optional<std::uint32_t> block_bytes() const { return std::nullopt; }
+    // Null: it never changes.
+    virtual Result<std::unique_ptr<MomentTaker>> moment(LiveMomentOptions options) const = 0;
+    virtual MomentFacts facts() const { return {}; }  // where there is no moment to take
+    // What it stands on, for a target that may be on this host.
+    virtual Result<Standing> standing(const Uuid& name) const = 0;
+    virtual Status refuse_same(const Volume& target) const = 0;
+
+    // Used no more when the engine goes.
+    virtual Result<OpenSource> open(IoEngine& engine, WorkQueue& workers) = 0;
+    // Why reading failed, where it knows more than an errno.
+    virtual std::optional<Error> failure() const { return std::nullopt; }
+};
+
+// `name`: a path, or vault:DIR/NAME@ID.
+Result<std::unique_ptr<SyncSource>> open_source(const std::filesystem::path& name);
+
+}  // namespace towline
