@@ -40,7 +40,8 @@ TRACK = ["attach", "detach", "list", "status", "freeze", "commit", "give-back"]
 HANDS = [*(("track", name) for name in TRACK),
          *(("snapshot", name) for name in ("create", "list", "delete"))]
 VAULTS = [*(("vault", name) for name in ("init", "info", "scrub", "check", "prune")),
-          *(("point", name) for name in ("list", "show", "diff", "delete"))]
+          *(("point", name) for name in ("list", "show", "diff", "delete", "mount")),
+          ("restore",), ("export",)]
 
 
 def options_in(manual):
