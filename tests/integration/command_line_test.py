@@ -16,6 +16,7 @@ MANUAL = (TREE / "docs/man/towline.1").read_text()
 DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
 ASKING = [("status",), ("event", "follow"),
           *(("catalog", verb) for verb in ["import", "list", "clear"]),
+          *(("notification", verb) for verb in ["create", "list", "test", "delete"]),
           *(("job", verb) for verb in ["create", "edit", "list", "show", "preflight", "pause", "resume",
                                  "delete"]),
           *(("run", verb) for verb in ["start", "list", "show", "watch", "wait", "cancel"])]

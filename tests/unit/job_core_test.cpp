@@ -137,6 +137,33 @@ TEST(JobCore, FailuresAreRetriedAndThenAPersonIsAsked) {
     EXPECT_EQ(job.state(), "Active");
 }
 
+TEST(JobCore, AReplicaThatIsTooOldIsToldOfOnce) {
+    JobSpec spec = spec_of(*Schedule::every(hours(6)));
+    spec.lag_max = minutes(10);
+    Life job(spec);
+    job.step(ev::Tick{});
+    job.after(minutes(20));
+    EXPECT_FALSE(job.core().job().lagging) << "there is no replica yet";
+    job.complete();
+    job.told();
+    job.step(ev::Tick{});
+    EXPECT_EQ(job.told(), "job.lagging ") << "it is of 20 minutes ago";
+    job.after(minutes(1));
+    job.reopen();
+    job.step(ev::Tick{});
+    EXPECT_EQ(job.told(), "");
+    job.step(ev::RunRequested{});
+    job.told();
+    job.complete();
+    EXPECT_EQ(job.told(), "run.completed#2 job.caught-up ");
+    EXPECT_EQ(*job.core().wake_at() - job.now(), minutes(10));
+    spec.lag_max = minutes(5);
+    job.step(ev::Edited{spec});
+    job.told();
+    job.after(minutes(5));
+    EXPECT_EQ(job.told(), "job.lagging ");
+}
+
 TEST(JobCore, ASuccessForgetsFailures) {
     Life job(spec_of(*Schedule::every(hours(6))));
     for (int round = 0; round < 5; ++round) {

@@ -29,6 +29,7 @@ struct JobWords : ApiWords {
     double rate_mbit = 0;
     bool verify = false;
     std::string tracker, snapshot;
+    std::string lag_max;
     bool freeze = true;
     std::uint64_t store_bytes = 0;
     bool overwrite = false;
@@ -79,6 +80,8 @@ void add_manner(CLI::App& command, JobWords& words) {
                      "freeze the volume's filesystems around the snapshot (default)");
     command.add_flag("--ignore-critical,!--no-ignore-critical", words.ignore_critical,
                      "run, whatever the preflight before the first run finds");
+    command.add_option("--lag-max", words.lag_max,
+                       "tell of a replica that is older than this; none: of none");
     command.add_option("--failures-max", words.failures_max,
                        "failures in a row until the job waits for a person (3)");
     command.add_option("--on-demand-per-day", words.on_demand_per_day,
@@ -107,6 +110,8 @@ json body_of(const JobWords& words, const CLI::App& command) {
     if (given("--store")) body["snapshot_store_bytes"] = words.store_bytes;
     if (given("--freeze")) body["freeze"] = words.freeze;
     if (given("--ignore-critical")) body["ignore_critical"] = words.ignore_critical;
+    if (given("--lag-max"))
+        body["lag_max"] = words.lag_max == "none" ? json(nullptr) : json(words.lag_max);
     if (given("--failures-max")) body["failures_max"] = words.failures_max;
     if (given("--on-demand-per-day")) body["on_demand_per_day"] = words.on_demand_per_day;
     if (given("--compress")) {
@@ -125,34 +130,16 @@ void show_change(const json& body) {
 }
 
 void show_job(const json& job) {
-    static constexpr std::array kFields{"name",
-                                        "description",
-                                        "tags",
-                                        "state",
-                                        "volumes",
-                                        "target",
-                                        "schedule",
-                                        "start",
-                                        "next_run_at",
-                                        "active_run",
-                                        "lag_seconds",
-                                        "replica_of",
-                                        "point",
-                                        "failures",
-                                        "failures_max",
-                                        "rate_mbit",
-                                        "compression",
-                                        "verify",
-                                        "tracker",
-                                        "snapshot",
-                                        "snapshot_store_bytes",
-                                        "freeze",
-                                        "ignore_critical",
-                                        "overwrite",
-                                        "on_demand_per_day",
-                                        "created_at",
-                                        "changed_at",
-                                        "revision"};
+    static constexpr std::array kFields{"name",       "description",     "tags",
+                                        "state",      "volumes",         "target",
+                                        "schedule",   "start",           "next_run_at",
+                                        "active_run", "lag_seconds",     "replica_of",
+                                        "point",      "failures",        "failures_max",
+                                        "rate_mbit",  "compression",     "verify",
+                                        "tracker",    "snapshot",        "snapshot_store_bytes",
+                                        "freeze",     "ignore_critical", "lag_max",
+                                        "lagging",    "overwrite",       "on_demand_per_day",
+                                        "created_at", "changed_at",      "revision"};
     for (const char* field : kFields)
         std::printf("%-18s %s\n", field, field_text(job, field).c_str());
 }

@@ -93,12 +93,21 @@ std::unexpected<ApiError> refused(JobAnswer answer, const JobCore& core) {
 
 Api::Api(JobService& service, std::string version)
     : service_(service), version_(std::move(version)) {
-    readers_ = {{"show_meta", &Api::show_meta},         {"show_openapi", &Api::show_openapi},
-                {"show_metrics", &Api::show_metrics},   {"follow_events", &Api::follow_events},
-                {"list_audit", &Api::list_audit},       {"list_jobs", &Api::list_jobs},
-                {"show_job", &Api::show_job},           {"list_runs", &Api::list_runs},
-                {"list_job_runs", &Api::list_job_runs}, {"show_run", &Api::show_run},
-                {"list_volumes", &Api::list_volumes},   {"preflight_job", &Api::preflight_job}};
+    readers_ = {{"show_meta", &Api::show_meta},
+                {"show_openapi", &Api::show_openapi},
+                {"show_metrics", &Api::show_metrics},
+                {"follow_events", &Api::follow_events},
+                {"list_audit", &Api::list_audit},
+                {"list_jobs", &Api::list_jobs},
+                {"show_job", &Api::show_job},
+                {"list_runs", &Api::list_runs},
+                {"list_job_runs", &Api::list_job_runs},
+                {"show_run", &Api::show_run},
+                {"list_volumes", &Api::list_volumes},
+                {"preflight_job", &Api::preflight_job},
+                {"list_notifications", &Api::list_notifications},
+                {"show_notification", &Api::show_notification},
+                {"test_notification", &Api::test_notification}};
     writers_ = {{"put_job", &Api::put_job},
                 {"patch_job", &Api::patch_job},
                 {"delete_job", &Api::delete_job},
@@ -107,7 +116,9 @@ Api::Api(JobService& service, std::string version)
                 {"start_run", &Api::start_run},
                 {"cancel_run", &Api::cancel_run},
                 {"import_volumes", &Api::import_volumes},
-                {"clear_volumes", &Api::clear_volumes}};
+                {"clear_volumes", &Api::clear_volumes},
+                {"put_notification", &Api::put_notification},
+                {"delete_notification", &Api::delete_notification}};
     lookers_ = {{"import_volumes", &Api::look_for_volumes}};
     // The document and the code name the same operations.
     const std::vector<std::string> operations = routes_.operations();

@@ -62,6 +62,13 @@ class Api {
     Answered list_volumes(const HttpRequest&, const ApiCall&);
     Changed import_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed clear_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
+    // api_notifications.cpp
+    Answered list_notifications(const HttpRequest&, const ApiCall&);
+    Answered show_notification(const HttpRequest&, const ApiCall&);
+    Answered test_notification(const HttpRequest&, const ApiCall&);
+    Changed put_notification(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed delete_notification(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Result<std::vector<Store::Told>> notifications();
     // api_runs.cpp
     Answered list_runs(const HttpRequest&, const ApiCall&);
     Answered list_job_runs(const HttpRequest&, const ApiCall&);

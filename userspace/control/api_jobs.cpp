@@ -85,6 +85,7 @@ json shown(const JobCore& core, WallTime now) {
     value["active_run"] = job.active_run == 0 ? json(nullptr) : json(job.active_run);
     value["point"] = job.point.empty() ? json(nullptr) : json(job.point);
     value["replica_of"] = json_of(job.replica_of);
+    value["lagging"] = job.lagging;
     value["lag_seconds"] = nullptr;
     if (job.replica_of)
         value["lag_seconds"] = static_cast<double>((now - *job.replica_of).count()) / 1000;

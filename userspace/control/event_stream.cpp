@@ -17,15 +17,6 @@ std::string line(const json& value) {
     return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-std::string line(const JobEventRecord& event) {
-    return line(json{{"sequence", event.sequence},
-                     {"at", time_text(event.at)},
-                     {"type", event.type},
-                     {"job", event.job.empty() ? json(nullptr) : json(event.job)},
-                     {"run", event.run == 0 ? json(nullptr) : json(event.run)},
-                     {"data", event.data}});
-}
-
 class EventReader {
   public:
     EventReader(JobService& service, std::optional<std::uint64_t> since, bool follow)
@@ -67,7 +58,7 @@ class EventReader {
             since_ = first - 1;
         }
         for (const JobEventRecord& event : *events) {
-            lines += line(event);
+            lines += line(json_of(event));
             since_ = event.sequence;
         }
         return lines;
@@ -80,6 +71,15 @@ class EventReader {
 };
 
 }  // namespace
+
+json json_of(const JobEventRecord& event) {
+    return {{"sequence", event.sequence},
+            {"at", time_text(event.at)},
+            {"type", event.type},
+            {"job", event.job.empty() ? json(nullptr) : json(event.job)},
+            {"run", event.run == 0 ? json(nullptr) : json(event.run)},
+            {"data", event.data}};
+}
 
 HttpStream event_stream(JobService& service, std::optional<std::uint64_t> since, bool follow) {
     const auto reader = std::make_shared<EventReader>(service, since, follow);

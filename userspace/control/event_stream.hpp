@@ -8,6 +8,8 @@
 
 namespace towline {
 
+nlohmann::json json_of(const JobEventRecord& event);
+
 // Events as lines of JSON, from `since` on. Where events after `since` are gone already, the first
 // line says which: {"gap": {"first": …, "last": …}}. With `follow` it goes on until the reader
 // leaves or the daemon stops; an empty line every so often shows a reader that both are still

@@ -42,8 +42,9 @@ struct JobSpec {
     Start start;
     TransferOptions transfer;
     MomentOptions moment;
-    bool ignore_critical = false;  // of the preflight before the first run
-    bool overwrite = false;        // the target's data may be replaced, whatever it is
+    bool ignore_critical = false;     // of the preflight before the first run
+    bool overwrite = false;           // the target's data may be replaced, whatever it is
+    std::optional<WallSpan> lag_max;  // a replica that is older is told of
     unsigned failures_max = 3;
     unsigned on_demand_per_day = 0;  // 0: no quota
 
@@ -75,6 +76,7 @@ struct Job {
     std::uint64_t active_run = 0;         // 0: none
     std::vector<WallTime> on_demand;      // starts of the last 24 h
     std::optional<WallTime> replica_of;   // the moment that the target holds is no older
+    bool lagging = false;                 // that was told
     WallSpan last_duration{};
     std::string point;  // the last one that the target sealed
 };

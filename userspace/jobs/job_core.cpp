@@ -72,6 +72,29 @@ std::optional<WallTime> JobCore::due_at() const {
     return std::min(*job_.next_run_at, *job_.retry_at);
 }
 
+// When the replica will be older than it may be; nothing: it is not watched, or that is told.
+std::optional<WallTime> JobCore::lagging_at() const {
+    const bool over = job_.state == JobState::kCompleted || job_.state == JobState::kDeleting;
+    if (!job_.spec.lag_max || !job_.replica_of || job_.lagging || over) return std::nullopt;
+    return *job_.replica_of + *job_.spec.lag_max;
+}
+
+std::optional<WallTime> JobCore::wake_at() const {
+    const auto due = due_at();
+    const auto lagging = lagging_at();
+    if (!due || !lagging) return due ? due : lagging;
+    return std::min(*due, *lagging);
+}
+
+bool JobCore::tell_lagging(Context& context) {
+    const auto at = lagging_at();
+    if (!at || *at > context.now) return false;
+    job_.lagging = true;
+    context.save(job_);
+    context.tell("job.lagging", job_);
+    return true;
+}
+
 bool JobCore::wants_to_execute() const {
     return run_ && !run_->ended() && !run_->paused && !executing_;
 }
@@ -162,8 +185,9 @@ JobAnswer JobCore::on(const ev::Opened& opened, Context& context) {
 }
 
 JobAnswer JobCore::on(const ev::Tick&, Context& context) {
+    const bool told = tell_lagging(context);
     const auto due = due_at();
-    if (!due || *due > context.now) return JobAnswer::kUnchanged;
+    if (!due || *due > context.now) return told ? JobAnswer::kDone : JobAnswer::kUnchanged;
     if (run_) {
         miss(context);
     } else {
@@ -331,6 +355,7 @@ void JobCore::run_completed(Context& context) {
     job_.retry_at.reset();
     close_run(RunState::kCompleted, context);
     if (job_.state == JobState::kDeleting) return finish_delete(context);
+    if (std::exchange(job_.lagging, false)) context.tell("job.caught-up", job_);
     if (one_time) return enter(JobState::kCompleted, "job.completed", context);
     if (job_.state == JobState::kFailing) job_.state = JobState::kActive;
     const bool continuous = job_.spec.schedule.kind == Schedule::Kind::kContinuous;

@@ -115,6 +115,8 @@ class JobCore {
     const Job& job() const { return job_; }
     const std::optional<Run>& run() const { return run_; }
     // When the next Tick is wanted.
+    std::optional<WallTime> wake_at() const;
+    // When it is to run next, by its schedule or after a failure.
     std::optional<WallTime> due_at() const;
     // A run waits to be admitted.
     bool wants_to_execute() const;
@@ -147,6 +149,8 @@ class JobCore {
     JobAnswer on(const job_event::DeleteRequested&, Context&);
     JobAnswer on(const job_event::ClockJumped&, Context&);
 
+    std::optional<WallTime> lagging_at() const;
+    bool tell_lagging(Context&);
     bool scheduled() const;
     bool once() const { return job_.spec.schedule.kind == Schedule::Kind::kOnce; }
     std::optional<WallTime> first_start(WallTime now) const;

@@ -170,6 +170,7 @@ json json_of(const JobSpec& spec) {
             {"freeze", spec.moment.freeze},
             {"ignore_critical", spec.ignore_critical},
             {"overwrite", spec.overwrite},
+            {"lag_max", spec.lag_max ? json(span_text(*spec.lag_max)) : json(nullptr)},
             {"failures_max", spec.failures_max},
             {"on_demand_per_day", spec.on_demand_per_day}};
 }
@@ -193,6 +194,11 @@ std::expected<JobSpec, FieldError> spec_of(const json& value) {
     read(value, "on_demand_per_day", spec.on_demand_per_day);
     if (const auto level = value.find("compression"); level != value.end() && level->is_number())
         spec.transfer.level = level->get<int>();
+    if (const auto lag = value.find("lag_max"); lag != value.end() && lag->is_string()) {
+        spec.lag_max = parse_span(lag->get<std::string>());
+        if (!spec.lag_max || *spec.lag_max < std::chrono::seconds(1))
+            return invalid("lag_max", "no span of time of a second at least, as 30s or 15min");
+    }
     auto schedule = schedule_of(value.value("schedule", json::object()));
     if (!schedule) return Invalid(schedule.error());
     spec.schedule = std::move(*schedule);
@@ -292,6 +298,7 @@ json stored_form(const Job& job) {
             {"active_run", job.active_run},
             {"on_demand", on_demand},
             {"replica_of", json_of(job.replica_of)},
+            {"lagging", job.lagging},
             {"last_duration_ms", job.last_duration.count()},
             {"point", job.point}};
 }
@@ -315,6 +322,7 @@ Result<Job> job_of(const json& stored) {
         for (const json& at : stored.at("on_demand"))
             job.on_demand.push_back(known(time_of(at), "on_demand"));
         read(stored, "replica_of", job.replica_of);
+        read(stored, "lagging", job.lagging);
         job.last_duration = WallSpan(stored.at("last_duration_ms").get<std::int64_t>());
         job.point = stored.at("point");
         return job;

@@ -79,6 +79,8 @@ JobAnswer JobCore::on(const ev::Edited& edit, Context& context) {
         (job_.state == JobState::kPending && edit.spec.start != job_.spec.start);
     if (edit.spec.transfer != job_.spec.transfer && executing_)
         context.actions.emplace_back(act::ChangeTransfer{run_->id, edit.spec.transfer});
+    // Told again where it still is too old.
+    if (moved || edit.spec.lag_max != job_.spec.lag_max) job_.lagging = false;
     if (moved) {
         job_.replica_of.reset();
         job_.point.clear();

@@ -106,7 +106,7 @@ void Scheduler::unindex(const std::string& name) {
 void Scheduler::index(const JobCore& core) {
     const std::string& name = core.job().spec.name;
     unindex(name);
-    if (const auto due = core.due_at()) {
+    if (const auto due = core.wake_at()) {
         due_.emplace(*due, name);
         due_of_.emplace(name, *due);
     }

@@ -35,6 +35,9 @@ constexpr std::array kMigrations{
     "                    after TEXT NOT NULL);",
     // 2: the catalog
     "CREATE TABLE volume (path TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;",
+    // 3: whom to tell
+    "CREATE TABLE notification (name TEXT PRIMARY KEY, document TEXT NOT NULL,"
+    "                           told INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 std::int64_t signed_of(std::uint64_t value) {

@@ -8,6 +8,7 @@
 
 #include "userspace/jobs/database.hpp"
 #include "userspace/jobs/job_json.hpp"
+#include "userspace/jobs/notification.hpp"
 #include "userspace/jobs/scheduler.hpp"
 
 namespace towline {
@@ -60,6 +61,11 @@ class Store {
         std::size_t audit = 50'000;
         WallSpan answers = std::chrono::hours(24);
     };
+    // Whom to tell, and the last event that it has been told, or that was there before it.
+    struct Told {
+        Notification notification;
+        std::uint64_t sequence = 0;
+    };
     struct RunFilter {
         std::string job;    // empty: of all
         std::string state;  // empty: any
@@ -80,6 +86,7 @@ class Store {
     Result<Page<AuditRecord>> audit(std::optional<std::uint64_t> below, std::size_t limit);
     // Of the catalog, by path: what was imported.
     Result<std::vector<nlohmann::json>> volumes();
+    Result<std::vector<Told>> notifications();
     Result<std::optional<KeptAnswer>> answer(std::uint32_t uid, const std::string& key,
                                              WallTime now, WallSpan keep);
 
@@ -88,6 +95,9 @@ class Store {
     Status save(const Run& run);
     Status drop_job(const std::string& name);
     Status replace_volumes(const std::vector<nlohmann::json>& volumes);
+    Status save(const Told& told);
+    Status set_told(const std::string& name, std::uint64_t sequence);
+    Status drop_notification(const std::string& name);
     Status append(JobEventRecord& event);  // its number is filled in
     Status append(const AuditRecord& record);
     Status keep_answer(std::uint32_t uid, const std::string& key, const KeptAnswer& answer,

@@ -15,6 +15,7 @@
 #include "userspace/control/daemon_config.hpp"
 #include "userspace/control/daemon_log.hpp"
 #include "userspace/control/http_server.hpp"
+#include "userspace/control/notifier.hpp"
 
 namespace towline {
 
@@ -84,6 +85,7 @@ Status serve(const DaemonConfig& config) {
     const auto server =
         TRY(HttpServer::start(socket.fd(), config.roles,
                               [&](const HttpRequest& request) { return api.answer(request); }));
+    const Notifier notifier(*service);
     const Ender ender(*service);
     log_text("listening on " + config.socket.string());
     ::sd_notify(0, "READY=1");
