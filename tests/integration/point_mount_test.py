@@ -3,6 +3,8 @@
 """A point of a vault that is mounted is its moment, byte for byte, however it is read; nothing of the
 vault goes away beneath a reader, and no mount stays behind, however its daemon ends."""
 
+import ctypes
+import errno
 import json
 import mmap
 import os
@@ -91,6 +93,64 @@ def test_a_filesystem_in_it(lab):
     at = lab.mount(loop, lab.dir / "files", "-o", "ro,noload")
     for each in (lab.dir / "ext4.files").iterdir():
         assert (at / each.name).read_text() == each.read_text()
+
+
+def files_of(folder):
+    return {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+
+
+def test_an_overlay_is_written_to_and_the_vault_is_not(lab):
+    vault, source = two_points(lab)
+    before = {name: text for name, text in files_of(vault.dir).items() if "locks" not in str(name)}
+    mounted = Mounted(lab, vault, "latest", "--overlay", "--scratch", lab.dir)
+    expected = bytearray(source.read_bytes())
+    with open(mounted.file, "r+b", buffering=0) as file:
+        for _ in range(150):
+            offset = lab.random.randrange(SIZE)
+            data = lab.content(lab.random.randrange(1, min(60_000, SIZE - offset) + 1))
+            if lab.random.random() < 0.3:
+                punch(file.fileno(), offset, len(data))
+                data = bytes(len(data))
+            else:
+                assert os.pwrite(file.fileno(), data, offset) == len(data)
+            expected[offset:offset + len(data)] = data
+            at = lab.random.randrange(SIZE)
+            assert os.pread(file.fileno(), 9000, at) == expected[at:at + 9000]
+        os.fsync(file.fileno())
+        for words in ((b"x", SIZE), (b"xx", SIZE - 1)):
+            try:
+                os.pwrite(file.fileno(), *words)
+                raise AssertionError("written behind the end")
+            except OSError as error:
+                assert error.errno == errno.EFBIG, error
+    assert mounted.file.read_bytes() == bytes(expected)
+    after = {name: text for name, text in files_of(vault.dir).items() if "locks" not in str(name)}
+    assert before == after
+    mounted.unmount()
+    mounted.mount()
+    equal(mounted.file, source)
+
+
+def punch(fd, offset, length):
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.fallocate(fd, 3, ctypes.c_long(offset), ctypes.c_long(length)) == 0, \
+        os.strerror(ctypes.get_errno())
+
+
+def test_a_filesystem_is_written_to_on_an_overlay(lab):
+    image = lab.filesystem_image("ext4", 16 * MIB)
+    vault = Vault(lab)
+    vault.sync(image)
+    mounted = Mounted(lab, vault, "latest", "--overlay", "--scratch", lab.dir)
+    loop = lab.loop(mounted.file, 512, "--direct-io=on")
+    at = lab.mount(loop, lab.dir / "files", "-o", "discard")
+    (at / "new").write_bytes(lab.content(3 * MIB))
+    (at / "file0").unlink()
+    unmount(at)
+    subprocess.run(["e2fsck", "-fn", loop], check=True, capture_output=True)
+    subprocess.run(["losetup", "-d", loop], check=True)
+    mounted.unmount()
+    vault.check()
 
 
 def test_what_is_read_is_not_pruned(lab):

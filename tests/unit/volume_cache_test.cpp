@@ -55,6 +55,7 @@ TEST_F(VolumeCacheTest, InOrderAndAtRandom) {
 TEST_F(VolumeCacheTest, ManyReaders) {
     VolumeCache cache(volume(), kSmall);
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (std::uint64_t i = 0; i < 4; ++i) {
         threads.emplace_back([&, i] {
             std::mt19937_64 random(i);

@@ -18,6 +18,8 @@ struct PointMountWords {
     std::string mountpoint;
     std::uint64_t cache_bytes = std::uint64_t{64} << 20;
     unsigned threads = 8;
+    std::string scratch = "/var/tmp";
+    bool overlay = false;
     bool allow_other = false;
     bool foreground = false;
     bool json = false;
@@ -35,6 +37,7 @@ Result<PointMountOptions> make_options(const PointMountWords& words) {
     options.cache.cache_bytes = words.cache_bytes;
     options.thread_count = words.threads;
     options.allow_other = words.allow_other;
+    if (words.overlay) options.scratch = std::filesystem::absolute(words.scratch);
     return options;
 }
 
@@ -51,6 +54,7 @@ std::string report_of(PointMount& mount, const PointMountOptions& options, bool 
     return nlohmann::json{{"point", mount.point().id.text()},
                           {"created_at", mount.point().created_at},
                           {"volumes", std::move(volumes)},
+                          {"overlay", !options.scratch.empty()},
                           {"pid", ::getpid()}}
         .dump(2);
 }
@@ -78,6 +82,11 @@ void add_point_mount_command(CLI::App& group, std::function<int()>& run) {
         ->transform(CLI::AsSizeValue(false));
     command->add_option("--threads", words->threads, "requests that are carried out at once")
         ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    CLI::Option* overlay = command->add_flag(
+        "--overlay", words->overlay, "what is written is kept until it is unmounted, then dropped");
+    command->add_option("--scratch", words->scratch, "the folder in which it is kept meanwhile")
+        ->needs(overlay)
         ->capture_default_str();
     command->add_flag("--allow-other", words->allow_other, "other users than this one may read it");
     command->add_flag("--foreground", words->foreground, "do not go to the background");

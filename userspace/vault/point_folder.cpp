@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The files of a mounted point. What they hold never changes, so the kernel may keep all that it
-// was told: pages, names and attributes.
+// The files of a mounted point. What they hold changes through this mount alone, if at all, so the
+// kernel may keep all that it was told: pages, names and attributes.
 
 #include "userspace/vault/point_folder.hpp"
 
 #include <algorithm>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <optional>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -50,7 +51,7 @@ std::optional<struct stat> attributes(fuse_req_t request, fuse_ino_t inode) {
     }
     const PointFolder::File* file = file_of(request, inode);
     if (file == nullptr) return std::nullopt;
-    status.st_mode = S_IFREG | 0444;
+    status.st_mode = S_IFREG | (file->overlay ? 0644 : 0444);
     status.st_nlink = 1;
     status.st_size = static_cast<off_t>(file->volume->volume().size_bytes());
     status.st_blocks = static_cast<blkcnt_t>(file->data_bytes_max / kSectorBytes);
@@ -98,7 +99,9 @@ void read_folder(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t o
 
 void open_file(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) {
     if (file_of(request, inode) == nullptr) return refuse(request, EISDIR);
-    if ((info->flags & O_ACCMODE) != O_RDONLY) return refuse(request, EROFS);
+    const bool writes = (info->flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY;
+    if (writes && !file_of(request, inode)->overlay) return refuse(request, EROFS);
+    if ((info->flags & O_TRUNC) != 0) return refuse(request, EPERM);
     info->keep_cache = 1;
     info->noflush = 1;
     fuse_reply_open(request, info);
@@ -112,9 +115,54 @@ void read_file_data(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_
     const auto from = std::min(static_cast<std::uint64_t>(offset), length);
     const MutableByteSpan into =
         FuseSession::scratch().first(std::min<std::uint64_t>(size, length - from));
-    const Status read = file->volume->read(from, into);
+    const Status read =
+        file->overlay ? file->overlay->read(from, into) : file->volume->read(from, into);
     if (!read) return refuse(request, folder_of(request).told(read.error()));
     fuse_reply_buf(request, reinterpret_cast<const char*>(into.data()), into.size());
+}
+
+void write_file_data(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
+                     off_t offset, fuse_file_info*) {
+    const PointFolder::File* file = file_of(request, inode);
+    if (file == nullptr || !file->overlay) return refuse(request, EROFS);
+    const Status written = file->overlay->write(static_cast<std::uint64_t>(offset),
+                                                std::as_bytes(std::span(data, size)));
+    if (!written) return refuse(request, folder_of(request).told(written.error()));
+    fuse_reply_write(request, size);
+}
+
+// Discards of whoever stands on the file. Its size is the volume's and stays.
+void allocate_file(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset, off_t length,
+                   fuse_file_info*) {
+    const PointFolder::File* file = file_of(request, inode);
+    if (file == nullptr || !file->overlay) return refuse(request, EROFS);
+    const int what = mode & ~FALLOC_FL_KEEP_SIZE;
+    if (what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE)
+        return refuse(request, EOPNOTSUPP);
+    const std::uint64_t size = file->volume->volume().size_bytes();
+    if (offset < 0 || length <= 0) return refuse(request, EINVAL);
+    const auto from = std::min(static_cast<std::uint64_t>(offset), size);
+    const Status zeroed =
+        file->overlay->zero(from, std::min(static_cast<std::uint64_t>(length), size - from));
+    refuse(request, zeroed ? 0 : folder_of(request).told(zeroed.error()));
+}
+
+// Times that somebody sets are not kept; the size is the volume's.
+void set_attributes(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int what,
+                    fuse_file_info*) {
+    const PointFolder::File* file = file_of(request, inode);
+    if (file == nullptr || !file->overlay) return refuse(request, EROFS);
+    const bool resizes =
+        (what & FUSE_SET_ATTR_SIZE) != 0 &&
+        static_cast<std::uint64_t>(wanted->st_size) != file->volume->volume().size_bytes();
+    constexpr int kKept = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
+    if (resizes || (what & kKept) != 0) return refuse(request, EPERM);
+    get_attributes(request, inode, nullptr);
+}
+
+// The scratch goes with this process, and need not be more durable than that.
+void sync_file(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
+    refuse(request, 0);
 }
 
 // Holes are whole blocks that are zeros.
@@ -132,6 +180,9 @@ void seek_file(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence, f
     VolumeReader& volume = file->volume->volume();
     const auto from = static_cast<std::uint64_t>(offset);
     if (offset < 0 || from >= volume.size_bytes()) return refuse(request, ENXIO);
+    if (file->overlay)  // may have been written to anywhere
+        return void(fuse_reply_lseek(
+            request, whence == SEEK_DATA ? offset : static_cast<off_t>(volume.size_bytes())));
     const auto found = sought(volume, from, whence);
     if (!found) return refuse(request, folder_of(request).told(found.error()));
     if (whence == SEEK_DATA && *found == volume.size_bytes()) return refuse(request, ENXIO);
@@ -155,6 +206,10 @@ fuse_lowlevel_ops table() {
     operations.readdir = read_folder;
     operations.open = open_file;
     operations.read = read_file_data;
+    operations.write = write_file_data;
+    operations.fallocate = allocate_file;
+    operations.setattr = set_attributes;
+    operations.fsync = sync_file;
     operations.lseek = seek_file;
     operations.statfs = filesystem_status;
     return operations;
@@ -197,9 +252,18 @@ Result<std::unique_ptr<PointFolder>> PointFolder::open(const OpenPoint& point,
     return folder;
 }
 
+Status PointFolder::overlay(const std::filesystem::path& scratch) {
+    for (File& each : files_)
+        each.overlay = TRY(Overlay::create(*each.volume, scratch));
+    return {};
+}
+
 int PointFolder::told(const Error& error) {
     if (told_ < kToldMax && told_++ < kToldMax) log_(error.text());
-    return error.system_errno > 0 && error.code == Code::kIo ? error.system_errno : EIO;
+    // What a writer can do something about; else a block cannot be had, whatever kept it away.
+    const bool of_writer =
+        error.system_errno == ENOSPC || error.system_errno == EDQUOT || error.system_errno == EFBIG;
+    return of_writer ? error.system_errno : EIO;
 }
 
 }  // namespace towline

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <ctime>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cbt/fuse/fuse_session.hpp"
-#include "userspace/vault/volume_cache.hpp"
+#include "userspace/vault/overlay.hpp"
 
 namespace towline {
 
@@ -18,12 +20,16 @@ class PointFolder {
     struct File {
         std::string name;
         std::unique_ptr<VolumeCache> volume;
-        std::uint64_t data_bytes_max = 0;  // what is no hole, at most
+        std::unique_ptr<Overlay> overlay = nullptr;  // null: nobody writes
+        std::uint64_t data_bytes_max = 0;            // what is no hole, at most
     };
 
     // Volumes whose names are none for a file, or another's, are called volume-N.
     static Result<std::unique_ptr<PointFolder>> open(const OpenPoint& point,
                                                      VolumeCache::Options options);
+
+    // From now on the files are written to as well; what is written lies in `scratch`.
+    Status overlay(const std::filesystem::path& scratch);
 
     std::vector<File>& files() { return files_; }
     std::time_t created_at() const { return created_at_; }

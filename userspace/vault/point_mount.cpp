@@ -24,10 +24,11 @@ Result<std::unique_ptr<PointMount>> PointMount::start(PointMountOptions options)
     mount->point_ = TRY(OpenPoint::open(vault, series, wanted.point));
     mount->folder_ = TRY(PointFolder::open(*mount->point_, wanted.cache));
     mount->folder_->set_log(wanted.log);
+    if (!wanted.scratch.empty()) TRY_STATUS(mount->folder_->overlay(wanted.scratch));
     mount->ended_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!mount->ended_) return fail_errno("eventfd");
-    Fd device =
-        TRY(mount_fuse(wanted.mountpoint, {.allow_other = wanted.allow_other, .read_only = true}));
+    Fd device = TRY(mount_fuse(wanted.mountpoint, {.allow_other = wanted.allow_other,
+                                                   .read_only = wanted.scratch.empty()}));
     mount->session_ =
         TRY(FuseSession::create(std::move(device), point_operations(), mount->folder_.get(), {}));
     TRY_STATUS(mount->session_->start(wanted.thread_count, [ended = mount->ended_.get()] {

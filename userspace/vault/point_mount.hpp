@@ -16,6 +16,7 @@ struct PointMountOptions {
     std::string point;            // an id, the beginning of one, or "latest"
     std::filesystem::path mountpoint;
     VolumeCache::Options cache;
+    std::filesystem::path scratch;  // of an overlay; empty: none, and nobody writes
     unsigned thread_count = 8;
     bool allow_other = false;
     std::function<void(const std::string&)> log = [](const std::string&) {};
