@@ -162,8 +162,16 @@ std::optional<LoopBacking> loop_backing(dev_t number) {
 
 std::vector<dev_t> attached_loops() {
     std::vector<dev_t> loops;
-    for (const dev_t device : devices_in("/sys/block"))
-        if (loop_backing(device)) loops.push_back(device);
+    std::error_code ignored;
+    for (fs::directory_iterator entry("/sys/block", ignored), end; entry != end;
+         entry.increment(ignored)) {
+        // The kernel has several for whoever wants one: most are attached to nothing.
+        std::error_code none;
+        if (!fs::exists(entry->path() / "loop/backing_file", none)) continue;
+        const auto number = parse_device_number(read_attribute(entry->path() / "dev"));
+        if (number && loop_backing(*number)) loops.push_back(*number);
+        if (ignored) break;
+    }
     return loops;
 }
 

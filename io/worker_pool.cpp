@@ -55,26 +55,30 @@ WorkerPool::~WorkerPool() {
 }
 
 void WorkerPool::submit(Work& work) {
-    if (threads_.empty()) start_threads();
     home_.begin_external(work.done);
+    bool all_at_work = false;
     {
         const std::lock_guard lock(mutex_);
         queue_.push_back(work);
+        all_at_work = ++unfinished_ > threads_.size();
     }
+    if (all_at_work && threads_.size() < thread_count_) return start_thread();
     wanted_.notify_one();
 }
 
-void WorkerPool::start_threads() {
+void WorkerPool::start_thread() {
     const SignalsBlocked blocked;
-    for (unsigned i = 0; i < thread_count_; ++i) {
-        threads_.emplace_back([this, i] { serve(i); });
-        pthread_setname_np(threads_.back().native_handle(), "towline-worker");
-    }
+    threads_.emplace_back([this, index = static_cast<unsigned>(threads_.size())] { serve(index); });
+    pthread_setname_np(threads_.back().native_handle(), "towline-worker");
 }
 
 void WorkerPool::serve(unsigned worker_index) {
     while (Work* work = next()) {
         work->run(worker_index);
+        {
+            const std::lock_guard lock(mutex_);
+            --unfinished_;
+        }
         // From here on it is its owner's again, who may already have deleted it.
         home_.post(work->done);
     }

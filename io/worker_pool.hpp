@@ -12,9 +12,9 @@
 
 namespace towline {
 
-// The threads that compress and hash for one loop. They start with the first submission, so that a
-// run without such work has none. The queue has no bound of its own: every Work is owned by a block
-// in flight, and those are bounded by the buffer pool.
+// The threads that compress and hash for one loop. Each starts when those that there are have work,
+// so that a run without such work has none. The queue has no bound of its own: every Work is owned
+// by a block in flight, and those are bounded by the buffer pool.
 class WorkerPool final : public WorkQueue {
   public:
     WorkerPool(IoEngine& home, unsigned thread_count);
@@ -32,7 +32,7 @@ class WorkerPool final : public WorkQueue {
   private:
     using Queue = boost::intrusive::slist<Work, boost::intrusive::cache_last<true>>;
 
-    void start_threads();
+    void start_thread();
     void serve(unsigned worker_index);
     Work* next();
 
@@ -42,8 +42,9 @@ class WorkerPool final : public WorkQueue {
 
     std::mutex mutex_;
     std::condition_variable wanted_;
-    Queue queue_;            // under mutex_
-    bool stopping_ = false;  // under mutex_
+    Queue queue_;                 // under mutex_
+    std::size_t unfinished_ = 0;  // queued or under way; under mutex_
+    bool stopping_ = false;       // under mutex_
 };
 
 }  // namespace towline

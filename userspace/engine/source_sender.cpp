@@ -140,6 +140,10 @@ void SourceSender::pump() {
     finish_if_done();
 }
 
+std::size_t SourceSender::in_flight_bytes_max() const {
+    return counters_.read_bytes < kShortRunBytes ? kInFlightBytesAtFirst : kInFlightBytesMax;
+}
+
 bool SourceSender::start_step(const TransferPlan::Step& step) {
     if (step.zeros) {
         if (!skip_zeros_ && lanes_.front()->queued_bytes() > kQueuedBytesMax) return false;
@@ -147,7 +151,7 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
         return true;
     }
     // What waits for a link that is full would only grow stale at its level.
-    if (in_flight_bytes_ >= kInFlightBytesMax) return false;
+    if (in_flight_bytes_ >= in_flight_bytes_max()) return false;
     Buffer* buffer =
         pool_.take(align_up<std::uint64_t>(step.extent.length_bytes, volume_.alignment_bytes));
     if (buffer == nullptr) return false;

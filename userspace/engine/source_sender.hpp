@@ -68,8 +68,11 @@ class SourceSender {
     // Zero ranges that wait for the first lane.
     static constexpr std::size_t kQueuedBytesMax = 1 << 20;
     // From the begin of a read to the end of its send: 32 reads of a whole buffer, all buffers of
-    // single blocks.
+    // single blocks. Memory is cleared and pinned at its first use, which a short run has little
+    // of its time for.
     static constexpr std::size_t kInFlightBytesMax = 8 << 20;
+    static constexpr std::size_t kInFlightBytesAtFirst = kInFlightBytesMax / 2;
+    static constexpr std::uint64_t kShortRunBytes = 64 << 20;
 
     void pump();
     bool start_step(const TransferPlan::Step& step);
@@ -88,6 +91,7 @@ class SourceSender {
     void note_sending(const Slot& slot);
     void on_sent(Parcel& parcel);
     void finish_if_done();
+    std::size_t in_flight_bytes_max() const;
     std::uint64_t block_length(const Slot& slot, std::size_t index) const;
 
     IoEngine& engine_;

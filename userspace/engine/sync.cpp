@@ -134,9 +134,7 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
                    .resume = options.resume,
                    .overwrite = options.overwrite,
                    .source = source,
-                   .volume_bytes = volume.size_bytes(),
-                   .modified_ns = volume.modified_ns(),
-                   .filesystem = TRY(volume.filesystem())};
+                   .volume_bytes = volume.size_bytes()};
     request.block_bytes = volume.block_bytes().value_or(options.block_bytes);
     request.verify = options.verify;
     request.audit_blocks = options.audit_blocks;
@@ -183,11 +181,11 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     if (!options.dry_run) lock = TRY(store.lock(target.lock_name));
     SourcePipeline::Config config;
     config.request = TRY(make_request(options, *source, store.source()));
-    config.data = TRY(source->data());
 
     // Before the run, so that its image goes when nobody reads it any more.
     const auto moment = TRY(source->moment(moment_options(options, store)));
     config.moment = moment.get();
+    if (moment == nullptr) config.data = TRY(source->data());
     if (remote) config.standing = TRY(source->standing(store.source()));
 
     Run run;

@@ -17,18 +17,6 @@ class VolumeSource final : public SyncSource {
 
     std::uint64_t size_bytes() const override { return volume_.size_bytes(); }
     Result<VolumeIdentity> identity() const override { return volume_.identity(); }
-    std::int64_t modified_ns() const override {
-        if (volume_.kind() != VolumeKind::kImageFile) return 0;
-        return std::int64_t{volume_.status().st_mtim.tv_sec} * 1'000'000'000 +
-               volume_.status().st_mtim.tv_nsec;
-    }
-    Result<std::string> filesystem() const override { return volume_.filesystem_uuid(); }
-    Result<std::vector<Extent>> data() const override {
-        std::vector<Extent> extents;
-        for (const DataRange& range : TRY(volume_.data_ranges()))
-            extents.push_back({range.offset_bytes, range.length_bytes});
-        return extents;
-    }
     Result<std::unique_ptr<MomentTaker>> moment(LiveMomentOptions options) const override {
         return TRY(LiveMoment::choose(volume_, std::move(options)));
     }

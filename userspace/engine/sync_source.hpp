@@ -27,15 +27,13 @@ class SyncSource {
 
     virtual std::uint64_t size_bytes() const = 0;
     virtual Result<VolumeIdentity> identity() const = 0;
-    virtual std::int64_t modified_ns() const = 0;        // 0 where there is no such time
-    virtual Result<std::string> filesystem() const = 0;  // the uuid of the one on it, or empty
-    // Outside of these ranges it is holes.
-    virtual Result<std::vector<Extent>> data() const = 0;
     // In which it is best read; nothing: whatever is wanted.
     virtual std::optional<std::uint32_t> block_bytes() const { return std::nullopt; }
-    // Null: it never changes.
+    // Null: it never changes. What else is to be known of it comes with the moment, or as follows.
     virtual Result<std::unique_ptr<MomentTaker>> moment(LiveMomentOptions options) const = 0;
-    virtual MomentFacts facts() const { return {}; }  // where there is no moment to take
+    virtual MomentFacts facts() const { return {}; }
+    // Outside of these ranges it is holes.
+    virtual Result<std::vector<Extent>> data() const { return std::vector<Extent>{}; }
     // What it stands on, for a target that may be on this host.
     virtual Result<Standing> standing(const Uuid& name) const = 0;
     virtual Status refuse_same(const Volume& target) const = 0;

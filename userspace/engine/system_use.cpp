@@ -24,6 +24,7 @@
 #include <climits>
 
 #include "io/block_device.hpp"
+#include "userspace/engine/mount_namespaces.hpp"
 
 namespace towline {
 namespace {
@@ -64,6 +65,10 @@ class SeenViews {
     void add() {
         if (root_ == "/") whole_.insert(space_);
         parts_.insert(space_ + " " + root_);
+    }
+    // All mounts of all of them were seen.
+    bool cover(const std::set<std::string>& spaces) const {
+        return std::ranges::includes(whole_, spaces);
     }
 
   private:
@@ -155,9 +160,12 @@ Status SystemUse::read_mounts(const std::string& process_folder, pid_t process) 
 void SystemUse::read_other_namespaces() {
     SeenViews seen;
     if (seen.is_new("/proc/self")) seen.add();
+    // Where the kernel says how many there are, few processes need to be looked at.
+    const auto every = every_mount_namespace();
     std::error_code ignored;
     for (fs::directory_iterator entry("/proc", ignored), end; !ignored && entry != end;
          entry.increment(ignored)) {
+        if (every && seen.cover(*every)) return;
         const auto process = process_of(entry->path());
         if (!process || !seen.is_new(entry->path().string())) continue;
         // A process that ends meanwhile leaves its namespace to the next one that is in it.

@@ -13,8 +13,6 @@ class PointSource final : public SyncSource {
 
     std::uint64_t size_bytes() const override { return volume_->size_bytes(); }
     Result<VolumeIdentity> identity() const override;
-    std::int64_t modified_ns() const override { return 0; }
-    Result<std::string> filesystem() const override { return std::string(); }
     Result<std::vector<Extent>> data() const override;
     std::optional<std::uint32_t> block_bytes() const override { return volume_->block_bytes(); }
     Result<std::unique_ptr<MomentTaker>> moment(LiveMomentOptions) const override {
