@@ -14,7 +14,7 @@ TREE = Path(__file__).resolve().parents[2]
 CLI = (TREE / "docs/cli.md").read_text()
 MANUAL = (TREE / "docs/man/towline.1").read_text()
 DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
-ASKING = [("status",), ("event", "follow"),
+ASKING = [("status",), ("event", "follow"), ("dial-stdio",),
           *(("catalog", verb) for verb in ["import", "list", "clear"]),
           *(("notification", verb) for verb in ["create", "list", "test", "delete"]),
           *(("job", verb) for verb in ["create", "edit", "list", "show", "preflight", "pause", "resume",

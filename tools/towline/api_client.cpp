@@ -20,21 +20,20 @@ using Problem = boost::system::error_code;
 // What an answer may hold: a page of 500 jobs with long texts.
 constexpr std::uint64_t kBodyMax = std::uint64_t{64} << 20;
 
-std::unexpected<Error> disconnected(const std::string& socket, const Problem& problem) {
-    std::string remedy = problem == boost::system::errc::permission_denied
-                             ? " (are you in the group of the socket?)"
-                             : " (is towlined running? another --socket?)";
-    return fail(Code::kDisconnected,
-                "cannot talk to the daemon at " + socket + ": " + problem.message() + remedy);
+std::unexpected<Error> disconnected(const DaemonPlace& place, const Problem& problem) {
+    return fail(Code::kDisconnected, "the daemon at " + place.text() +
+                                         " did not answer: " + problem.message() +
+                                         (place.host.empty() ? "" : " (what did ssh say?)"));
 }
 
-Result<Socket> connect(boost::asio::io_context& context, const std::string& path) {
+// Takes the link's stream: to be closed before the link, which waits for ssh.
+Result<Socket> stream_of(boost::asio::io_context& context, DaemonLink& link) {
     Problem problem;
     Socket socket(context);
-    if (path.size() >= sizeof(sockaddr_un::sun_path))
-        return fail(Code::kInvalid, "the path of a socket has at most 107 bytes: " + path);
-    const boost::asio::local::stream_protocol::endpoint endpoint(path);
-    if (socket.connect(endpoint, problem)) return disconnected(path, problem);
+    Fd fd = link.take();
+    if (socket.assign({}, fd.get(), problem))
+        return fail(Code::kIo, "cannot use the connection: " + problem.message());
+    static_cast<void>(fd.release());
     return socket;
 }
 
@@ -66,8 +65,9 @@ Result<ApiClient::Answer> answer_of(int status, const std::string& text) {
 
 Result<ApiClient::Answer> ApiClient::call(const std::string& method, const std::string& path,
                                           const std::optional<nlohmann::json>& body) const {
+    DaemonLink link = TRY(DaemonLink::connect(place_));
     boost::asio::io_context context;
-    Socket socket = TRY(connect(context, socket_));
+    Socket socket = TRY(stream_of(context, link));
     Problem problem;
     http::write(socket, make_request(method, path, body), problem);
     // A daemon that refuses early may close before it has read all: its answer counts.
@@ -76,14 +76,15 @@ Result<ApiClient::Answer> ApiClient::call(const std::string& method, const std::
     parser.body_limit(kBodyMax);
     problem = {};
     http::read(socket, buffer, parser, problem);
-    if (problem) return disconnected(socket_, problem);
+    if (problem) return disconnected(place_, problem);
     return answer_of(static_cast<int>(parser.get().result_int()), parser.get().body());
 }
 
 Result<ApiClient::Answer> ApiClient::follow(
     const std::string& path, const std::function<bool(const std::string&)>& line) const {
+    DaemonLink link = TRY(DaemonLink::connect(place_));
     boost::asio::io_context context;
-    Socket socket = TRY(connect(context, socket_));
+    Socket socket = TRY(stream_of(context, link));
     Problem problem;
     http::write(socket, make_request("GET", path, std::nullopt), problem);
     boost::beast::flat_buffer buffer;
@@ -101,7 +102,7 @@ Result<ApiClient::Answer> ApiClient::follow(
             if (!one.empty() && !line(one)) return Answer{status, nullptr};
         }
     }
-    if (problem) return disconnected(socket_, problem);
+    if (problem) return disconnected(place_, problem);
     if (status == 200) return Answer{status, nullptr};
     return answer_of(status, text);
 }

@@ -8,10 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "io/result.hpp"
+#include "tools/towline/daemon_link.hpp"
 
 namespace towline {
 
-// Asks the daemon on its socket; a connection a question.
+// Asks the daemon; a connection a question.
 class ApiClient {
   public:
     struct Answer {
@@ -21,7 +22,7 @@ class ApiClient {
         bool good() const { return status >= 200 && status < 300; }
     };
 
-    explicit ApiClient(std::string socket) : socket_(std::move(socket)) {}
+    explicit ApiClient(DaemonPlace place) : place_(std::move(place)) {}
 
     Result<Answer> call(const std::string& method, const std::string& path,
                         const std::optional<nlohmann::json>& body = std::nullopt) const;
@@ -31,7 +32,7 @@ class ApiClient {
                           const std::function<bool(const std::string&)>& line) const;
 
   private:
-    std::string socket_;
+    DaemonPlace place_;
 };
 
 }  // namespace towline

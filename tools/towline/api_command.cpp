@@ -34,7 +34,10 @@ Exit exit_of(const std::string& code) {
 }  // namespace
 
 void add_api_options(CLI::App& command, ApiWords& words) {
-    command.add_option("--socket", words.socket, "where towlined listens")->capture_default_str();
+    command.add_option("--socket", words.place.socket, "where towlined listens")
+        ->capture_default_str();
+    command.add_option("--host", words.place.host, "another host's: ssh://USER@HOST[:PORT]")
+        ->envname("TOWLINE_HOST");
     command.add_flag("--json", words.json, "the daemon's answer as it is");
 }
 

@@ -14,10 +14,10 @@ namespace towline {
 
 // What every command that asks the daemon has.
 struct ApiWords {
-    std::string socket = "/run/towline/api.sock";
+    DaemonPlace place;
     bool json = false;
 
-    ApiClient client() const { return ApiClient(socket); }
+    ApiClient client() const { return ApiClient(place); }
 };
 
 void add_api_options(CLI::App& command, ApiWords& words);
