@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "cbt/intent_log_file.hpp"
 #include "io/block_device.hpp"
 
 namespace towline {
@@ -73,6 +74,9 @@ ChangeReasons reasons_of(std::uint32_t bits) {
     if ((bits & TOWLINE_REASON_GREW) != 0) reasons.add(ChangeReason::kGrew);
     if ((bits & TOWLINE_REASON_SHRANK) != 0) reasons.add(ChangeReason::kShrank);
     if ((bits & TOWLINE_REASON_HOOK_LOST) != 0) reasons.add(ChangeReason::kGap);
+    if ((bits & TOWLINE_REASON_CRASHED) != 0) reasons.add(ChangeReason::kCrash);
+    if ((bits & TOWLINE_REASON_GAP) != 0) reasons.add(ChangeReason::kForeign);
+    if ((bits & TOWLINE_REASON_LOG_FAILED) != 0) reasons.add(ChangeReason::kGap);
     return reasons;
 }
 
@@ -106,6 +110,18 @@ Result<Uuid> KmodTracker::attach(const Volume& volume, const AttachRequest& requ
     attach.diskseq = diskseq_of(volume);
     attach.block_size = request.block_bytes;
     attach.timeout_ms = milliseconds(request.drain_max);
+    Fd log;
+    if (!request.log.empty()) {
+        if (!control_.has(TOWLINE_FEATURE_INTENT_LOG))
+            return fail(Code::kUnsupported, "the loaded kernel module keeps no log");
+        auto opened = TRY(open_intent_log(request.log, volume.size_bytes(), request.block_bytes));
+        log = std::move(opened.fd);
+        attach.log_fd = log.get();
+        attach.log_flags = TOWLINE_LOG_USE | (opened.made ? TOWLINE_LOG_CREATE : 0);
+        const std::string identity = TRY(volume.identity()).locator;
+        std::memcpy(attach.identity, identity.data(),
+                    std::min(identity.size(), sizeof attach.identity));
+    }
     TRY_STATUS(control_.call(TOWLINE_IOC_ATTACH, attach, "attaching " + volume.name()));
     return from_kernel(attach.uuid);
 }
@@ -135,6 +151,8 @@ Result<TrackerStatus> KmodTracker::status(const Uuid& tracker) {
         answer.reasons.add(ChangeReason::kGap);
     }
     answer.gone = (status.flags & TOWLINE_STATUS_GONE) != 0;
+    answer.durable =
+        (status.flags & TOWLINE_STATUS_LOG) != 0 && (status.flags & TOWLINE_STATUS_LOG_FAILED) == 0;
     answer.writes_seen = status.writes_seen;
     answer.memory_bytes = status.memory_bytes;
     return answer;
@@ -191,6 +209,28 @@ Status KmodTracker::read_map(const towline_epoch& epoch, ChangeMap& into) const 
     return {};
 }
 
+// Where the device holds its own log.
+Result<std::vector<Extent>> KmodTracker::log_ranges(const Uuid& tracker) const {
+    if (!control_.has(TOWLINE_FEATURE_INTENT_LOG)) return std::vector<Extent>{};
+    std::vector<towline_extent> ranges(64);
+    while (true) {
+        towline_log_status status{.uuid = to_kernel(tracker)};
+        status.ranges = reinterpret_cast<std::uintptr_t>(ranges.data());
+        status.capacity = static_cast<std::uint32_t>(ranges.size());
+        const Status told = control_.call(TOWLINE_IOC_LOG_STATUS, status, "the log's place");
+        // It has none.
+        if (!told && told.error().code == Code::kInvalid) return std::vector<Extent>{};
+        TRY_STATUS(told);
+        const bool whole = status.count <= ranges.size();
+        ranges.resize(status.count);
+        if (!whole) continue;
+        std::vector<Extent> extents;
+        for (const towline_extent& range : ranges)
+            extents.push_back({range.first_sector * 512, range.sectors * 512});
+        return normalized(std::move(extents));
+    }
+}
+
 Result<ChangeSet> KmodTracker::change_set(const towline_epoch& epoch) const {
     ChangeSet set{.tracker = from_kernel(epoch.uuid), .sequence = epoch.sequence};
     set.after = TRY(kernel_status(set.tracker)).sequence_committed;
@@ -198,6 +238,7 @@ Result<ChangeSet> KmodTracker::change_set(const towline_epoch& epoch) const {
     set.reasons = reasons_of(epoch.reasons);
     set.changes = ChangeMap(epoch.device_bytes, epoch.block_size);
     if (set.trust != Trust::kUnknown) TRY_STATUS(read_map(epoch, set.changes));
+    set.excluded = TRY(log_ranges(set.tracker));
     return set;
 }
 

@@ -31,6 +31,7 @@ class KmodTracker final : public Tracker {
   private:
     Result<towline_status> kernel_status(const Uuid& tracker) const;
     Result<std::vector<Uuid>> uuids() const;
+    Result<std::vector<Extent>> log_ranges(const Uuid& tracker) const;
     Result<ChangeSet> change_set(const towline_epoch& epoch) const;
     Status read_map(const towline_epoch& epoch, ChangeMap& into) const;
 

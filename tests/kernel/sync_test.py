@@ -172,4 +172,70 @@ def test_a_stranger_takes_changes(rig):
     expect_equal(origin, one)
 
 
+CRASH_PRELUDE = """
+insmod /towline.ko
+modprobe ext4 || true
+export LD_LIBRARY_PATH=/lib/towline
+mkdir -p /mnt/keep /mnt/origin
+bring() {
+    local name=$1
+    shift
+    towline sync /dev/disk/origin /dev/disk/one --state-dir /mnt/keep/state --json --quiet "$@" \\
+        >"$name.json"
+    e2fsck -fn /dev/disk/one >"$name.fsck" 2>&1 || { cat "$name.fsck"; return 1; }
+    keep "$name.json"
+}
+"""
+
+
+def test_a_crash_costs_the_hot_regions(rig):
+    """With a log, what may have been written when the host died is compared, and nothing else."""
+    size = 768 * MIB
+    origin, one, keep = target(rig, "origin"), target(rig, "one"), rig.disk("keep", 32 * MIB)
+    os.truncate(origin.path, size)
+    os.truncate(one.path, size)
+    disks, more = [origin, one, keep], {"files": programs(), "host_programs": PROGRAMS,
+                                        "memory_mib": 1024, "deadline": 600}
+    crashed = rig.boot(CRASH_PRELUDE + """
+        mkfs.ext4 -q -F /dev/disk/keep
+        mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/disk/origin
+        mount -t ext4 /dev/disk/keep /mnt/keep
+        mkdir /mnt/keep/state
+        towline track attach /dev/disk/origin --tracker kmod --log /mnt/keep/origin.log
+        mount -t ext4 /dev/disk/origin /mnt/origin
+        bring first
+        dd if=/dev/urandom of=/mnt/origin/sent bs=64k count=16 conv=fsync 2>/dev/null
+        bring second
+        dd if=/dev/urandom of=/mnt/origin/unsent bs=64k count=16 conv=fsync 2>/dev/null
+        sync
+        echo dying
+        echo b >/proc/sysrq-trigger
+        sleep 20
+        """, disks, unchecked=True, **more)
+    assert "\ndying" in crashed.log and crashed.exit is None, crashed.log[-3000:]
+    booted = rig.boot(CRASH_PRELUDE + """
+        mount -t ext4 /dev/disk/keep /mnt/keep
+        towline track attach /dev/disk/origin --tracker kmod --log /mnt/keep/origin.log
+        mount -t ext4 /dev/disk/origin /mnt/origin
+        bring third
+        dd if=/dev/urandom of=/mnt/origin/more bs=64k count=16 conv=fsync 2>/dev/null
+        bring fourth
+        umount /mnt/origin
+        bring last
+        towline track detach /dev/disk/origin
+        umount /mnt/keep
+        rmmod towline
+        """, disks, **more)
+    report = told(booted, "third")
+    assert (report["cause"], report["trust"]) == ("hot-regions", "superset"), report
+    assert "crash" in report["trust_reasons"], report
+    # Less is read than there is, and less is sent than is read.
+    assert 0 < report["bytes_changed"] < report["bytes_read"] < size * 3 // 4, report
+    print(f"  {rig.kernel.series} {report['bytes_read'] >> 20} of {size >> 20} MiB were compared")
+    for name in ("fourth", "last"):
+        assert told(booted, name)["cause"] == "tracked", told(booted, name)
+    assert told(booted, "fourth")["audited_blocks"] > 0, told(booted, "fourth")
+    expect_equal(origin, one)
+
+
 main(globals())
