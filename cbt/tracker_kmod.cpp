@@ -225,6 +225,7 @@ Result<std::vector<Extent>> KmodTracker::log_ranges(const Uuid& tracker) const {
         ranges.resize(status.count);
         if (!whole) continue;
         std::vector<Extent> extents;
+        extents.reserve(ranges.size());
         for (const towline_extent& range : ranges)
             extents.push_back({range.first_sector * 512, range.sectors * 512});
         return normalized(std::move(extents));

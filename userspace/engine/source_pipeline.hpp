@@ -79,6 +79,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void plan();
     void perform(source_action::Acknowledged& action);
     void perform(source_action::TellListed& action);
+    void tell_listed();
     void perform(source_action::StartCompare& action);
     void perform(source_action::Theirs& action);
     void perform(source_action::StartTransfer& action);

@@ -20,7 +20,6 @@ namespace {
 constexpr Duration kTickInterval = 250ms;
 // How long a peer may take to hear why it is refused.
 constexpr Duration kLastWordTime = 3s;
-constexpr std::size_t kQueuedBytesMax = 1 << 20;
 constexpr std::size_t kZerosWaitingMax = 1024;
 constexpr std::size_t kLanesMax = 16;
 constexpr const char* kNotDue = "the source sent blocks when none were due";
@@ -34,14 +33,6 @@ struct TargetPipeline::Lane {
     Buffer* buffer = nullptr;
     bool waiting = false;  // for a buffer
     bool joined = false;   // a further connection that showed the token
-};
-
-// A pass of hashing over the volume: for the source to compare, or to attest what was written.
-struct TargetPipeline::Compare {
-    ChangeMap wanted;
-    std::vector<Extent> data;
-    std::optional<RunDigester> content;
-    std::unique_ptr<HashPass> hasher;
 };
 
 TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore& store,
@@ -348,81 +339,6 @@ void TargetPipeline::perform(act::Begin& action) {
     engine_.register_buffers(writer_->pool());
 }
 
-void TargetPipeline::perform(act::CompareAll&) {
-    ChangeMap all(core_.volume_bytes(), core_.begin().block_bytes);
-    all.mark_all();
-    compare_base(std::move(all));
-}
-
-void TargetPipeline::perform(act::CompareListed& action) {
-    compare_base(std::move(action.wanted));
-}
-
-// An image still has its own size here: what it lacks is not hashed, and differs.
-void TargetPipeline::compare_base(ChangeMap wanted) {
-    if (volume_.view.size_bytes < wanted.volume_bytes()) {
-        const std::uint64_t there = volume_.view.size_bytes / wanted.block_bytes();
-        wanted.clear_blocks({.first = there, .count = wanted.block_count() - there});
-    }
-    start_compare(HashKind::kBase, std::move(wanted));
-}
-
-void TargetPipeline::perform(act::CompareAcknowledged&) {
-    auto extents = store_.acknowledged();
-    if (!extents) return step(ev::Failed{extents.error()});
-    acknowledged_.start(std::move(*extents));
-    tell_acknowledged();
-}
-
-void TargetPipeline::tell_acknowledged() {
-    if (saying_why_ || !acknowledged_.tell(talk(), kQueuedBytesMax)) return;
-    ChangeMap wanted(core_.volume_bytes(), core_.begin().block_bytes);
-    for (const Extent& extent : acknowledged_.extents()) {
-        if (extent.end_bytes() <= wanted.volume_bytes()) wanted.mark(extent);
-    }
-    acknowledged_ = {};
-    start_compare(HashKind::kAcknowledged, std::move(wanted));
-}
-
-void TargetPipeline::start_compare(HashKind kind, ChangeMap wanted) {
-    if (!sink_) return;  // could not be opened: the failure is on its way
-    auto data = store_.data_ranges();
-    if (!data) return step(ev::Failed{data.error()});
-    compare_ = std::make_unique<Compare>();
-    compare_->wanted = std::move(wanted);
-    compare_->data = std::move(*data);
-    compare_->hasher = sink_->hash(
-        kind, writer_->pool(), *hasher_, compare_->wanted, compare_->data,
-        [this](const HashPass::Piece& piece) { send_digests(piece); },
-        [this](Status status) { on_compared(std::move(status)); });
-    compare_->hasher->start();
-}
-
-void TargetPipeline::send_digests(const HashPass::Piece& piece) {
-    if (stopped_) return;
-    const Extent extent = compare_->wanted.extent_of(piece.run);
-    DigestsMessage message{.first_block = piece.run.first};
-    if (piece.hashes.empty()) message.zero_count = piece.run.count;
-    message.hashes.assign(piece.hashes.begin(), piece.hashes.end());
-    add_compared(writer_->digester(), message, extent);
-    talk().send_message(message);
-    if (talk().queued_bytes() > kQueuedBytesMax) compare_->hasher->hold(true);
-}
-
-void TargetPipeline::on_sent_some(Channel& channel) {
-    if (acknowledged_.telling() && !stopped_ && &channel == &talk()) return tell_acknowledged();
-    const bool resumable =
-        compare_ && compare_->hasher && channel.queued_bytes() < kQueuedBytesMax / 2;
-    if (resumable && !stopped_) compare_->hasher->hold(false);
-}
-
-void TargetPipeline::on_compared(Status status) {
-    if (stopped_) return;
-    if (!status) return step(ev::Failed{status.error()});
-    talk().send_message(DigestsMessage{.last = true});
-    step(ev::CompareSent{});
-}
-
 void TargetPipeline::perform(act::Mark& action) {
     const Status marked = store_.mark(action.record, action.keep_journal);
     if (!marked) step(ev::Failed{marked.error()});
@@ -435,27 +351,6 @@ void TargetPipeline::perform(act::Flush&) {
 void TargetPipeline::perform(act::Journal& action) {
     journaled_ = std::move(action.extents);
     workers_.submit(journal_);
-}
-
-void TargetPipeline::perform(act::Reread&) {
-    auto data = store_.data_ranges();
-    if (!data) return step(ev::Failed{data.error()});
-    compare_ = std::make_unique<Compare>();
-    compare_->data = std::move(*data);
-    compare_->content.emplace(*hasher_);
-    compare_->hasher = sink_->hash(
-        HashKind::kWritten, writer_->pool(), *hasher_, core_.arrived_map(), compare_->data,
-        [this](const HashPass::Piece& piece) {
-            add_content(*compare_->content, core_.arrived_map(), piece);
-        },
-        [this](Status status) { on_reread(std::move(status)); });
-    compare_->hasher->start();
-}
-
-void TargetPipeline::on_reread(Status status) {
-    if (stopped_) return;
-    if (!status) return step(ev::Failed{status.error()});
-    step(ev::Reread{.equal = compare_->content->value() == writer_->content()});
 }
 
 void TargetPipeline::perform(act::Seal& action) {

@@ -51,7 +51,13 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
 
   private:
     struct Lane;
-    struct Compare;
+    // A pass of hashing over the volume: for the source to compare, or to attest what was written.
+    struct Compare {
+        ChangeMap wanted;
+        std::vector<Extent> data;
+        std::optional<RunDigester> content;
+        std::unique_ptr<HashPass> hasher;
+    };
     class Reread;
 
     MutableByteSpan payload_room(Channel&, const FrameHeader&) override;
@@ -87,7 +93,6 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Channel& talk();
     void on_looked();
     void tell_acknowledged();
-    void compare_base(ChangeMap wanted);
     void start_compare(HashKind kind, ChangeMap wanted);
     void send_digests(const HashPass::Piece& piece);
     void on_compared(Status status);
