@@ -61,6 +61,25 @@ TEST(MomentChoice, ALiveSourceIsReadFromASnapshot) {
     EXPECT_FALSE(choose_moment(fuzzy, found).value().snapshot);
 }
 
+TEST(MomentChoice, WithoutASnapshotATrackedSourceConverges) {
+    MomentFindings found = findings();
+    found.live = "mounted at /srv";
+    found.snapshots[1].why_not = "no volume group";
+    found.trackers[2].attached = true;
+    EXPECT_TRUE(choose_moment({}, found).value().converge);
+    found.snapshots[1].why_not = "";
+    EXPECT_FALSE(choose_moment({}, found).value().converge) << "a snapshot is the better one";
+    const MomentWish rounds{.snapshot = MomentWish::Snapshot::kConverge};
+    EXPECT_TRUE(choose_moment(rounds, found).value().converge);
+    found.why_no_rounds = "the state folder";
+    EXPECT_EQ(choose_moment(rounds, found).error().code, Code::kUnsupported);
+    found.snapshots[1].why_not = "no volume group";
+    const auto refused = choose_moment({}, found);
+    EXPECT_NE(refused.error().context.find("converge: the state folder"), std::string::npos);
+    found.live.reset();
+    EXPECT_FALSE(choose_moment(rounds, found).value().converge) << "it is still as it is";
+}
+
 TEST(MomentChoice, ANamedSnapshotIsMadeOrRefused) {
     MomentWish wish{.snapshot = MomentWish::Snapshot::kNamed, .snapshot_kind = SnapshotKind::kLvm};
     EXPECT_EQ(choose_moment(wish, findings()).value().snapshot, SnapshotKind::kLvm);

@@ -88,7 +88,9 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
                         {"audited_blocks", report.audited_blocks},
                         {"label", label_name(report.moment.label)},
                         {"freeze_seconds", seconds(report.moment.frozen)},
-                        {"held_seconds", seconds(report.moment.held)}};
+                        {"held_seconds", seconds(report.moment.held)},
+                        {"rounds", report.rounds},
+                        {"dirty_bytes_per_second", report.dirty_bytes_per_second}};
     if (report.moment.trust) {
         json["trust"] = trust_name(*report.moment.trust);
         json["trust_reasons"] = report.moment.reasons;
@@ -113,6 +115,10 @@ void print_summary(const RunReport& report) {
     std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),
                 unknown ? " (everything; holes travel as ranges)" : "");
     print_moment(report.moment, report.dry_run);
+    if (report.rounds > 1) {
+        std::printf("  rounds   %u, while %s/s were written\n", report.rounds,
+                    human_bytes(report.dirty_bytes_per_second).c_str());
+    }
     if (report.audited_blocks > 0) {
         std::printf("  audit    %llu unchanged blocks compared\n",
                     static_cast<unsigned long long>(report.audited_blocks));

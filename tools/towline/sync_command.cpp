@@ -178,7 +178,7 @@ void add_moment_options(CLI::App& command, SyncWords& words) {
     command
         .add_option("--snapshot", words.snapshot,
                     "what a live source is read from; none: the source itself, a fuzzy copy")
-        ->check(CLI::IsMember({"auto", "kmod", "fuse", "none"}))
+        ->check(CLI::IsMember({"auto", "kmod", "fuse", "converge", "none"}))
         ->capture_default_str();
     command.add_option("--store", words.store,
                        "room for what is overwritten while a snapshot stands; 0: by the volume");

@@ -6,7 +6,9 @@
 #include "userspace/engine/live_moment.hpp"
 
 #include <algorithm>
+#include <sys/stat.h>
 #include <thread>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -51,6 +53,7 @@ Result<std::unique_ptr<LiveMoment>> LiveMoment::look(const Volume& source,
                        wish.snapshot != MomentWish::Snapshot::kNamed;
     if (!plain) moment->find_trackers(source, findings);
     moment->find_snapshots(source, findings);
+    if (findings.live) findings.why_no_rounds = moment->why_no_rounds(source);
     moment->choice_ = TRY(choose_moment(wish, findings));
     return moment;
 }
@@ -101,6 +104,26 @@ void LiveMoment::find_snapshots(const Volume& source, MomentFindings& findings) 
     }
 }
 
+// A run of rounds ends with the source frozen while it is read, and its own notes are written.
+std::string LiveMoment::why_no_rounds(const Volume& source) const {
+    if (!options_.why_no_rounds.empty()) return options_.why_no_rounds;
+    if (!options_.freeze) return "it freezes the source's filesystems (--no-freeze)";
+    if (source.kind() != VolumeKind::kBlockDevice)
+        return "the filesystems on an image file cannot be frozen from here";
+    const auto mounts = mounts_on_device(source.status().st_rdev);
+    if (mounts.empty()) return "no filesystem of the source is mounted here, to be frozen";
+    struct stat notes {};
+    if (options_.memory_folder.empty()) return {};
+    if (::stat(options_.memory_folder.c_str(), &notes) != 0) return "the state folder is missing";
+    for (const std::string& mount : mounts) {
+        struct stat frozen {};
+        if (::stat(mount.c_str(), &frozen) == 0 && frozen.st_dev == notes.st_dev)
+            return "the state folder is on the filesystem that would be frozen; put it elsewhere "
+                   "(--state-dir)";
+    }
+    return {};
+}
+
 Status LiveMoment::use(const Volume& source) {
     facts_.notes = choice_.notes;
     for (const auto& tracker : trackers_) {
@@ -110,7 +133,8 @@ Status LiveMoment::use(const Volume& source) {
             provider_ = provider;
     }
     if (provider_ != nullptr) facts_.snapshot = std::string(snapshot_kind_name(provider_->kind()));
-    if (options_.freeze && live_ && provider_ != nullptr &&
+    if (frozen_wish()) facts_.snapshot = "converge";
+    if (options_.freeze && live_ && (provider_ != nullptr || frozen_wish()) &&
         source.kind() == VolumeKind::kBlockDevice)
         mounts_ = mounts_on_device(source.status().st_rdev);
     if (tracker_ == nullptr) return {};
@@ -135,16 +159,57 @@ Status LiveMoment::take() {
     if (tracker_ != nullptr && !options_.dry_run) tracking_lock_ = TRY(options_.lock_tracking());
     if (options_.dry_run) return tracker_ != nullptr ? freeze_epoch() : Status();
     if (provider_ != nullptr) TRY_STATUS(remove_left_over());
-    const std::map<std::string, std::string> words{{"TOWLINE_SOURCE", options_.source.string()},
-                                                   {"TOWLINE_TARGET", options_.target}};
-    const bool told = options_.hooks.has("pre-snapshot");
-    const Status ready = options_.hooks.run("pre-snapshot", words);
+    after_due_ = true;
+    told_ = options_.hooks.has("pre-snapshot");
+    const Status ready = options_.hooks.run("pre-snapshot", hook_words());
+    if (ready && frozen_wish()) return stay_frozen();
     Status done = ready ? cut_frozen() : ready;
-    // Whatever became of it: what the first one stopped must go on.
-    const Status after = options_.hooks.run("post-snapshot", words);
-    if (!after) note(facts_.notes, after.error().context);
-    if (done && told && facts_.label >= Label::kCrash) facts_.label = Label::kApplication;
+    tell_after();
+    if (done && told_ && facts_.label >= Label::kCrash) facts_.label = Label::kApplication;
     return done;
+}
+
+std::map<std::string, std::string> LiveMoment::hook_words() const {
+    return {{"TOWLINE_SOURCE", options_.source.string()}, {"TOWLINE_TARGET", options_.target}};
+}
+
+// Whatever became of it: what the first program stopped must go on.
+void LiveMoment::tell_after() {
+    if (!std::exchange(after_due_, false)) return;
+    const Status after = options_.hooks.run("post-snapshot", hook_words());
+    if (!after) note(facts_.notes, after.error().context);
+}
+
+void LiveMoment::conclude() {
+    frozen_.reset();
+    tell_after();
+}
+
+// The last round of several: what is read is the source itself, and it stands still meanwhile.
+Status LiveMoment::stay_frozen() {
+    if (mounts_.empty() || tracker_ == nullptr)
+        return fail(Code::kIo, "the source is not mounted or not tracked any more; run again");
+    auto frozen = TRY(FilesystemFreeze::freeze(mounts_, options_.freeze_max));
+    frozen_.emplace(std::move(frozen));
+    return freeze_epoch();
+}
+
+// Rule 12: who writes past the filesystems is not stopped by their freeze.
+Status LiveMoment::thaw_after_reading() {
+    const auto status = tracker_->status(tracked_);
+    auto frozen_for = frozen_->thaw();
+    frozen_.reset();
+    if (!frozen_for) {
+        return fail(Code::kRefused, "the source was thawed before all of it was read (" +
+                                        frozen_for.error().context +
+                                        "); run again, with a longer --freeze-max");
+    }
+    facts_.frozen = *frozen_for;
+    facts_.label = told_ ? Label::kApplication : Label::kFilesystem;
+    if (status && status->writes_seen == writes_before_) return {};
+    facts_.label = Label::kFuzzy;
+    note(facts_.notes, "somebody wrote to the device itself while its filesystems were frozen");
+    return {};
 }
 
 Status LiveMoment::cut_frozen() {
@@ -253,6 +318,7 @@ Status LiveMoment::all_read() {
         return fail(Code::kIo, "the snapshot was given up while it was read (" + status.why +
                                    "); run again, with more room for it (--store)");
     }
+    if (frozen_) return thaw_after_reading();
     if (live_) return {};
     const Volume source = TRY(Volume::open(options_.source, Access::kRead));
     bool still = !TRY(live_use(source)) && modified_ns_of(source) == modified_ns_of(*read_from_);
@@ -265,7 +331,7 @@ Status LiveMoment::all_read() {
 
 bool LiveMoment::steady() {
     if (image_) return true;
-    if (live_ || tracker_ == nullptr) return false;
+    if ((live_ && !frozen_) || tracker_ == nullptr) return false;
     const auto status = tracker_->status(tracked_);
     return status && status->writes_seen == writes_before_;
 }
@@ -286,6 +352,7 @@ void LiveMoment::remove_image() {
 }
 
 LiveMoment::~LiveMoment() {
+    conclude();
     remove_image();
 }
 

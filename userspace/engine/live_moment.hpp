@@ -3,11 +3,13 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 
 #include "cbt/tracker_registry.hpp"
 #include "io/volume.hpp"
+#include "userspace/engine/filesystem_freeze.hpp"
 #include "userspace/engine/hooks.hpp"
 #include "userspace/engine/moment.hpp"
 #include "userspace/engine/moment_choice.hpp"
@@ -28,10 +30,12 @@ struct LiveMomentOptions {
     // Where what must be found again after a death of this process is noted.
     std::filesystem::path memory_folder;
     std::function<Result<Fd>()> lock_tracking;
+    std::string why_no_rounds;  // of the target: it can't be brought up to date in rounds
 };
 
 // The moment of a real volume: hooks, freeze, the tracker's epoch and the image in one gate where
 // there is such a gate, thaw, hooks. The image goes with this object, which outlives every reader.
+// Without an image (MomentWish::Snapshot::kFrozen) the source stays frozen until all is read.
 class LiveMoment final : public MomentTaker {
   public:
     // Looks at what there is and decides; nothing is changed yet but that a tracker that was asked
@@ -49,6 +53,9 @@ class LiveMoment final : public MomentTaker {
     Status with_harvests(const std::function<Status()>& change) override;
     Status all_read() override;
     bool steady() override;
+    // Thaws, and tells the programs that wait for it.
+    void conclude() override;
+    bool in_rounds() const override { return choice_.converge; }
     const MomentFacts& facts() const override { return facts_; }
 
     const MomentChoice& choice() const { return choice_; }
@@ -61,7 +68,13 @@ class LiveMoment final : public MomentTaker {
     void find_snapshots(const Volume& source, MomentFindings& findings);
     Status use(const Volume& source);
     Status cut();
+    std::string why_no_rounds(const Volume& source) const;
+    bool frozen_wish() const { return options_.wish.snapshot == MomentWish::Snapshot::kFrozen; }
     Status cut_frozen();
+    Status stay_frozen();
+    Status thaw_after_reading();
+    void tell_after();
+    std::map<std::string, std::string> hook_words() const;
     Status freeze_epoch();
     Status make_image();
     Status remove_left_over();
@@ -76,6 +89,9 @@ class LiveMoment final : public MomentTaker {
     Uuid tracked_;
     SnapshotProvider* provider_ = nullptr;
     std::vector<std::string> mounts_;
+    std::optional<FilesystemFreeze> frozen_;  // until all is read
+    bool told_ = false;                       // `pre-snapshot` did what there was to do
+    bool after_due_ = false;                  // `post-snapshot` is still to be run
 
     Fd tracking_lock_;
     Fd image_lock_;

@@ -68,6 +68,10 @@ class MomentTaker {
     // Whether what is read cannot have changed since the moment: else a block that differs proves
     // nothing.
     virtual bool steady() = 0;
+    // The run has ended, one way or the other: what still stands still for it goes on.
+    virtual void conclude() {}
+    // No moment is to be had but in rounds (rounds.hpp): this one is not taken.
+    virtual bool in_rounds() const { return false; }
     virtual const MomentFacts& facts() const = 0;
 };
 

@@ -22,7 +22,9 @@ std::string_view cost_of(TrackerKind kind) {
         case TrackerKind::kFuse:
             return {};
         case TrackerKind::kBpf:
-            return "bpf makes no snapshots, and a restart of this host costs a comparison";
+            return "bpf makes no snapshots: a live source is frozen for the last round of a run; "
+                   "and a "
+                   "restart of this host costs a comparison";
     }
     return {};
 }
@@ -63,31 +65,49 @@ Status choose_named(TrackerKind kind, const MomentFindings& findings, MomentChoi
     return {};
 }
 
-Status choose_snapshot(const MomentWish& wish, const MomentFindings& findings,
-                       MomentChoice& choice) {
-    if (wish.snapshot == MomentWish::Snapshot::kNone) return {};
-    if (wish.snapshot == MomentWish::Snapshot::kAuto && !findings.live) return {};
-    std::string reasons;
+// The one that was meant, or the best; false: none can be had, and why.
+bool choose_image(const MomentWish& wish, const MomentFindings& findings, MomentChoice& choice,
+                  std::string& reasons) {
+    const bool any = wish.snapshot == MomentWish::Snapshot::kAuto;
     for (const SnapshotFinding& finding : findings.snapshots) {
-        const bool meant =
-            wish.snapshot == MomentWish::Snapshot::kAuto || wish.snapshot_kind == finding.kind;
+        const bool meant = any || (wish.snapshot == MomentWish::Snapshot::kNamed &&
+                                   wish.snapshot_kind == finding.kind);
         if (!meant) continue;
         if (finding.why_not.empty()) {
             choice.snapshot = finding.kind;
-            return {};
+            return true;
         }
         note(reasons, std::string(snapshot_kind_name(finding.kind)) + ": " + finding.why_not);
     }
-    if (wish.snapshot == MomentWish::Snapshot::kNamed) {
-        const std::string name(snapshot_kind_name(wish.snapshot_kind));
-        return fail(Code::kUnsupported, "--snapshot " + name + " cannot be had" +
-                                            (reasons.empty() ? "" : " (" + reasons + ")"));
+    return false;
+}
+
+bool choose_rounds(const MomentFindings& findings, MomentChoice& choice, std::string& reasons) {
+    const std::string why = choice.tracker ? findings.why_no_rounds : "nothing tracks the source";
+    choice.converge = why.empty();
+    if (!choice.converge) note(reasons, "converge: " + why);
+    return choice.converge;
+}
+
+Status choose_snapshot(const MomentWish& wish, const MomentFindings& findings,
+                       MomentChoice& choice) {
+    using Wish = MomentWish::Snapshot;
+    if (wish.snapshot == Wish::kNone || wish.snapshot == Wish::kFrozen) return {};
+    if (wish.snapshot != Wish::kNamed && !findings.live) return {};
+    std::string reasons;
+    if (wish.snapshot != Wish::kConverge && choose_image(wish, findings, choice, reasons))
+        return {};
+    if (wish.snapshot != Wish::kNamed && choose_rounds(findings, choice, reasons)) return {};
+    if (!reasons.empty()) reasons = " (" + reasons + ")";
+    if (wish.snapshot != Wish::kAuto) {
+        const std::string name(
+            wish.snapshot == Wish::kConverge ? "converge" : snapshot_kind_name(wish.snapshot_kind));
+        return fail(Code::kUnsupported, "--snapshot " + name + " cannot be had" + reasons);
     }
-    return fail(Code::kRefused,
-                "the source is " + *findings.live +
-                    ", and what is read while it changes is no moment; have a snapshot made" +
-                    (reasons.empty() ? "" : " (" + reasons + ")") +
-                    ", or say --snapshot none to take a fuzzy copy");
+    return fail(Code::kRefused, "the source is " + *findings.live +
+                                    ", and what is read while it changes is no moment; have a "
+                                    "snapshot made" +
+                                    reasons + ", or say --snapshot none to take a fuzzy copy");
 }
 
 }  // namespace
@@ -104,6 +124,8 @@ std::optional<MomentWish> moment_wish(std::string_view tracker, std::string_view
     }
     if (snapshot == "none") {
         wish.snapshot = MomentWish::Snapshot::kNone;
+    } else if (snapshot == "converge") {
+        wish.snapshot = MomentWish::Snapshot::kConverge;
     } else if (snapshot != "auto") {
         const auto kind = std::ranges::find(kSnapshotKinds, snapshot, snapshot_kind_name);
         if (kind == std::end(kSnapshotKinds)) return std::nullopt;

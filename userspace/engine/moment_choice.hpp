@@ -14,7 +14,9 @@ namespace towline {
 
 struct MomentWish {
     enum class Tracker { kAuto, kScan, kNamed };
-    enum class Snapshot { kAuto, kNone, kNamed };
+    // kConverge: rounds of the live source, and the last one while its filesystems are frozen.
+    // kFrozen: that last one.
+    enum class Snapshot { kAuto, kNone, kNamed, kConverge, kFrozen };
     Tracker tracker = Tracker::kAuto;
     TrackerKind tracker_kind{};  // kNamed
     Snapshot snapshot = Snapshot::kAuto;
@@ -39,6 +41,7 @@ struct SnapshotFinding {
 struct MomentFindings {
     std::vector<TrackerFinding> trackers;    // best first
     std::vector<SnapshotFinding> snapshots;  // best first
+    std::string why_no_rounds;               // it can't converge; empty: it can, with a tracker
     std::optional<std::string> live;         // what writes to the source: "mounted at /srv"
 };
 
@@ -46,6 +49,7 @@ struct MomentChoice {
     std::optional<TrackerKind> tracker;
     bool attach = false;  // it is not attached yet
     std::optional<SnapshotKind> snapshot;
+    bool converge = false;
     std::string notes;  // why no better ones, and what that costs; for people
 };
 

@@ -33,10 +33,12 @@ struct RunReport {
     std::string engine_target;
     std::string engine_notes;
     std::string codec = "none";
-    bool reread = false;               // attested by rereading the target
-    Base base;                         // what the target holds now
-    MomentFacts moment;                // how the source was read
-    std::uint64_t audited_blocks = 0;  // held to be unchanged by the tracker, and found so
+    bool reread = false;                // attested by rereading the target
+    Base base;                          // what the target holds now
+    MomentFacts moment;                 // how the source was read
+    unsigned rounds = 1;                // with `converge`: the last of them frozen
+    double dirty_bytes_per_second = 0;  // of the source, while it was copied live; 0: not measured
+    std::uint64_t audited_blocks = 0;   // held to be unchanged by the tracker, and found so
     RunDigest digest;
 };
 

@@ -7,12 +7,14 @@
 #include <sys/stat.h>
 #include <thread>
 
+#include "io/check.hpp"
 #include "io/durable_file.hpp"
 #include "io/worker_pool.hpp"
 #include "transport/socket.hpp"
 #include "userspace/engine/file_source_store.hpp"
 #include "userspace/engine/file_target_store.hpp"
 #include "userspace/engine/process_use.hpp"
+#include "userspace/engine/rounds.hpp"
 #include "userspace/engine/source_pipeline.hpp"
 #include "userspace/engine/sync_source.hpp"
 #include "userspace/engine/target_session.hpp"
@@ -23,7 +25,8 @@ namespace towline {
 namespace {
 
 constexpr Duration kConnectTime = 15s;
-constexpr Duration kLockTime = 60s;  // another run's hooks may be on
+constexpr std::string_view kServedVault = "vault:";  // a name of a server's vault
+constexpr Duration kLockTime = 60s;                  // another run's hooks may be on
 
 // The absolute name of a local target, whether it is there or not: records are kept under it.
 Result<std::string> local_name(const std::string& target) {
@@ -145,7 +148,8 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
     return request;
 }
 
-LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceStore& store) {
+LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceStore& store,
+                                 const WantedTarget& target) {
     LiveMomentOptions wanted{.wish = options.moment,
                              .store = {.store_bytes = options.snapshot_store_bytes},
                              .freeze = options.freeze,
@@ -160,12 +164,19 @@ LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceSto
     // A list is the word of somebody else, who says what it stands on.
     if (options.kind == RunRequest::Kind::kExtents)
         wanted.wish.tracker = MomentWish::Tracker::kScan;
+    if (target.vault || target.name.starts_with(kServedVault))
+        wanted.why_no_rounds = "in a vault each round would be a point, of no moment";
     return wanted;
 }
 
-}  // namespace
+void add_engine(RunReport& report, const IoEngine& engine) {
+    report.engine_source = engine.name();
+    report.engine_notes = engine.notes();
+    report.rss_max_source_bytes = process_rss_max_bytes();
+}
 
-Result<RunReport> run_sync(const SyncOptions& options) {
+// Nothing: the source is only to be had in rounds.
+Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     const Instant began = monotonic_now();
     const Duration cpu_began = process_cpu_time();
     const auto source = TRY(open_source(options.source));
@@ -183,7 +194,8 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     config.request = TRY(make_request(options, *source, store.source()));
 
     // Before the run, so that its image goes when nobody reads it any more.
-    const auto moment = TRY(source->moment(moment_options(options, store)));
+    const auto moment = TRY(source->moment(moment_options(options, store, target)));
+    if (moment && moment->in_rounds()) return std::optional<RunReport>();
     config.moment = moment.get();
     if (moment == nullptr) config.data = TRY(source->data());
     if (remote) config.standing = TRY(source->standing(store.source()));
@@ -223,17 +235,28 @@ Result<RunReport> run_sync(const SyncOptions& options) {
     pipeline.start(TRY(connect()));
     while (!pipeline.finished())
         TRY_STATUS(run.engine->run_once());
+    if (moment) moment->conclude();
     if (pipeline.error()) return std::unexpected(source->failure().value_or(*pipeline.error()));
     RunReport report = pipeline.report();
     report.moment = moment ? moment->facts() : source->facts();
-    report.engine_source = run.engine->name();
-    report.engine_notes = run.engine->notes();
+    add_engine(report, *run.engine);
     report.elapsed = monotonic_now() - began;
     report.cpu_source = process_cpu_time() - cpu_began;
     // Within one process the target's share is told apart by its thread.
     if (!remote) report.cpu_source -= std::min(report.cpu_source, report.cpu_target);
-    report.rss_max_source_bytes = process_rss_max_bytes();
-    return report;
+    return std::optional(std::move(report));
+}
+
+}  // namespace
+
+Result<RunReport> run_sync(const SyncOptions& options) {
+    auto report = TRY(run_once(options));
+    if (report) return std::move(*report);
+    return run_in_rounds(options, [](const SyncOptions& round) -> Result<RunReport> {
+        auto done = TRY(run_once(round));
+        CHECK(done.has_value());
+        return std::move(*done);
+    });
 }
 
 }  // namespace towline

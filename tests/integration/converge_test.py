@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A live filesystem of which no snapshot can be made: copied in rounds while a database writes to it,
+the last one frozen. Each replica is clean, and its database whole; a source that is written to
+faster than it is copied is told so, and is not left frozen whatever ends the run."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+from lib.lab import MIB, Skip, binary, wait_for
+from lib.runner import count, main
+
+SIZE = 128 * MIB
+RUNS_SAMPLE = 4
+
+
+class Live:
+    """A mounted filesystem on a loop device that bpf tracks."""
+
+    def __init__(self, lab, kind="ext4"):
+        if os.geteuid() != 0 or not shutil.which(f"mkfs.{kind}"):
+            raise Skip(f"takes root and mkfs.{kind}")
+        self.lab, self.kind = lab, kind
+        self.device = lab.loop(lab.sparse("below", SIZE * 3 if kind == "xfs" else SIZE), 512,
+                               "--direct-io=on")
+        subprocess.run([f"mkfs.{kind}", "-q", self.device], check=True)
+        self.mount = lab.mount(self.device, lab.dir / "live")
+        attached = subprocess.run([binary(), "track", "attach", self.device, "--tracker", "bpf"],
+                                  text=True, capture_output=True)
+        if attached.returncode != 0:
+            raise Skip(f"no eBPF tracker here: {attached.stderr.strip()}")
+        lab.at_end(subprocess.run, [binary(), "track", "detach", self.device])
+
+    def check(self, replica):
+        check = ["e2fsck", "-fn"] if self.kind == "ext4" else ["xfs_repair", "-n"]
+        done = subprocess.run([*check, replica], text=True, capture_output=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def rows_of(lab, live, replica):
+    """What the replica's database holds, on a filesystem that is clean."""
+    at = lab.dir / "look"
+    copy = lab.dir / "copy"
+    shutil.copyfile(replica, copy)
+    if live.kind == "ext4":
+        live.check(copy)
+    at.mkdir(exist_ok=True)
+    # The source has the same uuid, and is mounted.
+    options = "loop" if live.kind == "ext4" else "loop,nouuid"
+    subprocess.run(["mount", "-o", options, copy, at], check=True)
+    try:
+        database = sqlite3.connect(at / "db")
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        rows = database.execute("SELECT id, sum FROM t ORDER BY id").fetchall()
+        database.close()
+    finally:
+        subprocess.run(["umount", at], check=True)
+    # An xfs that was frozen has a log to replay, which that mount did.
+    live.check(copy)
+    assert all(total == number * 7 for number, total in rows), "a row that was never committed"
+    assert [number for number, _ in rows] == list(range(1, len(rows) + 1)), "a gap"
+    return len(rows)
+
+
+class Database:
+    """Commits a row after another, and a file beside it is written over."""
+
+    def __init__(self, folder, random):
+        self._folder, self._random = folder, random
+        self.committed = 0
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._write)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self.thread.join()
+
+    def _write(self):
+        database = sqlite3.connect(self._folder / "db")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, sum INTEGER, filler BLOB)")
+        while not self._stop.is_set():
+            number = self.committed + 1
+            database.execute("INSERT INTO t VALUES (?, ?, ?)",
+                             (number, number * 7, self._random.randbytes(2000)))
+            database.commit()
+            self.committed = number
+            (self._folder / "beside").write_bytes(self._random.randbytes(100_000))
+            time.sleep(0.002)
+        database.close()
+
+
+def bring_up_to_date(lab, live):
+    target = lab.dir / "replica"
+    told = []
+    with Database(live.mount, lab.random) as database:
+        wait_for(lambda: database.committed > 10, 60)
+        for number in range(count(RUNS_SAMPLE)):
+            before = database.committed
+            report = lab.sync(live.device, target, "--snapshot", "converge")
+            assert (report["tracker"], report["snapshot"]) == ("bpf", "converge"), report
+            assert report["label"] == "filesystem", report
+            assert 0 < report["freeze_seconds"] < 10 and report["rounds"] > 1, report
+            assert report["cause"] == ("tracked" if number else "first-copy"), report
+            rows = rows_of(lab, live, target)
+            assert rows >= before, f"{rows} rows of {before} that were committed before the run"
+            told.append(f"{report['rounds']} rounds, frozen {report['freeze_seconds'] * 1e3:.0f} ms")
+            wait_for(lambda: database.committed > rows + 10, 60)
+    print("     " + "; ".join(told))
+
+
+def test_an_ext4_with_a_database(lab):
+    bring_up_to_date(lab, Live(lab))
+
+
+def test_an_xfs_with_a_database(lab):
+    bring_up_to_date(lab, Live(lab, "xfs"))
+
+
+def test_auto_chooses_rounds_where_nothing_is_better(lab):
+    live = Live(lab)
+    report = lab.sync(live.device, lab.dir / "replica", "--audit", 16)
+    assert (report["snapshot"], report["label"]) == ("converge", "filesystem"), report
+    assert report["audited_blocks"] == 16, report
+    live.check(lab.dir / "replica")
+
+
+def test_who_writes_to_the_device_makes_it_fuzzy(lab):
+    """The freeze stops filesystems, not who writes past them."""
+    live = Live(lab)
+    hooks = lab.dir / "hooks"
+    hooks.mkdir()
+    stop = lab.dir / "stop"
+    # Starts with the last round, and goes on past the freeze.
+    (hooks / "pre-snapshot").write_text(f"""#!{sys.executable}
+import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", '''
+import mmap, os, time
+page = mmap.mmap(-1, 4096)
+device = os.open("{live.device}", os.O_RDWR | os.O_DIRECT)
+while not os.path.exists("{stop}"):
+    os.preadv(device, [page], {SIZE // 2})
+    os.pwritev(device, [page], {SIZE // 2})
+'''], start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL, close_fds=True)
+""")
+    (hooks / "pre-snapshot").chmod(0o755)
+    lab.at_end(stop.touch)
+    report = lab.sync(live.device, lab.dir / "replica", "--snapshot", "converge", "--hooks", hooks)
+    stop.touch()
+    assert report["label"] == "fuzzy", report
+    assert "wrote to the device" in report["tracker_notes"], report
+
+
+def churn(live, stop, random):
+    data = random.randbytes(4 * MIB)
+    number = 0
+    while not stop.is_set():
+        number += 1
+        path = live.mount / f"churn{number % 8}"
+        with open(path, "wb") as file:
+            file.write(data)
+            os.fsync(file.fileno())
+
+
+def test_a_source_that_is_written_to_faster_than_it_is_copied(lab):
+    live = Live(lab)
+    stop = threading.Event()
+    writer = threading.Thread(target=churn, args=(live, stop, lab.random))
+    writer.start()
+    try:
+        refused = lab.refused(live.device, lab.dir / "replica", "--snapshot", "converge",
+                              "--freeze-max", 0.3, "--rate", 400, "--compress", 0,
+                              says=["not converging", "--freeze-max", "MiB/s"])
+    finally:
+        stop.set()
+        writer.join()
+    assert "are written while" in refused.err
+    (live.mount / "alive").write_bytes(b"not frozen")
+
+
+def test_the_notes_are_not_kept_on_what_is_frozen(lab):
+    live = Live(lab)
+    lab.refused(live.device, lab.dir / "replica", "--snapshot", "converge", exit=9,
+                says="--state-dir", state=live.mount / "state")
+
+
+def test_killed_while_it_is_frozen(lab):
+    live = Live(lab)
+    (live.mount / "content").write_bytes(lab.content(40 * MIB))
+    lab.sync(live.device, lab.dir / "replica", "--snapshot", "converge")
+    frozen = lab.dir / "frozen"
+    hooks = lab.dir / "hooks"
+    hooks.mkdir()
+    # The last thing before the freeze.
+    (hooks / "pre-snapshot").write_text(f"#!/bin/sh\ntouch {frozen}\n")
+    (hooks / "pre-snapshot").chmod(0o755)
+    (live.mount / "content").write_bytes(lab.content(40 * MIB))
+    subprocess.run(["sync", "-f", live.mount], check=True)
+    run = lab.start_sync(live.device, lab.dir / "replica", "--snapshot", "converge", "--hooks", hooks,
+                         "--freeze-max", 60)
+    wait_for(lambda: frozen.exists() or run.poll() is not None, 60)
+    assert run.poll() is None, lab.finish(run)
+    run.send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    (live.mount / "after").write_bytes(b"thawed")
+    subprocess.run(["sync", "-f", live.mount], check=True)
+    assert time.monotonic() - began < 20, "it stayed frozen"
+    lab.finish(run)
+    report = lab.sync(live.device, lab.dir / "replica", "--snapshot", "converge")
+    assert report["label"] == "filesystem", report
+    live.check(lab.dir / "replica")
+
+
+main(globals())
