@@ -9,20 +9,11 @@ import subprocess
 from lib.lab import KIB, MIB, Skip
 from lib.runner import count, main
 from lib.tracking import Tracking, differing, slow_disk, write, writer
+from lib.writes import filesystem, run, sync, ways
 
 SIZE = 64 * MIB
 BLOCK = 4 * KIB
 PART = 2 * MIB, 24 * MIB  # start and length of the first partition
-
-
-def run(*words):
-    subprocess.run([str(each) for each in words], check=True, capture_output=True)
-
-
-def sync(path):
-    fd = os.open(path, os.O_RDWR)
-    os.fsync(fd)
-    os.close(fd)
 
 
 def partitioned(lab):
@@ -37,38 +28,12 @@ def partitioned(lab):
     return disk, image, part
 
 
-def filesystem(kind, lab, device):
-    run(f"mkfs.{kind}", "-q", device)
-    where = lab.mount(device, lab.dir / f"mounted-{kind}")
-    for number in range(30):
-        (where / str(number)).write_bytes(lab.content(number * 1000))
-    run("umount", where)
-
-
-def ways(lab, device, seed):
-    """Each changes the device in a way of its own, and has done so for good when it returns."""
-    for number, how in enumerate(("direct", "buffered", "mmap", "aio", "uring")):
-        yield how, lambda how=how, own=seed + number: write(device, how, own, count=60)
-    yield "ranges", lambda: write(device, "direct", seed + 9, count=60, ranges=60)
-    yield "discard", lambda: run("blkdiscard", "--offset", 3 * MIB, "--length", 5 * MIB, device)
-    yield "zero-out", lambda: run("blkdiscard", "--zeroout", "--offset", 9 * MIB, "--length",
-                                  3 * MIB + 512, device)
-    yield "punch", lambda: run("fallocate", "--punch-hole", "--offset", 14 * MIB, "--length",
-                               MIB, device)
-    yield "sector", lambda: run("dd", "if=/dev/urandom", f"of={device}", "bs=512", "count=1",
-                                "seek=4099", "oflag=direct")
-    yield "end", lambda: run("dd", "if=/dev/urandom", f"of={device}", "bs=512", "count=1",
-                             f"seek={os.path.getsize(device) // 512 or PART[1] // 512 - 1}",
-                             "oflag=direct", "conv=notrunc")
-    yield "ext4", lambda: filesystem("ext4", lab, device)
-
-
 def test_every_way_of_writing_by_disk_and_partition(lab):
     disk, image, part = partitioned(lab)
     tracking = Tracking(lab, "bpf")
     whole, inner = tracking.attach(disk, BLOCK), tracking.attach(part, BLOCK)
     seed = lab.random.randrange(1 << 30)
-    for name, act in ways(lab, part, seed):
+    for name, act in ways(lab, part, seed, PART[1]):
         before = image.read_bytes()
         act()
         sync(disk)

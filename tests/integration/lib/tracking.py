@@ -25,11 +25,12 @@ class Refused(Exception):
 class Tracking:
     """The tracker of one kind, with a state folder and pins of its own."""
 
-    def __init__(self, lab, kind):
+    def __init__(self, lab, kind, ends=True):
         self.lab, self.kind = lab, kind
         self.state = lab.dir / "tracking"
         self.pins = BPFFS / f"towline-test-{os.getpid()}-{lab.dir.name.replace('.', '-')}"
-        lab.at_end(self._end)
+        if ends:
+            lab.at_end(self._end)
 
     def words(self, *words):
         return [str(each) for each in (BIN / "tracker_probe", self.kind, self.state, self.pins,

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What cbt/tracker.hpp says of every tracker, held by each that this host can have. The module's is
+held by tests/kernel, in a guest."""
+
+import os
+import uuid
+from pathlib import Path
+
+from lib.lab import KIB, MIB
+from lib.runner import count, main
+from lib.tracked import Tracked
+from lib.tracking import Tracking, differing, writer
+from lib.writes import sync, ways
+
+SIZE = 64 * MIB
+BLOCK = 4 * KIB
+ROUNDS_SAMPLE = 4
+
+
+class Bpf:
+    """A loop device, and the file that its writes land in."""
+
+    def __init__(self, lab):
+        self.below = lab.image("disk", SIZE)
+        self.device = lab.loop(self.below, 512, "--direct-io=on")
+        self.tracking = Tracking(lab, "bpf")
+        self.tracker = self.tracking.attach(self.device, BLOCK)
+
+
+class Fuse:
+    """A loop device over a tracked mount, and the image that its writes land in."""
+
+    def __init__(self, lab):
+        self.below = lab.image("disk", SIZE)
+        self.tracking = Tracking(lab, "fuse", ends=False)  # a tracking ends with its mount
+        mounted = Tracked(lab, self.below, "--block", BLOCK, run_folder=self.tracking.state)
+        self.device = Path(mounted.loop())
+        self.tracker = self.tracking.call("find", self.device)["tracker"]
+
+
+def every_way_of_writing_is_marked(lab, kind):
+    on = kind(lab)
+    seed = lab.random.randrange(1 << 30)
+    on.tracking.harvest(on.tracker)
+    for name, act in ways(lab, on.device, seed, SIZE):
+        before = on.below.read_bytes()
+        act()
+        sync(on.device)
+        found = on.tracking.harvest(on.tracker)
+        changed = differing(before, on.below, BLOCK)
+        assert changed and found.trust == "exact", f"{name}: {found}"
+        assert not changed - found.blocks, f"{name}: missed {sorted(changed - found.blocks)[:9]}"
+        assert len(found.blocks) == 1 or name not in ("sector", "end"), f"{name}: {found}"
+    quiet = on.tracking.harvest(on.tracker)
+    assert not quiet.blocks and quiet.trust == "exact", str(quiet)
+
+
+def write_block(on, block, lab):
+    fd = os.open(on.device, os.O_WRONLY)
+    os.pwrite(fd, lab.content(BLOCK), block * BLOCK)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def marks_are_dropped_by_commit_alone(lab, kind):
+    on = kind(lab)
+    track, tracker = on.tracking, on.tracker
+    on.tracking.harvest(tracker)
+    write_block(on, 100, lab)
+    first = track.freeze(tracker)
+    assert first.blocks == {100}, str(first)
+    track.call("give-back", tracker, first.sequence)
+    track.call("give-back", tracker, first.sequence)
+    track.refused("refused", "commit", tracker, first.sequence)
+    # Who froze, and died: the next freeze has both.
+    write_block(on, 200, lab)
+    second = track.freeze(tracker)
+    assert second.blocks == {100, 200}, str(second)
+    write_block(on, 300, lab)
+    third = track.freeze(tracker)
+    assert third.blocks == {100, 200, 300} and "merged" in third.reasons, str(third)
+    track.refused("refused", "commit", tracker, second.sequence)
+    track.call("commit", tracker, third.sequence)
+    track.call("commit", tracker, third.sequence)
+    track.refused("refused", "give-back", tracker, third.sequence)
+    status = track.status(tracker)
+    assert (status["sequence_frozen"], status["sequence_committed"]) == (0, third.sequence), status
+    last = track.freeze(tracker)
+    assert not last.blocks and last.after == third.sequence, str(last)
+    assert first.sequence < second.sequence < third.sequence < last.sequence
+
+
+def what_is_not_tracked_is_told(lab, kind):
+    on = kind(lab)
+    for verb in ("status", "freeze"):
+        on.tracking.refused("invalid", verb, uuid.uuid4())
+    other = lab.loop(lab.image("other", MIB))
+    assert on.tracking.call("find", other) is None
+    assert on.tracking.call("find", on.device)["tracker"] == on.tracker
+    assert [each["tracker"] for each in on.tracking.call("list")] == [on.tracker]
+    on.tracking.refused("busy", "attach", on.device)
+
+
+def writes_are_counted(lab, kind):
+    on = kind(lab)
+    before = on.tracking.status(on.tracker)["writes_seen"]
+    on.device.open("rb").read(MIB)
+    assert on.tracking.status(on.tracker)["writes_seen"] == before, "a read is no write"
+    write_block(on, 7, lab)
+    assert on.tracking.status(on.tracker)["writes_seen"] > before
+
+
+def increments_under_load_make_the_volume(lab, kind):
+    """A consumer that copies what each epoch marks, while several programs write."""
+    on = kind(lab)
+    held = bytearray(on.below.read_bytes())
+
+    def take(found):
+        with open(on.below, "rb", buffering=0) as file:
+            for block in found.blocks:
+                file.seek(block * BLOCK)
+                held[block * BLOCK:(block + 1) * BLOCK] = file.read(BLOCK)
+    for number in range(count(ROUNDS_SAMPLE)):
+        seed = lab.random.randrange(1 << 30)
+        load = [writer(on.device, how, seed + at, seconds=1, max=64 * KIB, start=at * 20 * MIB,
+                       span=20 * MIB) for at, how in enumerate(("aio", "uring", "direct"))]
+        while any(each.poll() is None for each in load):
+            found = on.tracking.freeze(on.tracker)
+            take(found)
+            assert found.trust == "exact", str(found)
+            on.tracking.call("commit", on.tracker, found.sequence)
+        assert all(each.returncode == 0 for each in load)
+        take(on.tracking.harvest(on.tracker))
+        stale = differing(held, on.below, BLOCK)
+        assert not stale, f"round {number}: {len(stale)} stale blocks {sorted(stale)[:9]}"
+
+
+CHECKS = (every_way_of_writing_is_marked, marks_are_dropped_by_commit_alone,
+          what_is_not_tracked_is_told, writes_are_counted, increments_under_load_make_the_volume)
+for _check in CHECKS:
+    for _kind in (Bpf, Fuse):
+        globals()[f"test_{_kind.__name__.lower()}_{_check.__name__}"] = (
+            lambda lab, check=_check, kind=_kind: check(lab, kind))
+
+main(globals())
