@@ -3,13 +3,12 @@
 """The eBPF tracker on live devices: every way in which a device is written to is marked, whichever
 node it went by, and it lives on without a process."""
 
-import os
 import subprocess
 
 from lib.lab import KIB, MIB, Skip
 from lib.runner import count, main
 from lib.tracking import Tracking, differing, slow_disk, write, writer
-from lib.writes import filesystem, run, sync, ways
+from lib.writes import run, sync, ways
 
 SIZE = 64 * MIB
 BLOCK = 4 * KIB
