@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import time
+from pathlib import Path
 
 from .lab import Skip, binary, wait_for
 
@@ -141,6 +142,7 @@ class Tracked:
         self.mountpoint = lab.dir / f"mount-{image.name}"
         self.mountpoint.mkdir(exist_ok=True)
         self.volume = self.mountpoint / "volume"
+        self.sockets = set()
         lab.at_end(self.end)
         self.report = self.mount()
 
@@ -157,6 +159,7 @@ class Tracked:
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
         self.pid = report["pid"]
+        self.sockets.add(report["tracker"] + ".sock")
         return report
 
     def unmount(self):
@@ -171,6 +174,9 @@ class Tracked:
         if alive(self.pid):
             os.kill(self.pid, signal.SIGKILL)
         subprocess.run(["umount", "-l", self.mountpoint], capture_output=True)
+        # What a daemon that was killed leaves, in a folder that others use.
+        for name in self.sockets:
+            (Path(self.run_folder) / "fuse" / name).unlink(missing_ok=True)
 
     def remount_after_kill(self):
         subprocess.run(["umount", "-l", self.mountpoint], check=True)
