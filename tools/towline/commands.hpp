@@ -18,6 +18,7 @@ void add_run_command(CLI::App& app, std::function<int()>& run);
 void add_event_command(CLI::App& app, std::function<int()>& run);
 void add_notification_command(CLI::App& app, std::function<int()>& run);
 void add_dial_command(CLI::App& app, std::function<int()>& run);
+void add_completion_command(CLI::App& app, std::function<int()>& run);
 void add_catalog_command(CLI::App& app, std::function<int()>& run);
 void add_status_command(CLI::App& app, std::function<int()>& run);
 void add_mount_image_command(CLI::App& app, std::function<int()>& run);

@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
     towline::add_run_command(app, run);
     towline::add_catalog_command(app, run);
     towline::add_dial_command(app, run);
+    towline::add_completion_command(app, run);
     towline::add_notification_command(app, run);
     towline::add_event_command(app, run);
     towline::add_status_command(app, run);
