@@ -42,7 +42,7 @@ HANDS = [*(("track", name) for name in TRACK),
          *(("snapshot", name) for name in ("create", "list", "delete"))]
 VAULTS = [*(("vault", name) for name in ("init", "info", "scrub", "check", "prune")),
           *(("point", name) for name in ("list", "show", "diff", "delete", "mount")),
-          ("restore",), ("export",)]
+          ("restore",), ("export",), ("verify",)]
 
 
 def options_in(manual):

@@ -13,7 +13,7 @@ campaign_summary() {
         kill) echo "kill -9 of either side at random moments, resume, compare" ;;
         faults) echo "every other test of tests/faults" ;;
         jobs) echo "kill -9 of towlined and its server, and ten times as many seeds of its simulator" ;;
-        vault) echo "a vault: kills of runs and prunings, fifty times as many power losses" ;;
+        vault) echo "a vault: kills of runs and prunings, fifty times as many power losses, a database's history" ;;
         sim) echo "the simulator, that many seeds" ;;
         fuzz) echo "each libFuzzer target for that many seconds" ;;
         kernel) echo "every test of tests/kernel, that many seeds; goes on where it was stopped" ;;
@@ -48,6 +48,8 @@ run_campaign() {
         vault)
             build_for vault release || return 0
             run_fault_tests vault
+            TOWLINE_COUNT=$((TOWLINE_COUNT / 4)) run_script_test vault \
+                "$TOWLINE_ROOT/tests/integration/vault_history_test.py" "$CAMPAIGN_SECONDS_MAX"
             TOWLINE_COUNT=$((TOWLINE_COUNT * 50)) run_gtest vault "$TOWLINE_BIN/sim_tests" \
                 'VaultPower*' "$CAMPAIGN_SECONDS_MAX"
             ;;

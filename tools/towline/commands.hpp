@@ -25,5 +25,6 @@ void add_mount_image_command(CLI::App& app, std::function<int()>& run);
 void add_vault_command(CLI::App& app, std::function<int()>& run);
 void add_point_command(CLI::App& app, std::function<int()>& run);
 void add_restore_commands(CLI::App& app, std::function<int()>& run);
+void add_verify_command(CLI::App& app, std::function<int()>& run);
 
 }  // namespace towline

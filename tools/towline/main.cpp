@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
     towline::add_vault_command(app, run);
     towline::add_point_command(app, run);
     towline::add_restore_commands(app, run);
+    towline::add_verify_command(app, run);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& problem) {

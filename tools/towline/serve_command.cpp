@@ -14,6 +14,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "userspace/engine/target_place.hpp"
+#include "userspace/engine/target_safety.hpp"
 #include "userspace/engine/target_server.hpp"
 #include "userspace/vault/served_store.hpp"
 
@@ -65,7 +66,11 @@ Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
         std::unique_ptr<TargetStore> volumes;
         if (offer.place)
             volumes = std::make_unique<FileTargetStore>(options.state_dir, *offer.place, claim);
-        return std::make_unique<ServedStore>(std::move(volumes), offer.vault, claim);
+        return std::make_unique<ServedStore>(
+            std::move(volumes), offer.vault, claim,
+            [&options](const Uuid& source, const Standing& standing) {
+                return refuse_if_stored_on(source, standing, options.vault);
+            });
     };
     config.engine = kEngines.at(options.engine);
     config.pipeline.silence_max = std::chrono::duration_cast<Duration>(

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <thread>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +17,7 @@
 #include "userspace/vault/repair.hpp"
 #include "userspace/vault/retention.hpp"
 #include "userspace/vault/scrub.hpp"
+#include "userspace/vault/scrub_progress.hpp"
 
 namespace towline {
 
@@ -27,6 +29,8 @@ struct VaultWords {
     bool quiet = false;
     bool dry_run = false;
     bool repair = false;
+    bool resume = false;
+    std::string state_dir = "/var/lib/towline";
     double rate_mbit = 0;
     std::string name;  // prune: of this name alone
     RetentionPolicy policy;
@@ -183,6 +187,15 @@ void print(const ScrubFinding& finding) {
 Result<int> scrub(const VaultWords& words, bool blocks) {
     const auto vault = TRY(Vault::open(words.folder));
     catch_signals();
+    std::optional<ScrubProgress> progress;
+    if (blocks) {
+        auto opened = ScrubProgress::open(
+            std::filesystem::absolute(words.state_dir) / "scrubs" / vault->id().text(),
+            words.resume);
+        // Where nothing can be noted, a scrub can still be made.
+        if (!opened && words.resume) return std::unexpected(opened.error());
+        if (opened) progress = std::move(*opened);
+    }
     Bar bar(words, blocks ? "Scrub" : "Check");
     const Instant began = monotonic_now();
     Scrub::Options options{
@@ -191,9 +204,14 @@ Result<int> scrub(const VaultWords& words, bool blocks) {
         .threads = std::max(1U, std::thread::hardware_concurrency()),
         .progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); },
         .cancelled = [] { return interrupted.load(); }};
+    if (progress) {
+        options.sound_before = progress->sound_before();
+        options.on_sound = [&](const std::string& object) { progress->add(object); };
+    }
     auto done = Scrub(vault, std::move(options)).run();
     bar.clear();
     const ScrubReport report = TRY(std::move(done));
+    if (progress) progress->finish();
     const double elapsed = seconds(monotonic_now() - began);
     if (words.json) {
         nlohmann::json findings = nlohmann::json::array();
@@ -202,6 +220,7 @@ Result<int> scrub(const VaultWords& words, bool blocks) {
         print_json({{"sound", report.sound()},
                     {"objects", report.objects},
                     {"bytes", report.bytes},
+                    {"bytes_resumed", report.resumed_bytes},
                     {"blocks", report.blocks},
                     {"points", report.points},
                     {"garbage_bytes", report.garbage_bytes},
@@ -341,6 +360,10 @@ void add_vault_command(CLI::App& app, std::function<int()>& run) {
     add(*group, "info", "Says what is in a vault.", run, words, info);
     CLI::App* scrubbed = add(*group, "scrub", "Reads and checks every stored byte.", run, words,
                              [](const VaultWords& w) { return scrub(w, true); });
+    scrubbed->add_flag("--resume", words->resume,
+                       "go on where a scrub that was interrupted had come to");
+    scrubbed->add_option("--state-dir", words->state_dir, "where it is noted how far it has come")
+        ->capture_default_str();
     scrubbed->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();

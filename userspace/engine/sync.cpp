@@ -40,16 +40,21 @@ Result<std::string> local_name(const std::string& target) {
 struct WantedTarget {
     std::optional<RemoteTarget> remote;
     std::shared_ptr<Vault> vault;
+    std::filesystem::path vault_folder;
+    std::string point;      // to compare with; empty: a new one is made
     std::string name;       // as the target's side is asked for it
     std::string lock_name;  // one run at a time goes there
 };
 
-Result<WantedTarget> find_target(const std::string& text) {
+Result<WantedTarget> find_target(const std::string& text, bool compare_only) {
     WantedTarget target;
     if (const auto name = TRY(VaultName::parse(text))) {
-        if (name->name.empty() || !name->point.empty())
-            return fail(Code::kInvalid, text + ": write vault:DIR/NAME");
+        if (name->name.empty() || name->point.empty() == compare_only)
+            return fail(Code::kInvalid,
+                        text + ": write vault:DIR/NAME" + (compare_only ? "@ID" : ""));
         target.vault = TRY(Vault::open(name->folder));
+        target.vault_folder = name->folder;
+        target.point = name->point;
         target.name = name->name;
         target.lock_name = "vault:" + name->folder.string() + "/" + name->name;
         return target;
@@ -68,8 +73,8 @@ class LocalTarget {
               local_place([&source](const Volume& target) { return source.refuse_same(target); })),
           store_(std::make_unique<FileTargetStore>(options.state_folder / "targets", *place_)),
           session_(options.engine, {.silence_max = options.silence_max}) {}
-    LocalTarget(const SyncOptions& options, std::shared_ptr<Vault> vault)
-        : store_(std::make_unique<VaultTargetStore>(std::move(vault))),
+    LocalTarget(const SyncOptions& options, const WantedTarget& target)
+        : store_(std::make_unique<VaultTargetStore>(target.vault, nullptr, target.point)),
           session_(options.engine, {.silence_max = options.silence_max}) {}
     ~LocalTarget() {
         if (thread_.joinable()) thread_.join();
@@ -156,7 +161,8 @@ LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceSto
                              .freeze_max = options.freeze_max,
                              .hooks = Hooks(options.hooks_folder, options.hook_max),
                              .places = options.places,
-                             .dry_run = options.dry_run,
+                             // A comparison is of a moment too.
+                             .dry_run = options.dry_run && !options.compare_only,
                              .source = options.source,
                              .target = options.target,
                              .memory_folder = store.folder(),
@@ -184,10 +190,12 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
         return fail(Code::kRefused, "the source " + options.source.string() +
                                         " is empty (0 bytes); there is nothing to replicate");
     }
-    const WantedTarget target = TRY(find_target(options.target));
+    const WantedTarget target = TRY(find_target(options.target, options.compare_only));
+    if (target.vault) TRY_STATUS(source->refuse_vault(target.vault_folder));
     const auto& remote = target.remote;
     const VolumeIdentity identity = TRY(source->identity());
-    auto store = TRY(FileSourceStore::open(options.state_folder, identity, options.dry_run));
+    auto store = TRY(FileSourceStore::open(options.state_folder, identity,
+                                           options.dry_run && !options.compare_only));
     Fd lock;
     if (!options.dry_run) lock = TRY(store.lock(target.lock_name));
     SourcePipeline::Config config;
@@ -203,7 +211,7 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     Run run;
     run.engine = TRY(make_engine(options.engine));
     if (target.vault) {
-        run.local.emplace(options, target.vault);
+        run.local.emplace(options, target);
     } else if (!remote) {
         TRY_STATUS(make_folder(options.state_folder / "targets"));
         run.local.emplace(options, *source);

@@ -25,6 +25,9 @@ struct SyncOptions {
     bool overwrite = false;
     bool verify = false;
     bool dry_run = false;
+    // The target is a point (vault:DIR/NAME@ID), of whatever source: a dry run that compares with
+    // it, from a moment as any run has.
+    bool compare_only = false;
     std::uint32_t block_bytes = 64 * 1024;
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto

@@ -29,6 +29,15 @@ class VolumeSource final : public SyncSource {
     Status refuse_same(const Volume& target) const override {
         return refuse_if_same(volume_, target);
     }
+    Status refuse_vault(const std::filesystem::path& folder) const override {
+        TRY_STATUS(refuse_in_vault(folder, volume_.name()));
+        const bool stored = TRY(is_stored_on(folder, volume_));
+        if (!stored) return {};
+        return fail(Code::kRefused, "the vault " + folder.string() + " is stored on the source " +
+                                        volume_.name() +
+                                        ", and every run would write what the next one has to "
+                                        "bring; put the vault on another device");
+    }
     Result<OpenSource> open(IoEngine& engine, WorkQueue&) override {
         return OpenSource{.engine = &engine,
                           .view = {.handle = TRY(engine.attach(volume_.fd())),

@@ -37,6 +37,8 @@ class SyncSource {
     // What it stands on, for a target that may be on this host.
     virtual Result<Standing> standing(const Uuid& name) const = 0;
     virtual Status refuse_same(const Volume& target) const = 0;
+    // A vault that lies on the source: what a run writes would be what the next one brings.
+    virtual Status refuse_vault(const std::filesystem::path& folder) const = 0;
 
     // Used no more when the engine goes.
     virtual Result<OpenSource> open(IoEngine& engine, WorkQueue& workers) = 0;

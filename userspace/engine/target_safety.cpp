@@ -219,6 +219,23 @@ Status refuse_if_same(const StandingKey& key, const Standing& source, const Volu
     return {};
 }
 
+Status refuse_if_stored_on(const Uuid& source, const Standing& standing,
+                           const std::filesystem::path& folder) {
+    const auto key = StandingKey::of_this_host(source);
+    if (!key || !key->is_host_of(standing)) return {};
+    const Fd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return fail_errno("cannot look at the folder " + folder.string());
+    const SystemUse system = TRY(SystemUse::now());
+    const Footing from = told_footing(standing);
+    const bool stored = lead_to(system, system.devices_under(fd.get()), [&](const Footing& below) {
+        return !overlap(key->hidden(below), from).empty();
+    });
+    if (!stored) return {};
+    return fail(Code::kRefused, folder.string() +
+                                    " is stored on the source, and every run would write what the "
+                                    "next one has to bring; put it on another device");
+}
+
 Result<bool> is_stored_on(const std::filesystem::path& folder, const Volume& volume) {
     const Fd fd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!fd) return fail_errno("cannot look at the folder " + folder.string());

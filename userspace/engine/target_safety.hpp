@@ -22,6 +22,9 @@ Status refuse_if_same(const Volume& source, const Volume& target);
 // The same for a source of this host that a peer speaks for. A source image on a filesystem of the
 // target is not looked for here: that target is mounted, and refused for it.
 Status refuse_if_same(const StandingKey& key, const Standing& source, const Volume& target);
+// A folder that a run writes to, stored on such a source. Nothing when the source is elsewhere.
+Status refuse_if_stored_on(const Uuid& source, const Standing& standing,
+                           const std::filesystem::path& folder);
 
 // Whether what is written beneath a folder of this host ends in the volume.
 Result<bool> is_stored_on(const std::filesystem::path& folder, const Volume& volume);

@@ -50,6 +50,8 @@ class FileLayer {
     // With its parents, durably.
     virtual Status make_folder(const std::string& folder) = 0;
     virtual Status sync_folder(const std::string& folder) = 0;
+    // What the system keeps of the file in memory is dropped: the next read comes from the disk.
+    virtual void forget(const std::string& /*path*/) {}
     // Files that a crash left before they had their names: bytes given back.
     virtual Result<std::uint64_t> sweep() = 0;
 };

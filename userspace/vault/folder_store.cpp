@@ -121,6 +121,10 @@ Result<std::optional<std::uint64_t>> FolderStore::size(const std::string& name) 
     return files_->size(name);
 }
 
+void FolderStore::forget(const std::string& name) {
+    if (check_name(name)) files_->forget(name);
+}
+
 Result<std::vector<ObjectInfo>> FolderStore::list(const std::string& folder) {
     std::vector<ObjectInfo> objects;
     for (const LayerEntry& entry : TRY(files_->list(folder)))

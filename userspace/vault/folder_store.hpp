@@ -24,6 +24,7 @@ class FolderStore final : public ObjectStore {
     Result<std::size_t> get_range(const std::string& name, std::uint64_t offset_bytes,
                                   MutableByteSpan into) override;
     Result<std::optional<std::uint64_t>> size(const std::string& name) override;
+    void forget(const std::string& name) override;
     Result<std::vector<ObjectInfo>> list(const std::string& folder) override;
     Result<std::vector<std::string>> list_folders(const std::string& folder) override;
     Status remove(std::span<const std::string> names) override;

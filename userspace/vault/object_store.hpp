@@ -52,6 +52,9 @@ class ObjectStore {
                                           MutableByteSpan into) = 0;
     // Nothing when there is none.
     virtual Result<std::optional<std::uint64_t>> size(const std::string& name) = 0;
+    // The next read of it is to come from where it is stored, not from a cache on the way, as far
+    // as this store can help it.
+    virtual void forget(const std::string& /*name*/) {}
     // Of one folder ("log/data/"), in the order of their names.
     virtual Result<std::vector<ObjectInfo>> list(const std::string& folder) = 0;
     // The folders in it, by their last part.

@@ -66,7 +66,7 @@ Status refuse_in_vault(const fs::path& vault, const fs::path& target) {
     const auto [rest, unused] = std::ranges::mismatch(folder, path);
     if (rest != folder.end()) return {};
     return fail(Code::kRefused,
-                target.string() + " lies in the vault itself; choose another target");
+                target.string() + " lies in the vault itself; name another file or device");
 }
 
 Result<OpenSource> PointSource::open(IoEngine& engine, WorkQueue& workers) {

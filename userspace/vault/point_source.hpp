@@ -21,6 +21,8 @@ class PointSource final : public SyncSource {
     MomentFacts facts() const override;
     Result<Standing> standing(const Uuid&) const override { return Standing{}; }
     Status refuse_same(const Volume& target) const override;
+    // From a vault into a vault: what is read never changes.
+    Status refuse_vault(const std::filesystem::path&) const override { return {}; }
     Result<OpenSource> open(IoEngine& engine, WorkQueue& workers) override;
     std::optional<Error> failure() const override;
 

@@ -127,6 +127,7 @@ void Scrub::scrub_log(const Series& series) {
 std::vector<std::size_t> Scrub::scrub_indexes(const Series& series) {
     std::map<std::pair<Uuid, std::uint64_t>, std::string> bad;
     const auto scrub = [&](const ObjectId& id, const std::optional<Sha256>& expected) -> Status {
+        vault_->store().forget(id.object_name());
         const Index index = TRY(Index::open(vault_->shared_store(), vault_->id(), id, expected));
         for (std::size_t page = 0; page < index.page_count(); ++page)
             TRY_STATUS(index.read_page(page));
@@ -210,12 +211,14 @@ void Scrub::count(std::uint64_t objects, std::uint64_t bytes) {
 }
 
 Status Scrub::pace() {
-    if (options_.cancelled()) return fail(Code::kCancelled, "the scrub was interrupted");
+    if (options_.cancelled())
+        return fail(Code::kCancelled, "the scrub was interrupted; --resume goes on");
     if (options_.bytes_per_second == 0) return {};
+    const std::uint64_t read_bytes = report_.bytes - report_.resumed_bytes;
     const auto due =
         began_ +
         std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
-            static_cast<double>(report_.bytes) / static_cast<double>(options_.bytes_per_second)));
+            static_cast<double>(read_bytes) / static_cast<double>(options_.bytes_per_second)));
     while (monotonic_now() < due && !options_.cancelled())
         std::this_thread::sleep_for(std::min<Duration>(due - monotonic_now(), 100ms));
     return {};
@@ -231,21 +234,27 @@ Status Scrub::scrub_segments(const Series& series, std::map<SegmentKey, Bad>& ba
     const auto serve = [&] {
         for (std::size_t at = next++; at < all.size(); at = next++) {
             const auto& [id, bytes] = all[at];
+            const std::string object = id.object_name();
+            const bool read = options_.blocks && !options_.sound_before.contains(object);
+            if (read) vault_->store().forget(object);
             const auto opened = open_segment(vault_->store(), vault_->id(), id);
-            auto found = !opened           ? Result<Bad>(std::unexpected(opened.error()))
-                         : options_.blocks ? scrub_segment(*opened)
-                                           : Result<Bad>(Bad{});
+            auto found = !opened ? Result<Bad>(std::unexpected(opened.error()))
+                         : read  ? scrub_segment(*opened)
+                                 : Result<Bad>(Bad{});
             const std::lock_guard lock(mutex);
+            if (options_.blocks && !read) report_.resumed_bytes += bytes;
             if (!found && is_damage(found.error())) {
                 const std::string what = found.error().context;
-                found = Bad{.whole = true, .origins = {}, .what = what, .object = id.object_name()};
+                found = Bad{.whole = true, .origins = {}, .what = what, .object = object};
             }
             if (!found) {
                 failed = found.error();
                 next = all.size();
                 return;
             }
-            if (found->whole || !found->origins.empty()) bad[{id.writer, id.number}] = *found;
+            const bool is_bad = found->whole || !found->origins.empty();
+            if (is_bad) bad[{id.writer, id.number}] = *found;
+            if (read && !is_bad) options_.on_sound(object);
             if (opened) report_.blocks += opened->table.entries.size();
             count(1, options_.blocks ? bytes : 0);
             const Status paced = pace();

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,7 @@ struct ScrubReport {
     std::uint64_t bytes = 0;
     std::uint64_t blocks = 0;
     std::uint64_t points = 0;
+    std::uint64_t resumed_bytes = 0;  // that an earlier scrub had read
     std::uint64_t garbage_bytes = 0;  // sound, and of no use: prune gives it back
 
     bool sound() const { return findings.empty(); }
@@ -46,6 +48,10 @@ class Scrub {
         std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress =
             [](auto, auto) {};
         std::function<bool()> cancelled = [] { return false; };
+        // Segments that an earlier scrub found sound are not read again; those of this one are
+        // told.
+        std::set<std::string> sound_before;
+        std::function<void(const std::string& object)> on_sound = [](const std::string&) {};
     };
 
     Scrub(std::shared_ptr<Vault> vault, Options options)

@@ -10,6 +10,7 @@ Result<TargetFacts> ServedStore::look(const std::string& name, const Uuid& sourc
     if (name.starts_with(kScheme)) {
         if (!vault_)
             return fail(Code::kRefused, "this daemon offers no vault (towline serve --vault DIR)");
+        TRY_STATUS(judge_(source_, standing_));
         points_ = std::make_unique<VaultTargetStore>(vault_, claim_);
         chosen_ = points_.get();
         return chosen_->look(name.substr(kScheme.size()), source, dry_run);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "userspace/engine/file_target_store.hpp"
@@ -12,12 +13,20 @@ namespace towline {
 // beneath its root. Either may be missing.
 class ServedStore final : public TargetStore {
   public:
+    // Refuses a source of this host on which the vault is stored.
+    using Judge = std::function<Status(const Uuid& source, const Standing& standing)>;
+
     ServedStore(std::unique_ptr<TargetStore> volumes, std::shared_ptr<Vault> vault,
-                VaultTargetStore::Claim claim)
-        : volumes_(std::move(volumes)), vault_(std::move(vault)), claim_(std::move(claim)) {}
+                VaultTargetStore::Claim claim, Judge judge)
+        : volumes_(std::move(volumes)),
+          vault_(std::move(vault)),
+          claim_(std::move(claim)),
+          judge_(std::move(judge)) {}
 
     void hear_standing(const Uuid& source, const Standing& standing) override {
         if (volumes_) volumes_->hear_standing(source, standing);
+        source_ = source;
+        standing_ = standing;
     }
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
@@ -47,7 +56,10 @@ class ServedStore final : public TargetStore {
     std::unique_ptr<TargetStore> volumes_;  // null: none are offered
     std::shared_ptr<Vault> vault_;          // the same
     VaultTargetStore::Claim claim_;
+    Judge judge_;
     std::unique_ptr<TargetStore> points_;
+    Uuid source_;
+    Standing standing_;
     TargetStore* chosen_ = nullptr;  // by the look, before anything else is asked
 };
 

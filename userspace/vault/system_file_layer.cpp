@@ -175,6 +175,11 @@ class SystemFileLayer final : public FileLayer {
         return std::optional(static_cast<std::uint64_t>(status.st_size));
     }
 
+    void forget(const std::string& path) override {
+        const Fd fd = open_beneath(root_.get(), path, O_RDONLY | O_NOFOLLOW);
+        if (fd) static_cast<void>(::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED));
+    }
+
     Result<std::vector<LayerEntry>> list(const std::string& folder) override {
         Fd fd = open_beneath(root_.get(), without_slash(folder), O_RDONLY | O_DIRECTORY);
         std::vector<LayerEntry> entries;

@@ -19,16 +19,27 @@ std::string hex_digest(const RunDigest& digest) {
 
 }  // namespace
 
+// Whoever compares with one point sees it alone, and keeps no writer out.
+Status VaultTargetStore::take_state(bool dry_run) {
+    if (!compared_.empty()) {
+        if (!dry_run) return fail(Code::kProtocol, "a point that is sealed is not written to");
+        pinned_ = TRY(OpenPoint::open(vault_, series_, compared_));
+        state_ = {.points = {pinned_->point()}};
+        return {};
+    }
+    const SeriesLog log(vault_, series_);
+    held_ = TRY(log.hold());
+    state_ = TRY(log.read_newest());
+    return state_.refuse_damaged();
+}
+
 Result<TargetFacts> VaultTargetStore::look(const std::string& name, const Uuid& source,
                                            bool dry_run) {
     TRY_STATUS(check_volume_name(name));
     name_ = name;
     series_ = TRY(encode_series(name));
     if (claim_) TRY_STATUS(claim_("vault:" + name, source, dry_run));
-    const SeriesLog log(vault_, series_);
-    held_ = TRY(log.hold());
-    state_ = TRY(log.read_newest());
-    TRY_STATUS(state_.refuse_damaged());
+    TRY_STATUS(take_state(dry_run));
     TargetFacts facts;
     const Point* point = state_.newest();
     const Begin* unfinished = state_.unfinished();

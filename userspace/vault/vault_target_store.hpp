@@ -17,8 +17,10 @@ class VaultTargetStore final : public TargetStore {
   public:
     using Claim = std::function<Status(const std::string& name, const Uuid& source, bool dry_run)>;
 
-    explicit VaultTargetStore(std::shared_ptr<Vault> vault, Claim claim = {})
-        : vault_(std::move(vault)), claim_(std::move(claim)) {}
+    // `point`: dry runs alone, that compare with this one in place of the newest.
+    explicit VaultTargetStore(std::shared_ptr<Vault> vault, Claim claim = {},
+                              std::string point = {})
+        : vault_(std::move(vault)), claim_(std::move(claim)), compared_(std::move(point)) {}
 
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
@@ -37,11 +39,14 @@ class VaultTargetStore final : public TargetStore {
     Status seal(const TargetRecord& record, const Attestation& attestation) override;
 
   private:
+    Status take_state(bool dry_run);
     Status open_readers(const BeginMessage& begin);
     std::string volume_name() const;
 
     std::shared_ptr<Vault> vault_;
     Claim claim_;
+    std::string compared_;
+    std::optional<OpenPoint> pinned_;  // what is compared
     std::string name_;
     std::string series_;
     std::shared_ptr<ObjectHold> held_;
