@@ -102,7 +102,8 @@ void BpfEpochs::enter(Step step) {
 
 bool BpfEpochs::missed_since(const HookCounts& counts) const {
     return counts.misses != epochs_.misses_seen || counts.passthrough != epochs_.passthrough_seen ||
-           counts.untraced != epochs_.untraced_seen || counts.beyond != epochs_.beyond_seen;
+           counts.untraced != epochs_.untraced_seen || counts.beyond != epochs_.beyond_seen ||
+           counts.unseen != epochs_.unseen_seen;
 }
 
 void BpfEpochs::note_counts(const HookCounts& counts) {
@@ -110,6 +111,7 @@ void BpfEpochs::note_counts(const HookCounts& counts) {
     epochs_.passthrough_seen = counts.passthrough;
     epochs_.untraced_seen = counts.untraced;
     epochs_.beyond_seen = counts.beyond;
+    epochs_.unseen_seen = counts.unseen;
 }
 
 Trust BpfEpochs::trust(const HookCounts& counts) const {
@@ -159,7 +161,9 @@ Result<ChangeSet> BpfEpochs::freeze(const EpochHooks& hooks) {
         epochs_.trust_frozen = kUnknown;
         epochs_.reasons_frozen |= kGapBit;
     }
-    if (after.misses != before.misses || after.untraced != before.untraced) epochs_.settled = 0;
+    if (after.misses != before.misses || after.untraced != before.untraced ||
+        after.unseen != before.unseen)
+        epochs_.settled = 0;
     if (epochs_.settled == 0) {
         epochs_.trust = kUnknown;
         epochs_.reasons |= kGapBit;

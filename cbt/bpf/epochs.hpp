@@ -18,6 +18,7 @@ struct HookCounts {
     std::uint64_t passthrough = 0;  // commands from past the block layer
     std::uint64_t untraced = 0;     // no room to note where it goes
     std::uint64_t beyond = 0;       // behind the end
+    std::uint64_t unseen = 0;       // sectors that the disk counts and no hook saw
 };
 
 // The part of the hooks that a switch of the epochs needs.

@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <cstdlib>
 #include <memory>
+#include <sstream>
 #include <sys/mman.h>
 #include <thread>
 #include <unistd.h>
@@ -28,6 +29,7 @@ constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint32_t kBatch = 65536;  // the whole table: no bucket is larger
 constexpr Duration kSettleMax = 200ms;
 constexpr Duration kLifeMax = 2s;
+constexpr int kQuietTries = 20;
 constexpr std::size_t kProbeBytes = 4096;
 
 template <typename Info>
@@ -44,6 +46,26 @@ bool writes_in_flight(dev_t disk) {
     const auto second = counts.find_first_of(" \t");
     return second != std::string::npos &&
            counts.find_first_of("123456789", second) != std::string::npos;
+}
+
+// Sectors written and discarded, as the kernel's statistics have it (fields 7 and 14 of `stat`).
+std::uint64_t sectors_changed(dev_t disk) {
+    constexpr std::size_t kWritten = 6;
+    constexpr std::size_t kDiscarded = 13;
+    std::istringstream words(read_attribute(block_folder(disk) / "stat"));
+    std::uint64_t sum = 0;
+    std::uint64_t value = 0;
+    for (std::size_t field = 0; words >> value; ++field)
+        if (field == kWritten || field == kDiscarded) sum += value;
+    return sum;
+}
+
+std::uint64_t count_in(unsigned long long& value) {
+    return std::atomic_ref(value).load(std::memory_order_relaxed);
+}
+
+Result<std::uint64_t> misses_of(const Fd& program) {
+    return TRY(info_of<bpf_prog_info>(program.get(), "an eBPF program")).recursion_misses;
 }
 
 struct FreeAligned {
@@ -69,9 +91,9 @@ Status BpfHooks::take_link(const std::string& name, const fs::path& pins) {
     const auto info = TRY(info_of<bpf_link_info>(link.get(), path));
     ids_["link " + name] = info.id;
     ids_["program " + name] = info.prog_id;
-    if (name != pin_names::kQueued) return {};
-    queued_ = Fd(::bpf_prog_get_fd_by_id(info.prog_id));
-    if (!queued_) return fail_errno("opening the program of " + path);
+    Fd program(::bpf_prog_get_fd_by_id(info.prog_id));
+    if (!program) return fail_errno("opening the program of " + path);
+    programs_[name] = std::move(program);
     return {};
 }
 
@@ -134,14 +156,41 @@ std::uint64_t BpfHooks::memory_bytes() const {
 }
 
 Result<HookCounts> BpfHooks::counts() const {
-    const auto info = TRY(info_of<bpf_prog_info>(queued_.get(), "the submission program"));
-    const auto read = [](unsigned long long& value) {
-        return std::atomic_ref(value).load(std::memory_order_relaxed);
-    };
-    return HookCounts{.misses = info.recursion_misses,
-                      .passthrough = read(control_->passthrough),
-                      .untraced = read(control_->untraced),
-                      .beyond = read(control_->beyond)};
+    const std::uint64_t misses = TRY(misses_of(programs_.at(pin_names::kQueued)));
+    tl_tally tally = control_->tally;
+    reckon(tally, TRY(read_tally()));
+    return HookCounts{.misses = misses,
+                      .passthrough = count_in(control_->passthrough),
+                      .untraced = count_in(control_->untraced),
+                      .beyond = count_in(control_->beyond),
+                      .unseen = tally.unseen};
+}
+
+// What a bio-based device's programs see at the end are not the changes as they were submitted.
+Result<TallyReading> BpfHooks::read_tally() const {
+    TallyReading reading;
+    std::vector<std::string> names{pin_names::kQueued};
+    if (!place_.bio_based) names = pin_names::completions(false);
+    if (!std::ranges::all_of(names, [&](const auto& name) { return programs_.contains(name); }))
+        return reading;
+    reading.disk_before = sectors_changed(place_.disk);
+    for (tl_write_slot& slot : control_->slots)
+        for (std::size_t i = 0; i < names.size(); ++i)
+            reading.seen[i] += count_in(place_.bio_based ? slot.queued : slot.completed[i]);
+    for (std::size_t i = 0; i < names.size(); ++i)
+        reading.misses[i] = TRY(misses_of(programs_.at(names[i])));
+    reading.programs = names.size();
+    reading.disk_after = sectors_changed(place_.disk);
+    return reading;
+}
+
+// Best in a moment in which the disk does nothing.
+Status BpfHooks::agree_with_disk() {
+    TallyReading reading = TRY(read_tally());
+    for (int tries = 0; reading.disk_before != reading.disk_after && tries < kQuietTries; ++tries)
+        reading = TRY(read_tally());
+    begin_tally(control_->tally, reading);
+    return {};
 }
 
 // The kernel returns from putting a map into a map of maps only after a grace period.
@@ -188,7 +237,10 @@ bool BpfHooks::settle(Duration max) const {
 }
 
 EpochHooks BpfHooks::for_epochs() const {
-    return {.counts = [this] { return counts(); },
+    return {.counts = [this]() -> Result<HookCounts> {
+                reckon(control_->tally, TRY(read_tally()));
+                return counts();
+            },
             .wait_for_programs = [this] { return wait_for_programs(); },
             .each_unfinished = [this](const auto& found) { return each_unfinished(found); },
             .settle = [this] { return settle(kSettleMax); }};

@@ -13,6 +13,7 @@
 
 #include "cbt/bpf/epochs.hpp"
 #include "cbt/bpf/marks_layout.h"
+#include "cbt/bpf/tally.hpp"
 #include "io/clock.hpp"
 #include "io/fd.hpp"
 #include "io/result.hpp"
@@ -55,6 +56,7 @@ class BpfHooks {
     std::span<std::uint64_t> marks() const { return {marks_, marks_words_}; }
     std::uint64_t memory_bytes() const;
 
+    // As they are now; what the programs did not see is found and noted by for_epochs()'s alone.
     Result<HookCounts> counts() const;
     // Sends a read through the device behind `device_fd`, and looks whether both hooks saw it.
     Status check_alive(int device_fd, const std::string& name) const;
@@ -86,6 +88,8 @@ class BpfHooks {
     static Result<BpfHooks> open_links(const HookPlace& place, const std::filesystem::path& pins,
                                        const std::vector<std::string>& links);
     static Result<Mapping> map_shared(int fd, std::size_t bytes, const std::string& what);
+    Result<TallyReading> read_tally() const;
+    Status agree_with_disk();
     Status take_link(const std::string& name, const std::filesystem::path& pins);
     Result<Fd> take_map(const std::string& name, const std::filesystem::path& pins);
     Status wait_for_programs() const;
@@ -93,7 +97,7 @@ class BpfHooks {
 
     HookPlace place_;
     HookIds ids_;
-    Fd queued_;  // the submission program: its misses
+    std::map<std::string, Fd> programs_;
     Fd barrier_;
     Fd unfinished_;
     Mapping control_mapping_;

@@ -139,7 +139,9 @@ Result<BpfHooks> BpfHooks::load(const HookPlace& place, const fs::path& pins,
         unpin(pins);
         return std::unexpected(std::move(loaded.error()));
     }
-    return open_links(place, pins, wanted);
+    BpfHooks hooks = TRY(open_links(place, pins, wanted));
+    TRY_STATUS(hooks.agree_with_disk());
+    return hooks;
 }
 
 }  // namespace towline

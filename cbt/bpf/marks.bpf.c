@@ -11,7 +11,9 @@
  *   on a processor is not run (the kernel counts it as a recursion miss), and completions do come
  *   in interrupts: one disk's in the middle of another's. Hence three equal ones. A processor is in
  *   at most three contexts at once (task, softirq, hardirq), of which two can have been interrupted
- *   within one of them each, so that every completion is seen by one of them at least.
+ *   within one of them each, so that every completion is seen by one of them at least. Each counts
+ *   the sectors that it saw: where the disk itself counts more, some kernel runs no programs in
+ *   some places (cbt/bpf/tally.cpp).
  * - Devices that take bios as they are (dm, md, zram): what arrives at the end may have been moved,
  *   split or shortened, so `queued` notes where each write goes in `unfinished`, and `ended` takes
  *   it out. Whoever switches the epochs marks what is still in there in the new one. An end that is
@@ -126,6 +128,11 @@ struct {
 	__array(values, struct inner);
 } barrier SEC(".maps") = { .values = { &barrier_inner } };
 
+static __always_inline struct tl_write_slot *slot(void)
+{
+	return &control.slots[bpf_get_smp_processor_id() % TL_WRITE_SLOTS];
+}
+
 struct span {
 	__u64 first; /* blocks */
 	__u64 last;
@@ -216,7 +223,8 @@ int BPF_PROG(queued, struct bio *bio)
 	if (!(bio->bi_opf & OP_IS_WRITE) || !sectors)
 		return 0;
 	sector = bio->bi_iter.bi_sector;
-	control.slots[bpf_get_smp_processor_id() % TL_WRITE_SLOTS].writes++;
+	slot()->writes++;
+	__sync_fetch_and_add(&slot()->queued, sectors);
 	/* Before the mark: a switch between the two finds it, and marks it in the new epoch. */
 	if (bio_based)
 		note_unfinished(bio, sector, sectors);
@@ -247,7 +255,7 @@ static __always_inline void mark_ranges(struct request *request)
 		__sync_fetch_and_add(&control.untraced, 1);
 }
 
-static __always_inline int mark_completed(struct request *request, __u32 bytes)
+static __always_inline int mark_completed(struct request *request, __u32 bytes, int program)
 {
 	__u32 op = request->cmd_flags & OP_MASK;
 
@@ -257,31 +265,35 @@ static __always_inline int mark_completed(struct request *request, __u32 bytes)
 		control.probe_completed = 1;
 	if (!(op & OP_IS_WRITE))
 		return 0;
-	if (op == OP_DRV_OUT)
+	if (op == OP_DRV_OUT) {
 		__sync_fetch_and_add(&control.passthrough, 1);
-	else if (op == OP_DISCARD || op == OP_SECURE_ERASE)
+		return 0;
+	}
+	if (op == OP_DISCARD || op == OP_SECURE_ERASE)
 		mark_ranges(request);
 	else
 		mark(request->__sector, bytes >> SECTOR_SHIFT);
+	/* After the mark: what is counted is marked. */
+	__sync_fetch_and_add(&slot()->completed[program], bytes >> SECTOR_SHIFT);
 	return 0;
 }
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed_1, struct request *request, int error, unsigned int bytes)
 {
-	return mark_completed(request, bytes);
+	return mark_completed(request, bytes, 0);
 }
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed_2, struct request *request, int error, unsigned int bytes)
 {
-	return mark_completed(request, bytes);
+	return mark_completed(request, bytes, 1);
 }
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed_3, struct request *request, int error, unsigned int bytes)
 {
-	return mark_completed(request, bytes);
+	return mark_completed(request, bytes, 2);
 }
 
 SEC("tp_btf/block_bio_complete")

@@ -11,9 +11,22 @@
  */
 #define TL_WRITE_SLOTS 256
 
+#define TL_COMPLETIONS 3
+
 struct tl_write_slot {
 	unsigned long long writes;
+	/* Sectors of changes, as each program saw them go by: submitted, and completed. */
+	unsigned long long queued;
+	unsigned long long completed[TL_COMPLETIONS];
 } __attribute__((aligned(TL_CACHE_LINE)));
+
+/* Of the processes alone, too; cbt/bpf/tally.cpp. */
+struct tl_tally {
+	/* By how much the disk's own count was ahead of each program's when both were compared. */
+	long long ahead[TL_COMPLETIONS];
+	unsigned long long misses[TL_COMPLETIONS];
+	unsigned long long unseen;
+};
 
 /* Of the processes alone; cbt/bpf/epochs.cpp says what it means. The programs never look. */
 struct tl_epochs {
@@ -33,6 +46,7 @@ struct tl_epochs {
 	unsigned long long passthrough_seen;
 	unsigned long long untraced_seen;
 	unsigned long long beyond_seen;
+	unsigned long long unseen_seen;
 	/* 1: every write that the table of unfinished ones lacks has ended. */
 	unsigned int settled;
 };
@@ -52,6 +66,7 @@ struct tl_control {
 	unsigned long long beyond; /* writes behind the end that the device had */
 
 	struct tl_epochs epochs __attribute__((aligned(TL_CACHE_LINE)));
+	struct tl_tally tally;
 	struct tl_write_slot slots[TL_WRITE_SLOTS];
 };
 

@@ -3,10 +3,12 @@
 // ends epoch after epoch and copies what was marked. When all is quiet, and the last epoch copied,
 // every block of the device must be in the copy.
 //
-//     bpf_race DEVICE PINS ROUNDS SEED [--without-completions]
+//     bpf_race DEVICE PINS ROUNDS SEED [--without-completions | --unseen-completions]
 //
 // Without the completion hooks the same must lose blocks, or the test shows nothing: that is what
-// the switch is for, which no user reaches. Prints a line of JSON; exit 1 where blocks were lost.
+// the first switch is for, which no user reaches. With the second they are there and never run, as
+// on a kernel that leaves them out without a word: the disk's own count must tell. Prints a line of
+// JSON; exit 1 where blocks were lost.
 
 #include <algorithm>
 #include <atomic>
@@ -24,6 +26,7 @@
 
 #include "cbt/bpf/device.hpp"
 #include "cbt/bpf/hooks.hpp"
+#include "cbt/bpf/pin_names.hpp"
 #include "io/fd.hpp"
 
 namespace {
@@ -124,7 +127,13 @@ class Race {
 
     Status harvest() {
         const ChangeSet set = TRY(epochs_.freeze(hooks_.for_epochs()));
-        if (set.trust != Trust::kExact) ++totals_.untrusted;
+        if (set.trust != Trust::kExact) {
+            // As every consumer must.
+            ++totals_.untrusted;
+            TRY_STATUS(copy_range({0, bytes_ / kBlockBytes}));
+            ++totals_.harvests;
+            return epochs_.commit(set.sequence);
+        }
         std::uint64_t from = 0;
         while (const auto run = set.changes.next_run(from)) {
             TRY_STATUS(copy_range(*run));
@@ -171,6 +180,9 @@ Result<Totals> run(const std::vector<std::string>& words) {
     const HookPlace place = hook_place(record);
     BpfHooks hooks = TRY(BpfHooks::load(
         place, pins, left_out ? BpfHooks::Completions::kLeftOut : BpfHooks::Completions::kHooked));
+    if (words.size() > 4 && words[4] == "--unseen-completions")
+        for (const std::string& name : pin_names::completions(false))
+            std::filesystem::remove(pins / name);
     BpfEpochs epochs(hooks.control(), hooks.marks(), place.geometry);
     epochs.begin(record.tracker, true, Trust::kExact, {});
 

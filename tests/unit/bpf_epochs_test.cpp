@@ -125,7 +125,8 @@ TEST_F(BpfEpochsTest, AFreezeOverAFrozenEpochHoldsBoth) {
 
 TEST_F(BpfEpochsTest, EachKindOfGapMakesItsEpochUnknown) {
     std::uint64_t HookCounts::*const kinds[] = {&HookCounts::misses, &HookCounts::passthrough,
-                                                &HookCounts::untraced, &HookCounts::beyond};
+                                                &HookCounts::untraced, &HookCounts::beyond,
+                                                &HookCounts::unseen};
     for (const auto kind : kinds) {
         ++(counts.*kind);
         EXPECT_EQ(epochs().trust(counts), Trust::kUnknown);

@@ -102,6 +102,11 @@ class ChangeSet:
         self.trust, self.reasons = answer["trust"], answer["reasons"]
         self.volume_bytes, self.block_bytes = answer["volume_bytes"], answer["block_bytes"]
         self.blocks = {first + n for first, count in answer["runs"] for n in range(count)}
+        # A kernel that runs no program in some places makes gaps, which are seen: then a consumer
+        # takes everything.
+        self.gap = self.trust == "unknown" and "gap" in self.reasons
+        if self.gap:
+            self.blocks = set(range(-(-self.volume_bytes // self.block_bytes)))
 
     def __str__(self):
         return (f"epoch {self.sequence} after {self.after}, {self.trust} ({self.reasons}), "
