@@ -84,6 +84,7 @@ class SourceSender {
     void send_zeros(Extent extent);
     void start_encode(Slot& slot);
     void encode(Slot& slot);
+    void compress_waiting();
     void on_encoded(Slot& slot);
     void ship();
     Parcel& pack();
