@@ -7,8 +7,9 @@ import hashlib
 import os
 import subprocess
 
-from lib.lab import KIB, MIB, Skip, write_at
+from lib.lab import KIB, MIB, Skip, equal, write_at
 from lib.runner import main
+from lib.tracked import Tracked
 from lib.tracking import BIN
 
 EXT4 = {
@@ -157,6 +158,65 @@ def test_damage_is_doubted(lab):
             write_at(image, place, whole[place:place + 1])
         assert used(image)[1] == "", kind
         image.unlink()
+
+
+def test_a_copy_of_what_is_used(lab):
+    """It reads little more than is used, and its replica is the same filesystem."""
+    image, digests = made(lab, "ext4", "ext4", ["-b", "4096"])
+    report = lab.sync(image, lab.dir / "replica", "--used-only", "--block", "4K")
+    extents = used(image)[2]
+    assert report["mode"] == "full" and report["used_only"]["doubt"] == "", report
+    assert report["used_only"]["bytes"] == total(extents), report
+    assert report["bytes_read"] <= total(extents) * 1.05, (report["bytes_read"], total(extents))
+    expected = lab.dir / "expected"
+    run("cp", image, expected)
+    zero_free(expected, extents)
+    equal(expected, lab.dir / "replica")
+    again = lab.sync(image, lab.dir / "replica", "--used-only", "--scan", "--block", "4K")
+    assert again["bytes_changed"] == 0, again
+    run("cp", lab.dir / "replica", lab.dir / "checked")
+    check_whole(lab, lab.dir / "checked", "ext4", digests)
+    # Without the option a comparison brings what is free after all.
+    lab.sync(image, lab.dir / "replica", "--scan", "--block", "4K")
+    equal(image, lab.dir / "replica")
+
+
+def test_a_source_in_use_is_copied_whole(lab):
+    image, _ = made(lab, "ext4", "ext4", [])
+    lab.mount(image, lab.dir / "in-use", "-o", "loop,ro,noload")
+    report = lab.sync(image, lab.dir / "replica", "--used-only", "--snapshot", "none")
+    assert "in use" in report["used_only"]["doubt"], report
+    equal(image, lab.dir / "replica")
+
+
+def test_a_live_one_and_its_increments(lab):
+    """From images of a tracked mount. What was free and is zeros at the target is no fault of the
+    tracker's, also for runs that leave nothing out; a comparison makes the audit good again."""
+    image, _ = made(lab, "ext4", "ext4", [])
+    device = Tracked(lab, image, run_folder="/run/towline").loop()
+    live = lab.mount(device, lab.dir / "live")
+    target = lab.dir / "replica"
+    first = lab.sync(device, target, "--used-only")
+    assert (first["label"], first["used_only"]["doubt"]) == ("filesystem", ""), first
+    assert first["bytes_read"] < SIZES["ext4"] // 2, first
+    for number, words in ((1, ["--used-only"]), (2, []), (4, ["--used-only"])):
+        # Over old content, in files that were free, and gone, and only reserved.
+        (live / f"new{number}").write_bytes(lab.content(3 * MIB))
+        run("fallocate", "-l", 2 * MIB, live / f"reserved{number}")
+        (live / f"folder{number}" / f"file{number}").unlink()
+        report = lab.sync(device, target, *words)
+        assert (report["cause"], report["audited_blocks"]) == ("tracked", 0), report
+        copy = lab.dir / "copy"
+        run("cp", target, copy)
+        run("e2fsck", "-fn", copy)
+        where = lab.mount(copy, lab.dir / "copy-mounted", "-o", "loop")
+        assert digests_in(where) == digests_in(live), f"run {number}"
+        run("umount", where)
+    assert lab.sync(device, target, "--scan")["audited_blocks"] == 0
+    run("umount", live)
+    report = lab.sync(device, target)
+    assert report["audited_blocks"] > 0, report
+    equal(target, image)
 
 
 def test_what_is_no_filesystem_is_used(lab):

@@ -298,5 +298,25 @@ TEST(RunDecision, EveryCauseHasANameAndASentence) {
     EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
 }
 
+// What the target lacks of the source's free blocks it lacks until a run that leaves nothing out
+// has looked at all of them.
+TEST(RunDecision, WhatWasLeftOutIsRemembered) {
+    TargetMemory memory;
+    const auto seal = [&memory](RunMode mode, bool left_out) {
+        memory.open_mode = mode;
+        memory.open_free_left_out = left_out;
+        commit_open_run(memory);
+        EXPECT_FALSE(memory.open_free_left_out);
+        return memory.free_left_out;
+    };
+    EXPECT_FALSE(seal(RunMode::kFull, false));
+    EXPECT_TRUE(seal(RunMode::kFull, true));
+    EXPECT_TRUE(seal(RunMode::kExtents, false));
+    EXPECT_FALSE(seal(RunMode::kScan, false));
+    EXPECT_TRUE(seal(RunMode::kExtents, true));
+    EXPECT_TRUE(seal(RunMode::kScan, true));
+    EXPECT_FALSE(seal(RunMode::kFull, false));
+}
+
 }  // namespace
 }  // namespace towline

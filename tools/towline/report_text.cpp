@@ -95,6 +95,11 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
         json["trust"] = trust_name(*report.moment.trust);
         json["trust_reasons"] = report.moment.reasons;
     }
+    if (report.moment.used_only) {
+        json["used_only"] = {{"filesystem", report.moment.used_filesystem},
+                             {"bytes", report.moment.used_bytes},
+                             {"doubt", report.moment.used_doubt}};
+    }
     if (!report.dry_run) {
         json["attested"] = report.reread ? "reread" : "written";
         json["digest"] = digest;
@@ -118,6 +123,14 @@ void print_summary(const RunReport& report) {
     if (report.rounds > 1) {
         std::printf("  rounds   %u, while %s/s were written\n", report.rounds,
                     human_bytes(report.dirty_bytes_per_second).c_str());
+    }
+    if (!report.moment.used_doubt.empty()) {
+        std::printf("  note     free blocks were brought as well: %s\n",
+                    report.moment.used_doubt.c_str());
+    } else if (report.moment.used_only) {
+        std::printf("  used     %s, by %s; what is free was taken for zeros\n",
+                    human_bytes(static_cast<double>(report.moment.used_bytes)).c_str(),
+                    report.moment.used_filesystem.c_str());
     }
     if (report.audited_blocks > 0) {
         std::printf("  audit    %llu unchanged blocks compared\n",

@@ -32,6 +32,7 @@ struct SyncWords {
     bool overwrite = false;
     bool verify = false;
     bool dry_run = false;
+    bool used_only = false;
     bool json = false;
     bool quiet = false;
     std::string state_dir = "/var/lib/towline";
@@ -103,6 +104,7 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.overwrite = words.overwrite;
     options.verify = words.verify;
     options.dry_run = words.dry_run;
+    options.used_only = words.used_only;
     options.block_bytes = TRY(parse_block(words.block));
     options.level = TRY(parse_level(words.compress));
     options.codec = kCodecs.at(words.codec);
@@ -217,6 +219,8 @@ void add_options(CLI::App& command, SyncWords& words) {
                      "the target's data may be replaced, whatever it is");
     command.add_flag("--verify", words.verify,
                      "the target reads back what it wrote before it attests");
+    command.add_flag("--used-only", words.used_only,
+                     "take for zeros what the filesystem on the source says is free");
     command.add_flag("--dry-run", words.dry_run, "find out what would be sent; change nothing");
     command.add_flag("--json", words.json, "the report as one JSON object on standard output");
     command.add_flag("--quiet", words.quiet, "no progress bar and no summary");

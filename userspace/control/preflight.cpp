@@ -59,6 +59,10 @@ void judge_volume(const PreflightFacts& facts, const JobSpec& spec, Findings& fi
         return findings.warning("fuzzy", "the volume is " + *facts.live +
                                              " and read as it is: its points are of no moment "
                                              "(fuzzy); choose another snapshot");
+    if (facts.snapshot == "converge")
+        return findings.info("snapshot", "the volume is " + *facts.live +
+                                             " and copied in rounds, the last of them while its "
+                                             "filesystems are frozen");
     findings.info("snapshot", "the volume is " + *facts.live + " and read from a snapshot (" +
                                   facts.snapshot + ")");
 }

@@ -85,8 +85,11 @@ void look_at_moment(const Volume& volume, const JobSpec& spec, const RunPlaces& 
     const auto live = live_use(volume);
     if (live) facts.live = *live;
     const auto wish = moment_wish(spec.moment.tracker, spec.moment.snapshot);
+    const bool vault = spec.target.starts_with("vault:");
     const auto choice = LiveMoment::foresee(
-        volume, {.wish = wish.value_or(MomentWish{}), .places = {.run_folder = places.run_folder}});
+        volume, {.wish = wish.value_or(MomentWish{}),
+                 .places = {.run_folder = places.run_folder},
+                 .why_no_rounds = vault ? "a vault would keep each round as a point" : ""});
     if (!choice) {
         facts.no_moment = choice.error().text();
         return;
@@ -94,6 +97,7 @@ void look_at_moment(const Volume& volume, const JobSpec& spec, const RunPlaces& 
     facts.moment_notes = choice->notes;
     if (choice->tracker) facts.tracker = tracker_kind_name(*choice->tracker);
     if (choice->snapshot) facts.snapshot = snapshot_kind_name(*choice->snapshot);
+    if (choice->converge) facts.snapshot = "converge";
 }
 
 std::optional<std::uint64_t> free_at(const fs::path& folder) {

@@ -47,7 +47,9 @@ nlohmann::json memory_json(const TargetMemory& memory) {
             {"open_volume_bytes", memory.open_volume_bytes},
             {"flush_failed_run", memory.flush_failed_run.text()},
             {"pending_trust", static_cast<int>(memory.pending_trust)},
-            {"pending_doubt", static_cast<int>(memory.pending_doubt)}};
+            {"pending_doubt", static_cast<int>(memory.pending_doubt)},
+            {"free_left_out", memory.free_left_out},
+            {"open_free_left_out", memory.open_free_left_out}};
 }
 
 Result<Uuid> uuid_of(const std::string& text) {
@@ -87,6 +89,8 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
             memory.pending_trust = known ? static_cast<Trust>(trust) : Trust::kUnknown;
             memory.pending_doubt = static_cast<Cause>(json.at("pending_doubt").get<int>());
         }
+        memory.free_left_out = json.value("free_left_out", false);
+        memory.open_free_left_out = json.value("open_free_left_out", false);
         return memory;
     } catch (const nlohmann::json::exception& problem) {
         return fail(Code::kCorrupt,

@@ -12,6 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cbt/used_blocks.hpp"
 #include "io/document.hpp"
 #include "io/durable_file.hpp"
 #include "userspace/engine/filesystem_freeze.hpp"
@@ -292,7 +293,22 @@ Result<Moment> LiveMoment::open(IoEngine& engine) {
     if (!image_) moment.modified_ns = modified_ns_of(*read_from_);
     for (const DataRange& range : TRY(read_from_->data_ranges()))
         moment.data.push_back({range.offset_bytes, range.length_bytes});
+    if (options_.used_only) leave_out_free(moment);
     return moment;
+}
+
+// The maps of a filesystem that is written to are those of no moment.
+void LiveMoment::leave_out_free(Moment& moment) {
+    const bool stands = image_ || frozen_ || !live_;
+    const UsedBlocks used =
+        stands ? used_blocks(*read_from_)
+               : UsedBlocks::all(*read_from_, "", "it is in use, and no image of it is read");
+    moment.free_left_out = used.doubt.empty();
+    if (moment.free_left_out) moment.data = intersection(moment.data, used.extents);
+    facts_.used_only = true;
+    facts_.used_filesystem = used.filesystem;
+    facts_.used_bytes = used.bytes();
+    facts_.used_doubt = used.doubt;
 }
 
 Status LiveMoment::settle(bool noted) {

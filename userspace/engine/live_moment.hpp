@@ -22,6 +22,7 @@ struct LiveMomentOptions {
     bool freeze = true;     // filesystems, around the cut
     Duration freeze_max = std::chrono::seconds(10);
     Duration drain_max = std::chrono::seconds(1);
+    bool used_only = false;  // leave out what the filesystem says is free
     Hooks hooks;
     TrackerPlaces places;
     bool dry_run = false;
@@ -73,6 +74,7 @@ class LiveMoment final : public MomentTaker {
     Status cut_frozen();
     Status stay_frozen();
     Status thaw_after_reading();
+    void leave_out_free(Moment& moment);
     void tell_after();
     std::map<std::string, std::string> hook_words() const;
     Status freeze_epoch();

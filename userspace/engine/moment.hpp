@@ -32,8 +32,12 @@ struct MomentFacts {
     std::optional<Trust> trust;
     std::string reasons;
     Label label = Label::kFuzzy;
-    Duration frozen{};  // how long filesystems were frozen for it
-    Duration held{};    // how long writes were held back for it
+    Duration frozen{};       // how long filesystems were frozen for it
+    Duration held{};         // how long writes were held back for it
+    bool used_only = false;  // what its filesystem says is free was to be left out
+    std::string used_filesystem;
+    std::uint64_t used_bytes = 0;
+    std::string used_doubt;  // why nothing was left out after all
 };
 
 // What a run brings over: the volume as it is to be read, and what changed up to that moment.
@@ -43,6 +47,8 @@ struct Moment {
     std::string filesystem;    // the uuid of the one on it, or empty
     std::int64_t modified_ns = 0;
     std::optional<ChangeSet> changes;
+    // `data` leaves out what is free as well, and that is not zeros: it is to be taken for zeros.
+    bool free_left_out = false;
 };
 
 // Makes the moment of one run. The pipeline asks for it when the target is known, so that a run

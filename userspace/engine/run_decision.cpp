@@ -115,6 +115,9 @@ void commit_open_run(TargetMemory& memory) {
     memory.modified_ns = memory.open_modified_ns;
     memory.filesystem = memory.open_filesystem;
     memory.open_runs.clear();
+    memory.free_left_out = memory.open_free_left_out ||
+                           (memory.free_left_out && memory.open_mode == RunMode::kExtents);
+    memory.open_free_left_out = false;
     memory.open_mode = {};
     memory.open_plan_digest = 0;
     memory.open_base = {};

@@ -87,6 +87,10 @@ struct TargetMemory {
     // Of the pending map, as far as a tracker's word is in it; sticks until the target has sealed.
     Trust pending_trust = Trust::kExact;
     Cause pending_doubt{};  // kUnknown: why
+    // Free blocks were taken for zeros: there the target differs from the source. Until a full copy
+    // or a comparison without that.
+    bool free_left_out = false;
+    bool open_free_left_out = false;  // by the open run
     bool operator==(const TargetMemory&) const = default;
 };
 

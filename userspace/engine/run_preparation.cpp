@@ -116,6 +116,8 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
     memory.open_modified_ns = request.run.modified_ns;
     memory.open_filesystem = request.run.filesystem;
     memory.open_volume_bytes = request.run.volume_bytes;
+    memory.open_free_left_out =
+        request.free_left_out || (begin.resume && memory.open_free_left_out);
 }
 
 // The pending map holds the harvest now, and must not be believed further than that was.
@@ -125,6 +127,18 @@ void take_over_doubts(PreparedRun& run) {
     if (run.harvest->trust == Trust::kUnknown && memory.pending_trust != Trust::kUnknown)
         memory.pending_doubt = doubt_of(*run.harvest);
     memory.pending_trust = worse(memory.pending_trust, run.harvest->trust);
+}
+
+// Where free blocks were left out, blocks differ that no tracker has to answer for.
+void draw_audit(PreparedRun& run, const SourceRequest& request) {
+    const bool audited = run.decision.mode == RunMode::kExtents && !run.decision.resume &&
+                         request.changes && request.audit_blocks > 0 && !request.free_left_out &&
+                         !run.memory.free_left_out;
+    if (!audited) return;
+    run.audit = audit_sample(run.plan, request.changes->excluded, request.audit_blocks, [&] {
+        return load_le<std::uint64_t>(request.draw().bytes.data());
+    });
+    run.begin.compare_listed |= !run.audit.empty();
 }
 
 }  // namespace
@@ -197,14 +211,7 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     }
     if (run.decision.mode == RunMode::kFull) run.changed_bytes = request.run.volume_bytes;
     run.begin = make_begin(request, run.decision, run.memory, opened, run.plan.digest());
-    const bool audited = run.decision.mode == RunMode::kExtents && !run.decision.resume &&
-                         request.changes && request.audit_blocks > 0;
-    if (audited) {
-        run.audit = audit_sample(run.plan, request.changes->excluded, request.audit_blocks, [&] {
-            return load_le<std::uint64_t>(request.draw().bytes.data());
-        });
-        run.begin.compare_listed |= !run.audit.empty();
-    }
+    draw_audit(run, request);
     if (request.dry_run) return run;
     // The union first, the record that names the run after it: a crash between leaves too much
     // pending.

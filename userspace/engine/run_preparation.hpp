@@ -20,6 +20,8 @@ struct SourceRequest {
     bool dry_run = false;
     // Blocks that a tracker holds to be unchanged and that are compared all the same; 0: none.
     std::uint32_t audit_blocks = 0;
+    // What is free is taken for zeros: blocks that the tracker holds to be unchanged may differ.
+    bool free_left_out = false;
     // The tracker's frozen epoch; `run.tracked` follows from it and is not to be filled in.
     std::optional<ChangeSet> changes;
     // Names and secrets; the simulator draws its own, so that a seed replays.

@@ -266,6 +266,7 @@ Status SourcePipeline::adopt_moment() {
     }
     config_.volume = moment.view;
     config_.data = std::move(moment.data);
+    request.free_left_out = moment.free_left_out;
     request.run.filesystem = std::move(moment.filesystem);
     request.run.modified_ns = moment.modified_ns;
     request.changes = std::move(moment.changes);

@@ -159,6 +159,7 @@ LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceSto
                              .store = {.store_bytes = options.snapshot_store_bytes},
                              .freeze = options.freeze,
                              .freeze_max = options.freeze_max,
+                             .used_only = options.used_only,
                              .hooks = Hooks(options.hooks_folder, options.hook_max),
                              .places = options.places,
                              // A comparison is of a moment too.

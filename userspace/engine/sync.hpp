@@ -28,6 +28,7 @@ struct SyncOptions {
     // The target is a point (vault:DIR/NAME@ID), of whatever source: a dry run that compares with
     // it, from a moment as any run has.
     bool compare_only = false;
+    bool used_only = false;  // what the filesystem says is free is taken for zeros
     std::uint32_t block_bytes = 64 * 1024;
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto
