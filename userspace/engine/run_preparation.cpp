@@ -135,9 +135,8 @@ void draw_audit(PreparedRun& run, const SourceRequest& request) {
                          request.changes && request.audit_blocks > 0 && !request.free_left_out &&
                          !run.memory.free_left_out;
     if (!audited) return;
-    run.audit = audit_sample(run.plan, request.changes->excluded, request.audit_blocks, [&] {
-        return load_le<std::uint64_t>(request.draw().bytes.data());
-    });
+    run.audit = audit_sample(run.plan, request.changes->excluded, request.audit_blocks,
+                             [&] { return load_le<std::uint64_t>(request.draw().bytes.data()); });
     run.begin.compare_listed |= !run.audit.empty();
 }
 
