@@ -15,15 +15,15 @@ namespace {
 constexpr const char* kZshBegin =
     "autoload -Uz compinit bashcompinit && compinit -u && bashcompinit\n";
 // As far as words name a command beneath the one before, they are followed.
-constexpr const char* kFunction = R"(_towline() {
+constexpr const char* kFunction = R"shell(_towline() {
     local current=${COMP_WORDS[COMP_CWORD]} at=towline word
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        [[ -n ${_towline_words["$at $word"]-} ]] && at="$at $word"
+    for word in "${COMP_WORDS[@]:1:$((COMP_CWORD - 1))}"; do
+        [[ -n $(_towline_words "$at $word") ]] && at="$at $word"
     done
-    COMPREPLY=($(compgen -W "${_towline_words[$at]}" -- "$current"))
+    COMPREPLY=($(compgen -W "$(_towline_words "$at")" -- "$current"))
 }
 complete -o default -F _towline towline
-)";
+)shell";
 
 std::string words_of(const CLI::App& command) {
     std::string words;
@@ -38,7 +38,7 @@ std::string words_of(const CLI::App& command) {
 }
 
 void add_table(const CLI::App& command, const std::string& path, std::string& table) {
-    table += "    [\"" + path + "\"]=\"" + words_of(command) + "\"\n";
+    table += "        '" + path + "') echo '" + words_of(command) + "' ;;\n";
     for (const CLI::App* each : command.get_subcommands({}))
         add_table(*each, path + " " + each->get_name(), table);
 }
@@ -56,8 +56,8 @@ void add_completion_command(CLI::App& app, std::function<int()>& run) {
         run = [shell, &app] {
             std::string table;
             add_table(app, "towline", table);
-            std::printf("%sdeclare -A _towline_words=(\n%s)\n%s", *shell == "zsh" ? kZshBegin : "",
-                        table.c_str(), kFunction);
+            std::printf("%s_towline_words() {\n    case $1 in\n%s    esac\n}\n%s",
+                        *shell == "zsh" ? kZshBegin : "", table.c_str(), kFunction);
             return 0;
         };
     });

@@ -95,8 +95,10 @@ class HttpServer::Impl {
         // The library closes the socket that it is given.
         Fd copy(::dup(socket));
         if (!copy) return fail_errno("cannot take the control socket");
+        // By poll: select, the default, cannot wait for a descriptor of 1024 or more, which a
+        // daemon with many runs has, and the connection would be reset.
         daemon_ = MHD_start_daemon(
-            MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0, nullptr, nullptr,
+            MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL_INTERNAL_THREAD, 0, nullptr, nullptr,
             &Impl::on_request, this, MHD_OPTION_LISTEN_SOCKET, copy.get(),
             MHD_OPTION_CONNECTION_LIMIT, kConnectionsMax, MHD_OPTION_CONNECTION_TIMEOUT,
             kSilenceSecondsMax, MHD_OPTION_CONNECTION_MEMORY_LIMIT, kHeaderBytesMax,

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <thread>
 
@@ -50,6 +51,15 @@ Result<DaemonConfig> configure(const Words& words) {
     if (!words.run_dir.empty()) config.places.run_folder = words.run_dir;
     if (!words.socket.empty()) config.socket = words.socket;
     return config;
+}
+
+// A run has a dozen descriptors open, and what one may have at first is meant for programs that use
+// select.
+void raise_open_files() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // Waits for a signal on a thread of its own, until the daemon ends by itself.
@@ -101,6 +111,7 @@ Status serve(const DaemonConfig& config) {
 int run(const Words& words) {
     // A peer that goes away is an error of the connection, not the end of the process.
     std::signal(SIGPIPE, SIG_IGN);
+    raise_open_files();
     const auto config = configure(words);
     if (!config) {
         std::fprintf(stderr, "towlined: %s\n", config.error().text().c_str());
