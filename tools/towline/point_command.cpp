@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/towline/commands.hpp"
+#include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/point_commands.hpp"
 #include "tools/towline/progress_bar.hpp"
@@ -221,8 +222,7 @@ CLI::App* add(CLI::App& group, const char* name, const char* what, const char* t
         run = [words, perform] {
             const auto done = perform(*words);
             if (done) return *done;
-            std::fprintf(stderr, "towline point: %s\n", done.error().text().c_str());
-            return exit_code(done.error().code);
+            return report_error("point", done.error(), words->json);
         };
     });
     return command;

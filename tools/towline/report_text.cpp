@@ -4,8 +4,6 @@
 #include "tools/towline/report_text.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 
 #include "tools/towline/progress_bar.hpp"
@@ -14,12 +12,6 @@
 namespace towline {
 
 namespace {
-
-std::atomic<bool> signal_came{false};
-
-void on_signal(int) {
-    signal_came = true;
-}
 
 void print_moment(const MomentFacts& moment, bool dry_run) {
     std::printf("  tracker  %s", moment.tracker.c_str());
@@ -39,19 +31,6 @@ void print_moment(const MomentFacts& moment, bool dry_run) {
 }
 
 }  // namespace
-
-bool interrupted() {
-    return signal_came;
-}
-
-void catch_signals() {
-    struct sigaction action {};
-    action.sa_handler = on_signal;
-    // A second one ends the process at once: whatever was sent is resumable all the same.
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-}
 
 nlohmann::json json_of(const RunReport& report, const std::string& source,
                        const std::string& target) {

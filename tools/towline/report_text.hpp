@@ -13,8 +13,4 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
                        const std::string& target);
 void print_summary(const RunReport& report);
 
-// From here on the first SIGINT or SIGTERM makes interrupted() true, the second ends the process.
-void catch_signals();
-bool interrupted();
-
 }  // namespace towline

@@ -6,7 +6,8 @@
 #include <sys/stat.h>
 
 #include "tools/towline/commands.hpp"
-#include "tools/towline/exit_codes.hpp"
+#include "tools/towline/error_report.hpp"
+#include "tools/towline/interruption.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
 #include "transport/address.hpp"
@@ -37,19 +38,6 @@ Result<VaultName> parse_point(const std::string& text) {
     return *name;
 }
 
-int report_error(const char* command, const Error& error, const RestoreWords& words) {
-    std::fprintf(stderr, "towline %s: %s\n", command, error.text().c_str());
-    if (words.json) {
-        const nlohmann::json object{{"error",
-                                     {{"code", code_name(error.code)},
-                                      {"message", error.context},
-                                      {"errno", error.system_errno},
-                                      {"exit", exit_code(error.code)}}}};
-        std::printf("%s\n", object.dump(2).c_str());
-    }
-    return exit_code(error.code);
-}
-
 // What was cut off goes on; what was written is read again before it counts.
 Result<RunReport> run_restore(const RestoreWords& words, const std::string& target) {
     const VaultName point = TRY(parse_point(words.point));
@@ -73,7 +61,7 @@ Result<RunReport> run_restore(const RestoreWords& words, const std::string& targ
 int restore(const RestoreWords& words) {
     catch_signals();
     const auto report = run_restore(words, words.target);
-    if (!report) return report_error("restore", report.error(), words);
+    if (!report) return report_error("restore", report.error(), words.json);
     if (words.json) {
         std::printf("%s\n", json_of(*report, words.point, words.target).dump(2).c_str());
     } else if (!words.quiet) {
@@ -108,7 +96,7 @@ Result<ExportReport> export_as(const RestoreWords& words) {
 int export_point(const RestoreWords& words) {
     catch_signals();
     const auto report = export_as(words);
-    if (!report) return report_error("export", report.error(), words);
+    if (!report) return report_error("export", report.error(), words.json);
     if (words.json) {
         std::printf("%s\n", nlohmann::json{{"file", words.target},
                                            {"format", words.format},

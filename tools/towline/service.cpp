@@ -13,8 +13,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include <nlohmann/json.hpp>
-
+#include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
 
 namespace towline {
@@ -22,16 +21,7 @@ namespace towline {
 namespace {
 
 int report(const Service& service, const Error& error) {
-    std::fprintf(stderr, "towline %s: %s\n", service.command.c_str(), error.text().c_str());
-    if (service.json) {
-        const nlohmann::json object{{"error",
-                                     {{"code", code_name(error.code)},
-                                      {"message", error.context},
-                                      {"errno", error.system_errno},
-                                      {"exit", exit_code(error.code)}}}};
-        std::printf("%s\n", object.dump(2).c_str());
-    }
-    return exit_code(error.code);
+    return report_error(service.command, error, service.json);
 }
 
 int in_foreground(const Service& service) {

@@ -11,7 +11,9 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/towline/commands.hpp"
+#include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/interruption.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
 #include "tools/towline/sizes.hpp"
@@ -137,15 +139,11 @@ std::string list_text(const Error& error, bool noted) {
     return "; the change list was not noted yet: give it again";
 }
 
-int report_error(const Error& error, const SyncWords& words, bool noted = false) {
+int report_failed_sync(const Error& error, const SyncWords& words, bool noted = false) {
     const auto list = list_noted(words, error, noted);
     const std::string text = error.text() + (list ? list_text(error, *list) : "");
     if (words.json) {
-        nlohmann::json object{{"error",
-                               {{"code", code_name(error.code)},
-                                {"message", text},
-                                {"errno", error.system_errno},
-                                {"exit", exit_code(error.code)}}}};
+        nlohmann::json object = json_of(error, text);
         if (list) object["error"]["list_noted"] = *list;
         std::printf("%s\n", object.dump(2).c_str());
     }
@@ -155,7 +153,7 @@ int report_error(const Error& error, const SyncWords& words, bool noted = false)
 
 int sync(const SyncWords& words) {
     auto options = make_options(words);
-    if (!options) return report_error(options.error(), words);
+    if (!options) return report_failed_sync(options.error(), words);
     catch_signals();
     ProgressBar bar(!words.quiet);
     bool noted = false;
@@ -163,7 +161,7 @@ int sync(const SyncWords& words) {
     options->on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
     const auto report = run_sync(*options);
     bar.clear();
-    if (!report) return report_error(report.error(), words, noted);
+    if (!report) return report_failed_sync(report.error(), words, noted);
     if (words.json) {
         std::printf("%s\n", json_of(*report, words.source, words.target).dump(2).c_str());
     } else if (!words.quiet) {

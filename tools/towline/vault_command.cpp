@@ -2,8 +2,6 @@
 // `towline vault`: makes a vault, says what is in it, checks it, and gives space back. Names are
 // looked after one by one: what is wrong with one keeps nobody from the others.
 
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <optional>
 #include <thread>
@@ -11,7 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/towline/commands.hpp"
+#include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/interruption.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/repair.hpp"
@@ -36,20 +36,6 @@ struct VaultWords {
     RetentionPolicy policy;
     VaultConfig config;  // init: the floor
 };
-
-std::atomic<bool> interrupted{false};
-
-void on_signal(int) {
-    interrupted = true;
-}
-
-void catch_signals() {
-    struct sigaction action {};
-    action.sa_handler = on_signal;
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-}
 
 std::string bytes_text(std::uint64_t bytes) {
     return human_bytes(static_cast<double>(bytes));
@@ -203,7 +189,7 @@ Result<int> scrub(const VaultWords& words, bool blocks) {
         .bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8),
         .threads = std::max(1U, std::thread::hardware_concurrency()),
         .progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); },
-        .cancelled = [] { return interrupted.load(); }};
+        .cancelled = interrupted};
     if (progress) {
         options.sound_before = progress->sound_before();
         options.on_sound = [&](const std::string& object) { progress->add(object); };
@@ -337,8 +323,7 @@ CLI::App* add(CLI::App& group, const char* name, const char* what, std::function
         run = [words, perform] {
             const auto done = perform(*words);
             if (done) return *done;
-            std::fprintf(stderr, "towline vault: %s\n", done.error().text().c_str());
-            return exit_code(done.error().code);
+            return report_error("vault", done.error(), words->json);
         };
     });
     return command;

@@ -5,7 +5,9 @@
 #include <cstdio>
 
 #include "tools/towline/commands.hpp"
+#include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/interruption.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
 #include "userspace/engine/sync.hpp"
@@ -76,10 +78,7 @@ void print(const Verdict& verdict, const VerifyWords& words) {
 int run_verify(const VerifyWords& words) {
     catch_signals();
     const auto verdict = verify(words);
-    if (!verdict) {
-        std::fprintf(stderr, "towline verify: %s\n", verdict.error().text().c_str());
-        return exit_code(verdict.error().code);
-    }
+    if (!verdict) return report_error("verify", verdict.error(), words.json);
     if (words.json) {
         std::printf("%s\n", nlohmann::json{{"equal", verdict->equal()},
                                            {"point", verdict->point},
