@@ -17,7 +17,7 @@ struct FuseMountOptions {
 };
 
 // Mounts a new FUSE connection there: its device, to be read from.
-Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, const FuseMountOptions& options);
+Result<Fd> mount_fuse(const std::filesystem::path& mountpoint, const FuseMountOptions& wanted);
 
 // kBusy while somebody uses the mount.
 Status unmount_fuse(const std::filesystem::path& mountpoint);

@@ -133,7 +133,45 @@ struct Run {
     std::unique_ptr<IoEngine> engine;
     std::vector<Fd> sockets;
     std::optional<LocalTarget> local;
+
+    Status begin(const SyncOptions& options, const SyncSource& source, const WantedTarget& target);
+    // One more connection to the target.
+    Result<Handle> connect(const WantedTarget& target);
 };
+
+Status Run::begin(const SyncOptions& options, const SyncSource& source,
+                  const WantedTarget& target) {
+    engine = TRY(make_engine(options.engine));
+    if (target.vault) {
+        local.emplace(options, target);
+    } else if (!target.remote) {
+        TRY_STATUS(make_folder(options.state_folder / "targets"));
+        local.emplace(options, source);
+    }
+    return {};
+}
+
+Result<Handle> Run::connect(const WantedTarget& target) {
+    sockets.push_back(target.remote ? TRY(connect_to(target.remote->address, kConnectTime))
+                                    : TRY(local->connect()));
+    return engine->attach(sockets.back().get());
+}
+
+// What follows from the options alone.
+SourcePipeline::Config make_config(const SyncOptions& options, unsigned workers) {
+    SourcePipeline::Config config;
+    config.compression = {.codec = options.codec,
+                          .level = options.level,
+                          .workers = workers,
+                          .link_bytes_per_second = options.rate_bytes_per_second};
+    config.rate_bytes_per_second = options.rate_bytes_per_second;
+    config.rate_now = options.rate_now;
+    config.silence_max = options.silence_max;
+    config.further_lanes = options.connections - 1;
+    config.cancelled = options.cancelled;
+    config.on_progress = options.on_progress;
+    return config;
+}
 
 Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource& volume,
                                    const Uuid& source) {
@@ -193,13 +231,14 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     }
     const WantedTarget target = TRY(find_target(options.target, options.compare_only));
     if (target.vault) TRY_STATUS(source->refuse_vault(target.vault_folder));
-    const auto& remote = target.remote;
     const VolumeIdentity identity = TRY(source->identity());
     auto store = TRY(FileSourceStore::open(options.state_folder, identity,
                                            options.dry_run && !options.compare_only));
     Fd lock;
     if (!options.dry_run) lock = TRY(store.lock(target.lock_name));
-    SourcePipeline::Config config;
+    const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
+    SourcePipeline::Config config = make_config(options, workers_max);
+    config.target_name = target.name;
     config.request = TRY(make_request(options, *source, store.source()));
 
     // Before the run, so that its image goes when nobody reads it any more.
@@ -207,41 +246,18 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     if (moment && moment->in_rounds()) return std::optional<RunReport>();
     config.moment = moment.get();
     if (moment == nullptr) config.data = TRY(source->data());
-    if (remote) config.standing = TRY(source->standing(store.source()));
+    if (target.remote) config.standing = TRY(source->standing(store.source()));
 
     Run run;
-    run.engine = TRY(make_engine(options.engine));
-    if (target.vault) {
-        run.local.emplace(options, target);
-    } else if (!remote) {
-        TRY_STATUS(make_folder(options.state_folder / "targets"));
-        run.local.emplace(options, *source);
-    }
-    const auto connect = [&]() -> Result<Handle> {
-        run.sockets.push_back(remote ? TRY(connect_to(remote->address, kConnectTime))
-                                     : TRY(run.local->connect()));
-        return run.engine->attach(run.sockets.back().get());
-    };
-    const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
+    TRY_STATUS(run.begin(options, *source, target));
+    config.connect = [&] { return run.connect(target); };
     WorkerPool workers(*run.engine, workers_max);
-    config.target_name = target.name;
     const OpenSource opened = TRY(source->open(*run.engine, workers));
     config.volume = opened.view;
-    config.compression = {.codec = options.codec,
-                          .level = options.level,
-                          .workers = workers_max,
-                          .link_bytes_per_second = options.rate_bytes_per_second};
-    config.rate_bytes_per_second = options.rate_bytes_per_second;
-    config.rate_now = options.rate_now;
-    config.silence_max = options.silence_max;
-    config.further_lanes = options.connections - 1;
-    config.connect = connect;
-    config.cancelled = options.cancelled;
-    config.on_progress = options.on_progress;
 
     TellingStore telling(store, options.on_noted);
     SourcePipeline pipeline(*opened.engine, workers, telling, std::move(config));
-    pipeline.start(TRY(connect()));
+    pipeline.start(TRY(run.connect(target)));
     while (!pipeline.finished())
         TRY_STATUS(run.engine->run_once());
     if (moment) moment->conclude();
@@ -252,7 +268,7 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     report.elapsed = monotonic_now() - began;
     report.cpu_source = process_cpu_time() - cpu_began;
     // Within one process the target's share is told apart by its thread.
-    if (!remote) report.cpu_source -= std::min(report.cpu_source, report.cpu_target);
+    if (!target.remote) report.cpu_source -= std::min(report.cpu_source, report.cpu_target);
     return std::optional(std::move(report));
 }
 
