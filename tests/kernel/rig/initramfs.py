@@ -35,11 +35,12 @@ def add_busybox(root):
 
 
 def add_program(root, name):
-    """A dynamic program of this machine, its libraries where its loader looks for them."""
+    """A dynamic program of this machine, by its name or path, its libraries where its loader looks
+    for them."""
     path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
     if path is None:
         raise Missing(f"{name} is missing: {REMEDY}")
-    target = root / "bin" / name
+    target = root / "bin" / Path(path).name
     target.unlink(missing_ok=True)
     shutil.copy(path, target)
     for library in re.findall(r"(/\S+) \(0x", run(["ldd", path])):
