@@ -62,7 +62,8 @@ STAGES = {
         sync
         # Nothing changes any more: what is brought now is what is there.
         cp -r /state /tmp/state
-        mount -o remount,ro /
+        # The ring of a process that has ended lets go of its files a little later.
+        wait_until mount -o remount,ro /
         state=/tmp/state
         bring last
         """,
