@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
@@ -216,6 +217,9 @@ Status TargetPipeline::take_table(ByteSpan head, std::size_t payload_bytes) {
         if (extent.offset_bytes < volume_bytes)
             extent.length_bytes = std::min(extent.length_bytes, volume_bytes - extent.offset_bytes);
         TRY_STATUS(core_.admit(extent));
+        if (align_up<std::uint64_t>(extent.length_bytes, head_.block_bytes) !=
+            std::uint64_t{each.count} * head_.block_bytes)
+            return fail(Code::kProtocol, "the source sent blocks behind the end of its volume");
         extents_.push_back(extent);
     }
     return {};
