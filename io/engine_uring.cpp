@@ -33,7 +33,7 @@ constexpr std::uint64_t kWakeTag = 1;
 class UringEngine final : public KernelEngine {
   public:
     UringEngine(const io_uring& ring, int registered_file_count, Fd wake);
-    ~UringEngine() override { io_uring_queue_exit(&ring_); }
+    ~UringEngine() override;
 
     std::string_view name() const override { return "io_uring"; }
     void register_buffers(const BufferPool& pool) override;
@@ -79,6 +79,13 @@ UringEngine::UringEngine(const io_uring& ring, int registered_file_count, Fd wak
       ring_(ring),
       registered_file_count_(registered_file_count),
       enabled_((ring.flags & IORING_SETUP_R_DISABLED) == 0) {}
+
+// A ring that goes away lets go of its files some time later, for whoever wants to unmount what
+// they lie on; asked to, it does so before the call returns. Only the loop thread may ask.
+UringEngine::~UringEngine() {
+    if (registered_file_count_ > 0) io_uring_unregister_files(&ring_);
+    io_uring_queue_exit(&ring_);
+}
 
 Status UringEngine::attach_slot(int index) {
     if (!registered_file(index)) return {};
