@@ -50,9 +50,10 @@ def test_what_is_critical_stops_the_first_run(lab):
     assert run["state"] == "Failed" and run["error"]["code"] == "refused", run
     assert "put it on another device" in run["error"]["message"], run
     assert "ignore_critical" in run["error"]["message"], run
-    # Who knows better says so.
+    # Who says that it does not matter is refused by the run itself: it never ends.
     daemon.good("PATCH", "/v1/jobs/db", {"ignore_critical": True})
-    daemon.completed(daemon.start_run("db")["id"])
+    run = daemon.ended(daemon.start_run("db")["id"])
+    assert "stored on the source" in run["error"]["message"], run
 
 
 def test_a_target_that_is_away_is_no_reason_to_give_up(lab):
