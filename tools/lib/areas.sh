@@ -61,7 +61,7 @@ area_kernel() {
 }
 
 area_asan() {
-    build_for asan asan || return 0
+    build_for asan asan unit_tests sim_tests || return 0
     local bin=$TOWLINE_ROOT/build/asan/bin
     run_gtest asan "$bin/unit_tests" "${1:+*$1*}" 1200
     TOWLINE_COUNT=${TOWLINE_COUNT:-$SIM_SEEDS_ASAN} \
