@@ -257,7 +257,7 @@ def test_events_are_followed_as_they_come(lab):
     began = time.monotonic()
     daemon.good("POST", "/v1/jobs/db/pause")
     assert json.loads(curl.stdout.readline())["type"] == "job.paused"
-    assert time.monotonic() - began < 10, "it waited for the end"
+    assert time.monotonic() - began < 1
     assert daemon.stop() == 0
     assert curl.wait(timeout=5) == 0, "a follower sees the daemon's end as the end"
 

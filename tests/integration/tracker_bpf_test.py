@@ -31,7 +31,7 @@ def test_every_way_of_writing_by_disk_and_partition(lab):
     disk, image, part = partitioned(lab)
     tracking = Tracking(lab, "bpf")
     whole, inner = tracking.attach(disk, BLOCK), tracking.attach(part, BLOCK)
-    seed = lab.random.randrange(1 << 30)
+    seed, gaps = lab.random.randrange(1 << 30), 0
     for name, act in ways(lab, part, seed, PART[1]):
         before = image.read_bytes()
         act()
@@ -42,6 +42,8 @@ def test_every_way_of_writing_by_disk_and_partition(lab):
             assert each.trust == "exact" or each.gap, f"{name}: {each}"
         if sets[0].gap or sets[1].gap:
             print(f"     {name}: a gap was seen")
+            gaps += 1
+            assert gaps <= 2, "gaps are the exception"
             continue
         by_disk, by_part = sets[0].blocks, sets[1].blocks
         changed = differing(before, image, BLOCK, *PART)
@@ -112,7 +114,7 @@ def test_a_device_without_a_request_queue(lab):
         now = lab.dir / "now"
         now.write_bytes(open(device, "rb").read())
         changed, found = differing(before, now, BLOCK), tracking.harvest(tracker)
-        assert not changed - found.blocks, f"{how}: {found}"
+        assert found.trust == "exact" and not changed - found.blocks, f"{how}: {found}"
     run("blkdiscard", "--offset", MIB, "--length", MIB, device)
     assert {MIB // BLOCK, 2 * MIB // BLOCK - 1} <= tracking.harvest(tracker).blocks
 
@@ -123,7 +125,7 @@ def test_slow_writes_under_harvests(lab):
     tracking = Tracking(lab, "bpf")
     tracker = tracking.attach(device)
     for number in range(count(2)):
-        before, union, epochs = backing.read_bytes(), set(), 0
+        before, union, epochs, gaps = backing.read_bytes(), set(), 0, 0
         load = writer(device, ("aio", "uring")[number % 2], lab.random.randrange(1 << 30),
                       count=2200, min=4096, max=16 * KIB, depth=96)
         while load.poll() is None:
@@ -131,7 +133,8 @@ def test_slow_writes_under_harvests(lab):
             assert found.trust == "exact" or found.gap, str(found)
             union |= found.blocks
             epochs += 1
-        assert load.returncode == 0
+            gaps += found.gap
+        assert load.returncode == 0 and gaps <= epochs // 4, f"{gaps} gaps in {epochs} epochs"
         union |= tracking.harvest(tracker).blocks
         missed = differing(before, backing, BLOCK) - union
         assert not missed and epochs > 3, f"round {number}: {len(missed)} missed, {epochs} epochs"
