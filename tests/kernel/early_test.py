@@ -4,6 +4,7 @@
 mounted."""
 
 from rig.changes import MIB, blocks_different
+from rig.machine import expect_crashed
 from rig.root_volume import BLOCK, blocks_of_log, boot_root, make_initramfs, make_log, root_disk
 from rig.runner import main
 from rig.tracking import fields, read_epoch
@@ -45,7 +46,9 @@ def test_a_root_volume(rig):
     first = fields(boot(1).read("first").decode())
     assert int(first["trust"]) == TRUST_UNKNOWN, first
     before = rig.copy(root)
-    second, sealed = read_epoch(boot(2, unchecked=True), "second")
+    crashed = boot(2, unchecked=True)
+    expect_crashed(crashed)
+    second, sealed = read_epoch(crashed, "second")
     assert second["uuid"] == first["uuid"] and second["trust"] == TRUST_EXACT, second
     was = rig.copy(root)
     third, marked = read_epoch(boot(3), "third")

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from rig.changes import MIB, blocks_different
-from rig.machine import Disk
+from rig.machine import Disk, expect_crashed
 from rig.runner import main
 
 SIZE = 96 * MIB
@@ -104,7 +104,7 @@ def test_a_live_filesystem_and_two_targets(rig):
         [ ! -s left ] || { cat left; exit 1; }
         touch /tmp/enough
         wait $writer
-        umount /mnt/origin
+        wait_until umount /mnt/origin
         bring still /dev/disk/one
         bring last /dev/disk/two
         towline track status /dev/disk/origin
@@ -139,7 +139,7 @@ def test_a_killed_run_loses_nothing(rig):
         bring again /dev/disk/one
         touch /tmp/enough
         wait $writer
-        umount /mnt/origin
+        wait_until umount /mnt/origin
         bring last /dev/disk/one
         rm -rf /tmp/state
         bring forgotten /dev/disk/one --overwrite
@@ -161,7 +161,7 @@ def test_a_stranger_takes_changes(rig):
         towline sync /dev/disk/origin /dev/disk/two --state-dir /tmp/strange --quiet --overwrite
         dd if=/dev/urandom of=/mnt/origin/seen bs=64k count=4 conv=fsync 2>/dev/null
         bring second /dev/disk/one
-        umount /mnt/origin
+        wait_until umount /mnt/origin
         bring last /dev/disk/one
         towline track detach /dev/disk/origin
         rmmod towline
@@ -208,11 +208,9 @@ def test_a_crash_costs_the_hot_regions(rig):
         bring second
         dd if=/dev/urandom of=/mnt/origin/unsent bs=64k count=16 conv=fsync 2>/dev/null
         sync
-        echo dying
-        echo b >/proc/sysrq-trigger
-        sleep 20
+        disk crash
         """, disks, unchecked=True, **more)
-    assert "\ndying" in crashed.log and crashed.exit is None, crashed.log[-3000:]
+    expect_crashed(crashed)
     booted = rig.boot(CRASH_PRELUDE + """
         mount -t ext4 /dev/disk/keep /mnt/keep
         towline track attach /dev/disk/origin --tracker kmod --log /mnt/keep/origin.log
@@ -220,10 +218,10 @@ def test_a_crash_costs_the_hot_regions(rig):
         bring third
         dd if=/dev/urandom of=/mnt/origin/more bs=64k count=16 conv=fsync 2>/dev/null
         bring fourth
-        umount /mnt/origin
+        wait_until umount /mnt/origin
         bring last
         towline track detach /dev/disk/origin
-        umount /mnt/keep
+        wait_until umount /mnt/keep
         rmmod towline
         """, disks, **more)
     report = told(booted, "third")

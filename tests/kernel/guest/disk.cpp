@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single acts upon disks, past the page cache: what busybox has not or does otherwise.
 #include <string_view>
+#include <termios.h>
 #include <vector>
 
 #include "common.hpp"
@@ -67,8 +68,15 @@ void copy(const std::vector<std::string>& words) {
         if (got < 0 || ::write(to, memory, static_cast<size_t>(got)) != got) die("copy");
 }
 
+// disk said: what was printed is on the console. A tty sends it a little later, and a reset or the
+// power's end drops what it still has.
+void said() {
+    if (isatty(STDOUT_FILENO) != 0 && tcdrain(STDOUT_FILENO) != 0) die("tcdrain");
+}
+
 // disk crash: as sysrq b does; nothing is written, nobody is told.
 void crash() {
+    said();
     const int fd = open_or_die("/proc/sysrq-trigger", O_WRONLY);
     if (::write(fd, "b", 1) != 1) die("sysrq");
     pause();
@@ -85,7 +93,8 @@ int main(int count, char** arguments) {
     if (verb == "range") return range(words), 0;
     if (verb == "trim") return trim(words), 0;
     if (verb == "copy") return copy(words), 0;
+    if (verb == "said") return said(), 0;
     if (verb == "crash") return crash(), 0;
-    fprintf(stderr, "disk name|mark|write|range|trim|copy|crash ...\n");
+    fprintf(stderr, "disk name|mark|write|range|trim|copy|said|crash ...\n");
     return 1;
 }

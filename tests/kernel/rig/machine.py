@@ -169,3 +169,11 @@ def check(boot):
     if boot.exit != 0:
         raise GuestFailed(f"the script ended with {boot.exit}:\n{boot.log[-3000:]}")
     return boot
+
+
+def expect_crashed(boot):
+    """It came as far as the script's `disk crash`: the kernel's own word for it is on the console
+    before the reset is, which is not so for what a program has just printed."""
+    if "sysrq: Resetting" not in boot.log or boot.exit is not None:
+        raise GuestFailed(f"the guest was not to live ({boot.outcome or boot.exit}):\n"
+                          + boot.log[-3000:])

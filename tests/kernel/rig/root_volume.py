@@ -28,6 +28,7 @@ uuid=$(track list)
 stage=$(sed -n 's/.*stage=\\([0-9]\\).*/\\1/p' /proc/cmdline)
 . /stage-$stage
 echo "@@exit 0@@"
+disk said
 poweroff -f
 sleep 60
 """
