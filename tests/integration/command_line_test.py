@@ -17,6 +17,9 @@ DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
 ASKING = [("status",), ("event", "follow"), ("dial-stdio",),
           *(("catalog", verb) for verb in ["import", "list", "clear"]),
           *(("notification", verb) for verb in ["create", "list", "test", "delete"]),
+          *(("template", verb) for verb in ["create", "list", "show", "delete"]),
+          *(("group", verb) for verb in ["create", "edit", "list", "show", "delete", "start", "pause",
+                                   "resume", "cancel"]),
           *(("job", verb) for verb in ["create", "edit", "list", "show", "preflight", "pause", "resume",
                                  "delete"]),
           *(("run", verb) for verb in ["start", "list", "show", "watch", "wait", "cancel"])]

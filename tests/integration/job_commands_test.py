@@ -2,30 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`towline job`, `run`, `event` and `status` as an operator and a script use them."""
 
-import json
 import subprocess
 import time
 
 from lib.daemon import Daemon
 from lib.lab import MIB, binary, equal
+from lib.operator import Operator
 from lib.runner import main
-
-
-class Operator:
-    def __init__(self, daemon):
-        self.daemon = daemon
-
-    def try_(self, *words):
-        return subprocess.run([binary(), *map(str, words), "--socket", self.daemon.socket],
-                              text=True, capture_output=True, timeout=60)
-
-    def says(self, *words, exit=0):
-        outcome = self.try_(*words)
-        assert outcome.returncode == exit, (words, outcome)
-        return outcome.stdout if exit == 0 else outcome.stderr
-
-    def json(self, *words):
-        return json.loads(self.says(*words, "--json"))
 
 
 def operator(lab):

@@ -80,6 +80,22 @@ Result<ApiClient::Answer> ApiClient::call(const std::string& method, const std::
     return answer_of(static_cast<int>(parser.get().result_int()), parser.get().body());
 }
 
+Result<ApiClient::Answer> ApiClient::all(const std::string& path, const char* key) const {
+    const std::string first =
+        path + (path.find('?') != std::string::npos ? "&" : "?") + "limit=500";
+    nlohmann::json items = nlohmann::json::array();
+    std::string cursor;
+    while (true) {
+        Answer page = TRY(call("GET", first + cursor));
+        if (!page.good()) return page;
+        for (nlohmann::json& each : page.body.at(key))
+            items.push_back(std::move(each));
+        const nlohmann::json next = page.body.at("next");
+        if (next.is_null()) return Answer{page.status, {{key, items}, {"next", nullptr}}};
+        cursor = "&cursor=" + (next.is_string() ? next.get<std::string>() : next.dump());
+    }
+}
+
 Result<ApiClient::Answer> ApiClient::follow(
     const std::string& path, const std::function<bool(const std::string&)>& line) const {
     DaemonLink link = TRY(DaemonLink::connect(place_));

@@ -26,6 +26,8 @@ class ApiClient {
 
     Result<Answer> call(const std::string& method, const std::string& path,
                         const std::optional<nlohmann::json>& body = std::nullopt) const;
+    // All pages of a list, as one answer: {key: […], "next": null}. The path may have a query.
+    Result<Answer> all(const std::string& path, const char* key) const;
     // Each line of an answer that goes on, until it ends or `line` says false. What is no stream is
     // an answer as above.
     Result<Answer> follow(const std::string& path,

@@ -14,6 +14,8 @@ void add_serve_command(CLI::App& app, std::function<int()>& run);
 void add_track_commands(CLI::App& app, std::function<int()>& run);
 // Of the daemon: these ask its API.
 void add_job_command(CLI::App& app, std::function<int()>& run);
+void add_group_command(CLI::App& app, std::function<int()>& run);
+void add_template_command(CLI::App& app, std::function<int()>& run);
 void add_run_command(CLI::App& app, std::function<int()>& run);
 void add_event_command(CLI::App& app, std::function<int()>& run);
 void add_notification_command(CLI::App& app, std::function<int()>& run);

@@ -20,6 +20,8 @@ int main(int argc, char** argv) {
     towline::add_serve_command(app, run);
     towline::add_track_commands(app, run);
     towline::add_job_command(app, run);
+    towline::add_group_command(app, run);
+    towline::add_template_command(app, run);
     towline::add_run_command(app, run);
     towline::add_catalog_command(app, run);
     towline::add_dial_command(app, run);

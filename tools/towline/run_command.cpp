@@ -92,6 +92,12 @@ int list(const RunWords& words) {
                   [](const json& body) { std::printf("%s", runs_table(body.at("runs")).c_str()); });
 }
 
+// The job, or what else it is about: a group, a template.
+std::string subject_of(const json& event) {
+    return event.at("job").is_null() ? field_text(event.at("data"), "name")
+                                     : field_text(event, "job");
+}
+
 int follow(const RunWords& words) {
     const std::string since = words.since.empty() ? "" : "&since=" + percent_encoded(words.since);
     const auto answer =
@@ -102,7 +108,7 @@ int follow(const RunWords& words) {
             } else {
                 std::printf(
                     "%s  %-24s %s%s\n", field_text(event, "at").c_str(),
-                    field_text(event, "type").c_str(), field_text(event, "job").c_str(),
+                    field_text(event, "type").c_str(), subject_of(event).c_str(),
                     event.at("run").is_null() ? "" : (" run " + field_text(event, "run")).c_str());
             }
             std::fflush(stdout);
@@ -115,9 +121,9 @@ int follow(const RunWords& words) {
 int status_once(const RunWords& words) {
     const auto meta = words.client().call("GET", "/v1/meta");
     if (!meta || !meta->good()) return finish(words, meta, [](const json&) {});
-    const auto jobs = words.client().call("GET", "/v1/jobs?limit=500");
+    const auto jobs = words.client().all("/v1/jobs", "jobs");
     if (!jobs || !jobs->good()) return finish(words, jobs, [](const json&) {});
-    const auto active = words.client().call("GET", "/v1/runs?state=Active&limit=500");
+    const auto active = words.client().all("/v1/runs?state=Active", "runs");
     if (!active || !active->good()) return finish(words, active, [](const json&) {});
     if (words.json) {
         const json all{{"meta", meta->body},

@@ -14,6 +14,7 @@
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/interruption.hpp"
+#include "tools/towline/moment_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
 #include "tools/towline/sizes.hpp"
@@ -45,11 +46,8 @@ struct SyncWords {
     double rate_mbit = 0;
     unsigned connections = 1;
     double timeout_seconds = 30;
-    std::string tracker = "auto";
-    std::string snapshot = "auto";
-    std::string store = "0";
+    MomentWords moment;
     unsigned audit_blocks = 256;
-    bool no_freeze = false;
     double freeze_max_seconds = 10;
     std::string hooks;
     double hook_max_seconds = 60;
@@ -114,10 +112,10 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.rate_bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8);
     options.connections = words.connections;
     options.silence_max = duration_of(words.timeout_seconds);
-    options.moment = *moment_wish(words.tracker, words.snapshot);
-    options.snapshot_store_bytes = TRY(parse_size(words.store, "--store"));
+    options.moment = *moment_wish(words.moment.tracker, words.moment.snapshot);
+    options.snapshot_store_bytes = words.moment.store_bytes();
     options.audit_blocks = words.audit_blocks;
-    options.freeze = !words.no_freeze;
+    options.freeze = words.moment.freeze;
     options.freeze_max = duration_of(words.freeze_max_seconds);
     options.hooks_folder = words.hooks;
     options.hook_max = duration_of(words.hook_max_seconds);
@@ -170,25 +168,13 @@ int sync(const SyncWords& words) {
     return 0;
 }
 
-void add_moment_options(CLI::App& command, SyncWords& words) {
-    command
-        .add_option("--tracker", words.tracker, "what knows the changes; by name it is attached")
-        ->check(CLI::IsMember({"auto", "kmod", "bpf", "fuse", "scan"}))
-        ->capture_default_str();
-    command
-        .add_option("--snapshot", words.snapshot,
-                    "what a live source is read from; none: the source itself, a fuzzy copy")
-        ->check(CLI::IsMember({"auto", "kmod", "fuse", "converge", "none"}))
-        ->capture_default_str();
-    command.add_option("--store", words.store,
-                       "room for what is overwritten while a snapshot stands; 0: by the volume");
+void add_snapshot_options(CLI::App& command, SyncWords& words) {
+    add_moment_options(command, words.moment);
     command
         .add_option("--audit", words.audit_blocks,
                     "blocks held to be unchanged that are compared all the same; 0: none")
         ->check(CLI::Range(0, 1 << 20))
         ->capture_default_str();
-    command.add_flag("--no-freeze", words.no_freeze,
-                     "do not freeze the source's filesystems around the snapshot");
     command
         .add_option("--freeze-max", words.freeze_max_seconds,
                     "seconds after which filesystems are thawed, whatever happens")
@@ -251,7 +237,7 @@ void add_sync_command(CLI::App& app, std::function<int()>& run) {
     auto words = std::make_shared<SyncWords>();
     CLI::App* command = app.add_subcommand("sync", "Brings a volume's changes to a target.");
     add_options(*command, *words);
-    add_moment_options(*command, *words);
+    add_snapshot_options(*command, *words);
     command->callback([words, &run] { run = [words] { return sync(*words); }; });
 }
 

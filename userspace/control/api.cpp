@@ -107,7 +107,11 @@ Api::Api(JobService& service, std::string version)
                 {"preflight_job", &Api::preflight_job},
                 {"list_notifications", &Api::list_notifications},
                 {"show_notification", &Api::show_notification},
-                {"test_notification", &Api::test_notification}};
+                {"test_notification", &Api::test_notification},
+                {"list_templates", &Api::list_templates},
+                {"show_template", &Api::show_template},
+                {"list_groups", &Api::list_groups},
+                {"show_group", &Api::show_group}};
     writers_ = {{"put_job", &Api::put_job},
                 {"patch_job", &Api::patch_job},
                 {"delete_job", &Api::delete_job},
@@ -118,7 +122,16 @@ Api::Api(JobService& service, std::string version)
                 {"import_volumes", &Api::import_volumes},
                 {"clear_volumes", &Api::clear_volumes},
                 {"put_notification", &Api::put_notification},
-                {"delete_notification", &Api::delete_notification}};
+                {"delete_notification", &Api::delete_notification},
+                {"put_template", &Api::put_template},
+                {"delete_template", &Api::delete_template},
+                {"put_group", &Api::put_group},
+                {"patch_group", &Api::patch_group},
+                {"delete_group", &Api::delete_group},
+                {"start_group", &Api::ask_group},
+                {"pause_group", &Api::ask_group},
+                {"resume_group", &Api::ask_group},
+                {"cancel_group", &Api::ask_group}};
     lookers_ = {{"import_volumes", &Api::look_for_volumes}};
     // The document and the code name the same operations.
     const std::vector<std::string> operations = routes_.operations();

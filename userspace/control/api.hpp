@@ -69,6 +69,24 @@ class Api {
     Changed put_notification(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed delete_notification(const HttpRequest&, const ApiCall&, JobService::Session&);
     Result<std::vector<Store::Told>> notifications();
+    // api_templates.cpp
+    Answered list_templates(const HttpRequest&, const ApiCall&);
+    Answered show_template(const HttpRequest&, const ApiCall&);
+    Changed put_template(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed delete_template(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Result<std::vector<JobTemplate>> templates();
+    // An order of a job with what the template that it names says.
+    static std::expected<nlohmann::json, ApiError> completed(const nlohmann::json& order, Store&);
+    // api_groups.cpp
+    Answered list_groups(const HttpRequest&, const ApiCall&);
+    Answered show_group(const HttpRequest&, const ApiCall&);
+    Changed put_group(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed patch_group(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed delete_group(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Changed ask_group(const HttpRequest&, const ApiCall&, JobService::Session&);
+    Result<std::vector<JobGroup>> groups();
+    static Changed save_group(const JobGroup& wanted, const JobGroup* before, std::size_t count,
+                              JobService::Session&);
     // api_runs.cpp
     Answered list_runs(const HttpRequest&, const ApiCall&);
     Answered list_job_runs(const HttpRequest&, const ApiCall&);

@@ -5,8 +5,6 @@
 
 #include <array>
 
-#include <nlohmann/json.hpp>
-
 #include "io/check.hpp"
 
 namespace towline {
@@ -60,16 +58,20 @@ int status_of(ApiCode code) {
     return row_of(code).status;
 }
 
-HttpAnswer answer_of(const ApiError& error) {
+nlohmann::json json_of(const ApiError& error) {
     const Row& row = row_of(error.code);
-    const nlohmann::json body{{"code", row.name},
-                              {"message", error.message},
-                              {"field", text_or_null(error.field)},
-                              {"retriable", row.retriable},
-                              {"cause", text_or_null(error.cause)}};
+    return {{"code", row.name},
+            {"message", error.message},
+            {"field", text_or_null(error.field)},
+            {"retriable", row.retriable},
+            {"cause", text_or_null(error.cause)}};
+}
+
+HttpAnswer answer_of(const ApiError& error) {
     HttpAnswer answer;
-    answer.status = row.status;
-    answer.body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    answer.status = status_of(error.code);
+    answer.body =
+        json_of(error).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     return answer;
 }
 

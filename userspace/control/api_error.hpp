@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/control/http.hpp"
 
 namespace towline {
@@ -38,6 +40,7 @@ struct ApiError {
 
 std::string_view name_of(ApiCode code);
 int status_of(ApiCode code);
+nlohmann::json json_of(const ApiError& error);
 HttpAnswer answer_of(const ApiError& error);
 
 }  // namespace towline

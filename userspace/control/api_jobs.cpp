@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "userspace/control/api.hpp"
+#include "userspace/control/api_named.hpp"
 
 namespace towline {
 
@@ -96,6 +96,11 @@ Api::Answered Api::list_jobs(const HttpRequest&, const ApiCall& call) {
     const std::string state = call.word("state");
     const std::string tag = call.word("tag");
     const std::string part = call.word("name");
+    const std::string group = call.word("group");
+    const auto all_groups = group.empty() ? std::vector<JobGroup>{} : groups();
+    if (!all_groups) return not_stored(all_groups.error());
+    const JobGroup* of_group = find_named(*all_groups, group);
+    if (!group.empty() && of_group == nullptr) return none_named("group", group);
     const std::size_t limit = call.number("limit").value_or(kLimitDefault);
     json jobs = json::array();
     json next = nullptr;
@@ -110,6 +115,7 @@ Api::Answered Api::list_jobs(const HttpRequest&, const ApiCall& call) {
             if (!state.empty() && name_of(core.job().state) != state) continue;
             if (!tag.empty() && std::find(tags.begin(), tags.end(), tag) == tags.end()) continue;
             if (name.find(part) == std::string::npos) continue;
+            if (of_group != nullptr && !of_group->jobs.contains(name)) continue;
             if (jobs.size() == limit) {
                 next = jobs.back().at("name");
                 return;
@@ -140,7 +146,9 @@ Api::Changed Api::put_job(const HttpRequest& request, const ApiCall& call,
     const std::string name = call.word("name");
     const JobCore* core = session.scheduler().find(name);
     if (!matches(request, core)) return mismatch(core);
-    auto spec = spec_from(call.body, name, now);
+    const auto order = completed(call.body, session.store());
+    if (!order) return std::unexpected(order.error());
+    auto spec = spec_from(*order, name, now);
     if (!spec) return std::unexpected(spec.error());
     if (core != nullptr) return edit_job(request, call, session, job_event::Edited{*spec}, *spec);
     Change change{.object = "job " + name, .changed = !call.flag("dry_run")};

@@ -28,7 +28,9 @@ bool to_journal() {
 }
 
 std::string text_of(const JobEventRecord& event) {
-    std::string text = event.type + ": job " + event.job;
+    // Of a job, or of what the event's data names (a group, a template).
+    std::string text =
+        event.type + ": " + (event.job.empty() ? event.data.value("name", "") : "job " + event.job);
     if (event.run != 0) text += ", run " + std::to_string(event.run);
     const auto error = event.data.find("error");
     if (error != event.data.end() && error->is_object())

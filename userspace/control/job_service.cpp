@@ -31,6 +31,10 @@ bool JobService::Session::create(JobSpec spec) {
     return service_.scheduler_.create(std::move(spec), now_, actions_);
 }
 
+void JobService::Session::tell(std::string type, nlohmann::json data) {
+    told_.push_back({.at = now_.wall, .type = std::move(type), .job = "", .data = std::move(data)});
+}
+
 JobService::JobService(Config config, Fd lock, Store store)
     : config_(std::move(config)),
       lock_(std::move(lock)),
@@ -89,12 +93,16 @@ Status JobService::change(const std::function<Status(Session&)>& request) {
 Status JobService::commit(Session& session, Transaction& transaction) {
     std::vector<JobEventRecord> events;
     TRY_STATUS(save(session.actions_, events, session.now_.wall));
+    for (JobEventRecord& each : session.told_) {
+        TRY_STATUS(store_.append(each));
+        events.push_back(std::move(each));
+    }
     TRY_STATUS(transaction.commit());
     perform(session.actions_);
     for (const JobEventRecord& event : events)
         config_.log(event);
     if (!events.empty()) newest_event_ = events.back().sequence;
-    if (!session.actions_.empty()) changed_.notify_all();
+    if (!session.actions_.empty() || !events.empty()) changed_.notify_all();
     return {};
 }
 

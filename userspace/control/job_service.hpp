@@ -30,6 +30,8 @@ class JobService {
       public:
         JobAnswer step(const std::string& job, const JobEvent& event);
         bool create(JobSpec spec);
+        // An event that is no job's ("group.changed"); it comes after those of the jobs.
+        void tell(std::string type, nlohmann::json data);
 
         const Scheduler& scheduler() const { return service_.scheduler_; }
         Store& store() { return service_.store_; }
@@ -41,6 +43,7 @@ class JobService {
         JobService& service_;
         const Clocks now_;
         std::vector<JobAction> actions_;
+        std::vector<JobEventRecord> told_;
     };
 
     // Locks the state folder, and goes on with what was going on.

@@ -38,6 +38,7 @@ struct JobSpec {
     std::vector<std::string> tags;
     std::vector<std::string> volumes;
     std::string target;
+    std::string from_template;  // that it was made from; empty: none
     Schedule schedule;
     Start start;
     TransferOptions transfer;

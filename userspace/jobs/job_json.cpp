@@ -159,6 +159,7 @@ json json_of(const JobSpec& spec) {
             {"tags", spec.tags},
             {"volumes", spec.volumes},
             {"target", spec.target},
+            {"template", maybe(spec.from_template)},
             {"schedule", schedule_json(spec.schedule)},
             {"start", start_json(spec.start)},
             {"rate_mbit", spec.transfer.rate_mbit},
@@ -182,6 +183,7 @@ std::expected<JobSpec, FieldError> spec_of(const json& value) {
     read(value, "tags", spec.tags);
     read(value, "volumes", spec.volumes);
     read(value, "target", spec.target);
+    read(value, "template", spec.from_template);
     read(value, "rate_mbit", spec.transfer.rate_mbit);
     read(value, "verify", spec.transfer.verify);
     read(value, "tracker", spec.moment.tracker);

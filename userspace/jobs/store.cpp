@@ -38,6 +38,15 @@ constexpr std::array kMigrations{
     // 3: whom to tell
     "CREATE TABLE notification (name TEXT PRIMARY KEY, document TEXT NOT NULL,"
     "                           told INTEGER NOT NULL) WITHOUT ROWID;",
+    // 4: presets of jobs, one of them supplied; sets of jobs
+    "CREATE TABLE template (name TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;"
+    "INSERT INTO template VALUES ('two-on-demand', '{\"name\": \"two-on-demand\","
+    "  \"description\": \"two runs on demand in 24 h\","
+    "  \"options\": {\"on_demand_per_day\": 2}}');"
+    "CREATE TABLE job_group (name TEXT PRIMARY KEY, description TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE group_member (job_group TEXT NOT NULL, job TEXT NOT NULL,"
+    "                           PRIMARY KEY (job_group, job)) WITHOUT ROWID;"
+    "CREATE INDEX groups_of_job ON group_member (job);",
 };
 
 std::int64_t signed_of(std::uint64_t value) {
@@ -136,6 +145,8 @@ Status Store::save(const Run& run) {
 Status Store::drop_job(const std::string& name) {
     auto runs = TRY(database_.prepare("DELETE FROM run WHERE job = ?"));
     TRY_STATUS(runs.bind(name).run());
+    auto member = TRY(database_.prepare("DELETE FROM group_member WHERE job = ?"));
+    TRY_STATUS(member.bind(name).run());
     auto job = TRY(database_.prepare("DELETE FROM job WHERE name = ?"));
     return job.bind(name).run();
 }

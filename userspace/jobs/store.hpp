@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "userspace/jobs/database.hpp"
+#include "userspace/jobs/job_group.hpp"
 #include "userspace/jobs/job_json.hpp"
+#include "userspace/jobs/job_template.hpp"
 #include "userspace/jobs/notification.hpp"
 #include "userspace/jobs/scheduler.hpp"
 
@@ -87,17 +89,23 @@ class Store {
     // Of the catalog, by path: what was imported.
     Result<std::vector<nlohmann::json>> volumes();
     Result<std::vector<Told>> notifications();
+    Result<std::vector<JobTemplate>> templates();
+    Result<std::vector<JobGroup>> groups();
     Result<std::optional<KeptAnswer>> answer(std::uint32_t uid, const std::string& key,
                                              WallTime now, WallSpan keep);
 
     Result<Transaction> begin() { return Transaction::begin(database_); }
     Status save(const Job& job);
     Status save(const Run& run);
-    Status drop_job(const std::string& name);
+    Status drop_job(const std::string& name);  // with its runs, and out of its groups
     Status replace_volumes(const std::vector<nlohmann::json>& volumes);
     Status save(const Told& told);
     Status set_told(const std::string& name, std::uint64_t sequence);
     Status drop_notification(const std::string& name);
+    Status save(const JobTemplate& preset);
+    Status drop_template(const std::string& name);
+    Status save(const JobGroup& group);
+    Status drop_group(const std::string& name);
     Status append(JobEventRecord& event);  // its number is filled in
     Status append(const AuditRecord& record);
     Status keep_answer(std::uint32_t uid, const std::string& key, const KeptAnswer& answer,
