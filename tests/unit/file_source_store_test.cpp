@@ -4,7 +4,11 @@
 
 #include "userspace/engine/file_source_store.hpp"
 
+#include <array>
 #include <fstream>
+#include <latch>
+#include <set>
+#include <thread>
 
 #include "tests/unit/memory_stores.hpp"
 #include "tests/unit/storage_fixture.hpp"
@@ -60,6 +64,24 @@ TEST_F(FileSourceStoreTest, TheNameOfASourceStays) {
         EXPECT_NE(open(other).source(), source);
     }
     EXPECT_EQ(open().source(), source);
+}
+
+TEST_F(FileSourceStoreTest, FirstRunsAtOnceGiveOneName) {
+    for (int round = 0; round < 5; ++round) {
+        const VolumeIdentity fresh{.kind = "file", .locator = "8:1/77/" + std::to_string(round)};
+        std::array<Uuid, 8> names;
+        std::vector<std::jthread> runs;
+        runs.reserve(names.size());
+        std::latch together(names.size());
+        for (Uuid& name : names)
+            runs.emplace_back([&] {
+                together.arrive_and_wait();
+                name = open(fresh).source();
+            });
+        runs.clear();
+        EXPECT_EQ(std::set(names.begin(), names.end()).size(), 1U);
+        EXPECT_EQ(open(fresh).source(), names[0]);
+    }
 }
 
 TEST_F(FileSourceStoreTest, MemoryComesBackWithEveryField) {

@@ -17,6 +17,7 @@ namespace towline {
 namespace {
 
 constexpr int kFormat = 1;
+constexpr Duration kNamingTime = std::chrono::seconds(30);
 constexpr std::size_t kPendingBytesMax = std::size_t{1} << 30;
 
 std::string hash_text(const std::string& text) {
@@ -98,6 +99,16 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
     }
 }
 
+// What a source is called here; nothing: it has no name yet, or what noted it is damaged.
+Result<std::optional<Uuid>> named_source(const std::filesystem::path& file,
+                                         const std::string& identity) {
+    const auto document = load_document(file);
+    if (!document && document.error().code != Code::kCorrupt)
+        return std::unexpected(document.error());
+    const bool known = document && *document && (*document)->value("identity", "") == identity;
+    return known ? Uuid::parse((*document)->value("source", "")) : std::nullopt;
+}
+
 }  // namespace
 
 Result<FileSourceStore> FileSourceStore::open(const std::filesystem::path& state_folder,
@@ -106,11 +117,15 @@ Result<FileSourceStore> FileSourceStore::open(const std::filesystem::path& state
     const std::string text = identity.kind + "\n" + identity.locator + "\n" + identity.generation;
     const auto name_file = sources / (hash_text(text) + ".source");
     FileSourceStore store;
-    auto document = load_document(name_file);
-    const bool known = document && *document && (*document)->value("identity", "") == text;
-    const auto named = known ? Uuid::parse((*document)->value("source", "")) : std::nullopt;
-    if (!document && document.error().code != Code::kCorrupt)
-        return std::unexpected(document.error());
+    auto named = TRY(named_source(name_file, text));
+    Fd naming;
+    if (!named && !read_only) {
+        // Two first runs at once would each give the source a name, and one of them work under
+        // a name that nobody finds again.
+        TRY_STATUS(make_folder(sources));
+        naming = TRY(lock_file(sources / "naming.lock", "the naming of a source", kNamingTime));
+        named = TRY(named_source(name_file, text));
+    }
     store.source_ = named.value_or(Uuid::random());
     store.folder_ = sources / store.source_.text();
     if (named || read_only) return store;
