@@ -5,7 +5,9 @@ all the while. Our verdict on random bodies is that of python3-jsonschema."""
 
 import json
 import os
+import resource
 import socket
+import subprocess
 import time
 
 import jsonschema
@@ -51,8 +53,8 @@ def open_files(daemon):
     return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
-def jobs_daemon(lab):
-    daemon = Daemon(lab).start()
+def jobs_daemon(lab, **more):
+    daemon = Daemon(lab, **more).start()
     daemon.put("db", lab.image("source", MIB), lab.dir / "replica", MANUAL)
     return daemon
 
@@ -106,6 +108,22 @@ def test_many_who_say_little(lab):
     for connection in idle:
         connection.close()
     wait_for(lambda: open_files(daemon) <= before + 2, 20, "the end of their connections")
+
+
+def test_with_more_than_1024_descriptors(lab):
+    """Requests, a follower and a run work where every new descriptor is behind what select takes."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    daemon = jobs_daemon(lab, inherited=1100)
+    assert open_files(daemon) > 1100
+    curl = subprocess.Popen(["curl", "-sN", "--unix-socket", daemon.socket,
+                             "http://x/v1/events?since=0&follow=true"],
+                            stdout=subprocess.PIPE, text=True)
+    lab.at_end(curl.kill)
+    assert "job.created" in curl.stdout.readline()
+    daemon.completed(daemon.start_run("db")["id"])
+    assert "run.created" in curl.stdout.readline()
+    served(daemon)
 
 
 def test_followers_that_do_not_read(lab):

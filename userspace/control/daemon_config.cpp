@@ -115,6 +115,7 @@ Result<DaemonConfig> DaemonConfig::read(const std::filesystem::path& path) {
     TRY_STATUS(reader.text("daemon", "hooks_dir", hooks));
     TRY_STATUS(reader.text("daemon", "socket", socket));
     TRY_STATUS(reader.text("daemon", "group", config.group));
+    TRY_STATUS(reader.number("daemon", "metrics_port", 1, 65'535, config.metrics_port));
     TRY_STATUS(reader.number("daemon", "jobs_max", 1, 10'000, config.limits.jobs_max));
     TRY_STATUS(reader.number("daemon", "runs_max", 1, 1000, config.limits.runs_max));
     TRY_STATUS(reader.number("history", "runs_per_job", 1, 100'000, config.keep.runs_per_job));

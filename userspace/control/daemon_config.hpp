@@ -15,7 +15,8 @@ namespace towline {
 struct DaemonConfig {
     RunPlaces places{.state_folder = "/var/lib/towline"};
     std::filesystem::path socket = "/run/towline/api.sock";
-    std::string group = "towline";  // of the socket, where there is such a group
+    std::string group = "towline";   // of the socket, where there is such a group
+    std::uint16_t metrics_port = 0;  // on the loopback; 0: none
     Scheduler::Limits limits;
     Store::Keep keep;
     Roles roles;

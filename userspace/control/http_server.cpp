@@ -78,7 +78,8 @@ MHD_Result add_query(void* context, MHD_ValueKind, const char* name, const char*
 
 class HttpServer::Impl {
   public:
-    Impl(Roles roles, Handler handler) : roles_(std::move(roles)), handler_(std::move(handler)) {}
+    Impl(std::optional<Roles> roles, Handler handler)
+        : roles_(std::move(roles)), handler_(std::move(handler)) {}
     ~Impl() {
         if (daemon_ == nullptr) return;
         // Nobody new; who is being answered gets the answer's end.
@@ -175,9 +176,11 @@ class HttpServer::Impl {
         auto request = std::make_unique<HttpRequest>();
         request->method = method;
         request->path = path;
-        auto peer = peer_of(socket_of(connection), roles_);
-        if (!peer) return nullptr;
-        request->peer = *peer;
+        if (roles_) {
+            auto peer = peer_of(socket_of(connection), *roles_);
+            if (!peer) return nullptr;
+            request->peer = *peer;
+        }
         MHD_get_connection_values(connection, MHD_HEADER_KIND, &add_header, request.get());
         MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, &add_query, request.get());
         return request;
@@ -223,7 +226,7 @@ class HttpServer::Impl {
         static_cast<Impl*>(self)->set_waiting(connection, true);
     }
 
-    const Roles roles_;
+    const std::optional<Roles> roles_;
     const Handler handler_;
     MHD_Daemon* daemon_ = nullptr;
     std::mutex mutex_;
@@ -233,7 +236,8 @@ class HttpServer::Impl {
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() = default;
 
-Result<std::unique_ptr<HttpServer>> HttpServer::start(int socket, Roles roles, Handler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::start(int socket, std::optional<Roles> roles,
+                                                      Handler handler) {
     auto impl = std::make_unique<Impl>(std::move(roles), std::move(handler));
     TRY_STATUS(impl->start(socket));
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));

@@ -10,13 +10,15 @@
 
 namespace towline {
 
-// HTTP/1.1 on a listening Unix socket, a thread a connection. A client that sends its request
+// HTTP/1.1 on a listening socket, a thread a connection. A client that sends its request
 // slower than it may is cut off; so is one that sends more than it may.
 class HttpServer {
   public:
     using Handler = std::function<HttpAnswer(const HttpRequest&)>;
 
-    static Result<std::unique_ptr<HttpServer>> start(int socket, Roles roles, Handler handler);
+    // Without roles it is not asked who is at the other end, and nobody has a role.
+    static Result<std::unique_ptr<HttpServer>> start(int socket, std::optional<Roles> roles,
+                                                     Handler handler);
     // Whoever gives streams must have ended them.
     ~HttpServer();
 

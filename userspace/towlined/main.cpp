@@ -16,6 +16,8 @@
 #include "userspace/control/daemon_config.hpp"
 #include "userspace/control/daemon_log.hpp"
 #include "userspace/control/http_server.hpp"
+#include "userspace/control/metrics.hpp"
+#include "userspace/control/metrics_port.hpp"
 #include "userspace/control/notifier.hpp"
 
 namespace towline {
@@ -95,6 +97,12 @@ Status serve(const DaemonConfig& config) {
     const auto server =
         TRY(HttpServer::start(socket.fd(), config.roles,
                               [&](const HttpRequest& request) { return api.answer(request); }));
+    std::unique_ptr<HttpServer> metrics;
+    if (config.metrics_port != 0) {
+        metrics = TRY(serve_metrics(config.metrics_port,
+                                    [&] { return metrics_text(*service, TOWLINE_VERSION); }));
+        log_text("metrics are on 127.0.0.1:" + std::to_string(config.metrics_port));
+    }
     const Notifier notifier(*service);
     const Ender ender(*service);
     log_text("listening on " + config.socket.string());
@@ -102,6 +110,7 @@ Status serve(const DaemonConfig& config) {
     const Status ran = service->run([&] {
         ::sd_notify(0, "WATCHDOG=1");
         server->cut_off_slow();
+        if (metrics) metrics->cut_off_slow();
     });
     ::sd_notify(0, "STOPPING=1");
     service->stop();

@@ -2,6 +2,7 @@
 """A `towlined` of a test's own, and a client of its API that is not ours: http.client over the Unix
 socket. Every answer is held against the schema that the daemon serves, by python3-jsonschema."""
 
+import contextlib
 import functools
 import http.client
 import json
@@ -50,7 +51,8 @@ class Answer:
 
 
 class Daemon:
-    def __init__(self, lab, words=(), name="daemon", user=None):
+    def __init__(self, lab, words=(), name="daemon", user=None, inherited=0):
+        self._inherited = inherited  # descriptors that it has open from the first
         self._words = list(map(str, words))
         self._user = user
         self.folder = lab.dir / name
@@ -67,10 +69,12 @@ class Daemon:
 
     def start(self):
         at = self.log_file.stat().st_size
-        with open(self.log_file, "ab") as log:
+        with open(self.log_file, "ab") as log, contextlib.ExitStack() as stack:
+            kept = [stack.enter_context(open("/dev/null", "rb")).fileno()
+                    for _ in range(self._inherited)]
             self.process = subprocess.Popen(
                 [program(), "--state-dir", self.state, "--socket", self.socket, *self._words],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user, pass_fds=kept,
                 env={**os.environ, "JOURNAL_STREAM": ""})
         end = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < end:
