@@ -6,6 +6,7 @@ code is provoked; nothing has an effect that was refused."""
 import json
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -285,12 +286,31 @@ def test_catalog(lab):
     assert state()["mounts"] == [str(lab.dir / "a b")]
     subprocess.run(["umount", lab.dir / "a b"], check=True)
     subprocess.run(["losetup", "--detach", device], check=True)
-    assert state()["state"] == "Expired"
-    expired = daemon.good("GET", "/v1/volumes?state=Expired&limit=500")["volumes"]
-    assert device in [each["path"] for each in expired]
+    assert state()["state"] == "Deleted"
+    gone = daemon.good("GET", "/v1/volumes?state=Deleted&limit=500")["volumes"]
+    assert device in [each["path"] for each in gone]
     assert daemon.good("DELETE", "/v1/volumes")["changed"]
     assert not daemon.good("DELETE", "/v1/volumes")["changed"]
     assert state() is None
+
+
+def test_an_import_that_goes_on_is_seen(lab):
+    daemon = Daemon(lab).start()
+    over = threading.Event()
+
+    def work():
+        while not over.is_set():
+            daemon.good("DELETE", "/v1/volumes")
+            daemon.good("POST", "/v1/volumes/import")
+    importing = threading.Thread(target=work)
+    importing.start()
+    try:
+        wait_for(lambda: daemon.good("GET", "/v1/volumes?state=Importing")["volumes"], 60,
+                 "an import that goes on")
+    finally:
+        over.set()
+        importing.join()
+    assert not daemon.good("GET", "/v1/volumes?state=Importing")["volumes"]
 
 
 def test_roles(lab):

@@ -5,7 +5,7 @@
 import subprocess
 
 from lib.daemon import Daemon
-from lib.lab import MIB, binary, equal
+from lib.lab import MIB, binary, equal, wait_for
 from lib.runner import main
 
 MANUAL = {"manual": True}
@@ -54,6 +54,51 @@ def test_what_is_critical_stops_the_first_run(lab):
     daemon.good("PATCH", "/v1/jobs/db", {"ignore_critical": True})
     run = daemon.ended(daemon.start_run("db")["id"])
     assert "stored on the source" in run["error"]["message"], run
+
+
+def test_a_job_that_starts_with_a_test(lab):
+    daemon = Daemon(lab).start()
+    source, replica = lab.image("source", MIB), lab.dir / "replica"
+    daemon.put("db", source, replica, {"every": "1h"}, start="test-only")
+    wait_for(lambda: daemon.runs("db"), 20, "the test")
+    test = daemon.completed(daemon.runs("db")[0]["id"])
+    assert test["type"] == "Test" and test["bytes_sent"] == 0, test
+    assert "Info size:" in test["notes"], test
+    assert not replica.exists() and daemon.job("db")["state"] == "Pending"
+    shown = towline(daemon, "run", "show", test["id"])
+    assert "Test Completed, " in shown.stdout and "Info size" in shown.stdout, shown
+    daemon.good("POST", "/v1/jobs/db/resume")
+    wait_for(lambda: daemon.runs("db")[0]["state"] == "Completed"
+             and daemon.runs("db")[0]["type"] == "Scheduled", 20, "the run after it")
+    equal(source, replica)
+    # A bad one starts nothing.
+    daemon.put("self", source, source, {"every": "1h"}, start="test-then-start")
+    wait_for(lambda: daemon.runs("self"), 20, "the test")
+    test = daemon.ended(daemon.runs("self")[0]["id"])
+    assert test["state"] == "Failed" and test["error"]["code"] == "refused", test
+    assert "Critical target-on-volume" in test["notes"], test
+    job = daemon.job("self")
+    assert job["state"] == "Pending" and job["next_run_at"] is None, job
+    # A good one starts the schedule.
+    daemon.put("good", source, lab.dir / "good", {"every": "1h"}, start="test-then-start")
+    wait_for(lambda: len(daemon.runs("good")) == 2, 20, "the run after the test")
+    daemon.completed(daemon.runs("good")[0]["id"])
+    assert [run["type"] for run in daemon.runs("good")] == ["Scheduled", "Test"]
+
+
+def test_past_runs_say_what_the_next_will_take(lab):
+    daemon, server = Daemon(lab).start(), lab.server()
+    source = lab.image("source", 2 * MIB)
+    daemon.put("db", source, server.url("replica"), MANUAL)
+    report = daemon.good("POST", "/v1/jobs/db/preflight")
+    assert report["link_bytes_per_second"] is None, report
+    for _ in range(2):
+        daemon.completed(daemon.start_run("db")["id"])
+        lab.change(source, 2)
+    report = daemon.good("POST", "/v1/jobs/db/preflight")
+    assert report["link_bytes_per_second"] > 0 and report["next_seconds"] > 0, report
+    link, = [each["message"] for each in report["findings"] if each["code"] == "link"]
+    assert "past runs put" in link and "answers within" in link, link
 
 
 def test_a_target_that_is_away_is_no_reason_to_give_up(lab):

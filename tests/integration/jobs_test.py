@@ -92,6 +92,23 @@ def test_rate_in_mid_run(lab):
     equal(source, replica)
 
 
+def test_compression_in_mid_run(lab):
+    daemon = Daemon(lab).start()
+    source, replica = lab.dir / "source", lab.dir / "replica"
+    source.write_bytes(b"a line that is much like the others\n" * (2 * SIZE // 36))
+    size = source.stat().st_size
+    daemon.put("db", source, replica, MANUAL, rate_mbit=8, compression=0)
+    number = daemon.start_run("db")["id"]
+    daemon.wait_run(number, lambda run: run["stage"] == "Transfer" and run["bytes_sent"] > 0)
+    changed = daemon.good("PATCH", "/v1/jobs/db", {"compression": 3})
+    assert changed["job"]["active_run"] == number, changed
+    run = daemon.completed(number)
+    assert run["continued"] == 0 and run["bytes_changed"] >= size, run
+    # What was on its way went as it was; all else shrinks to a hundredth.
+    assert run["bytes_sent"] < size / 2, run
+    equal(source, replica)
+
+
 def test_pause_and_resume_in_mid_run(lab):
     daemon = Daemon(lab).start()
     source, replica = lab.image("source", SIZE), lab.dir / "replica"

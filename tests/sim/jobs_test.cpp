@@ -92,6 +92,8 @@ class World {
         }
         if (random_.chance(0.2))
             spec.start = {.kind = Start::Kind::kAt, .at = now_.wall + hours(random_.below(100))};
+        if (random_.chance(0.1)) spec.start.kind = Start::Kind::kTestThenStart;
+        if (random_.chance(0.05)) spec.start.kind = Start::Kind::kTestOnly;
         spec.on_demand_per_day = static_cast<unsigned>(random_.below(3));
         return spec;
     }

@@ -384,5 +384,95 @@ TEST(JobCore, AClockThatWasSetBackWhileDownChangesNoInterval) {
     EXPECT_LE(job.due_in(), hours(1));
 }
 
+// --- jobs that start with a test
+
+Start starting(Start::Kind kind) {
+    return {.kind = kind, .at = {}};
+}
+
+RunType type_of(const Life& life) {
+    return life.core().run()->type;
+}
+
+TEST(JobCore, ATestThatIsGoodLetsTheScheduleBegin) {
+    Life life(spec_of(*Schedule::every(hours(1)), starting(Start::Kind::kTestThenStart)));
+    life.after(Seconds(0));
+    EXPECT_EQ(life.told(), "job.created run.created#1 run.started#1 START ");
+    EXPECT_EQ(type_of(life), RunType::kTest);
+    EXPECT_EQ(life.state(), "Pending");
+    // Nothing is missed by a test, and a daemon that dies goes on with it.
+    life.after(hours(3));
+    life.reopen();
+    EXPECT_EQ(type_of(life), RunType::kTest);
+    life.complete();
+    EXPECT_FALSE(life.core().job().replica_of) << "a test brings nothing";
+    life.told();
+    life.after(Seconds(0));
+    EXPECT_EQ(type_of(life), RunType::kScheduled);
+    EXPECT_EQ(life.state(), "Active");
+}
+
+TEST(JobCore, ATestThatFailsWaitsForAPerson) {
+    Life life(spec_of(*Schedule::every(hours(1)), starting(Start::Kind::kTestThenStart)));
+    life.after(Seconds(0));
+    life.told();
+    life.fail();
+    EXPECT_EQ(life.told(), "run.failed#1 ");
+    EXPECT_EQ(life.state(), "Pending");
+    EXPECT_EQ(life.core().job().failures, 0U);
+    life.after(hours(5));
+    EXPECT_FALSE(life.core().run());
+    life.step(ev::ResumeRequested{});
+    life.after(Seconds(0));
+    EXPECT_EQ(type_of(life), RunType::kScheduled) << "who resumes it has gone past the test";
+}
+
+TEST(JobCore, ATestAloneStartsNothing) {
+    Life life(spec_of(Schedule::manual(), starting(Start::Kind::kTestOnly)));
+    life.after(Seconds(0));
+    EXPECT_EQ(type_of(life), RunType::kTest);
+    life.complete();
+    life.after(hours(5));
+    EXPECT_FALSE(life.core().run());
+    EXPECT_EQ(life.state(), "Pending");
+    EXPECT_EQ(life.step(ev::RunRequested{}), JobAnswer::kDone);
+    EXPECT_EQ(type_of(life), RunType::kOnDemand);
+}
+
+TEST(JobCore, ATestThatIsPausedOrInTheWayStillComes) {
+    Life life(spec_of(*Schedule::every(hours(1)), starting(Start::Kind::kTestOnly)));
+    life.step(ev::RunRequested{});
+    life.after(hours(2));
+    EXPECT_EQ(type_of(life), RunType::kOnDemand) << "it waits, and is not missed";
+    life.step(ev::PauseRequested{});
+    life.stop();
+    life.step(ev::ResumeRequested{});
+    life.complete();
+    life.told();
+    life.after(Seconds(0));
+    ASSERT_TRUE(life.core().run());
+    EXPECT_EQ(type_of(life), RunType::kTest);
+    life.step(ev::PauseRequested{});
+    life.stop();
+    life.step(ev::ResumeRequested{});
+    EXPECT_EQ(type_of(life), RunType::kTest);
+    EXPECT_EQ(life.state(), "Pending");
+    life.complete();
+    life.after(hours(5));
+    EXPECT_FALSE(life.core().run());
+}
+
+TEST(JobCore, AnotherTargetIsTestedAnew) {
+    Life life(spec_of(*Schedule::every(hours(1)), starting(Start::Kind::kTestOnly)));
+    life.after(Seconds(0));
+    life.complete();
+    JobSpec moved = life.core().job().spec;
+    moved.target = "/c";
+    life.step(ev::Edited{moved});
+    life.after(Seconds(0));
+    ASSERT_TRUE(life.core().run());
+    EXPECT_EQ(type_of(life), RunType::kTest);
+}
+
 }  // namespace
 }  // namespace towline

@@ -27,9 +27,12 @@ class StoreTest : public ::testing::Test {
         job.spec.tags = {"a", "b"};
         job.spec.volumes = {"/dev/x"};
         job.spec.target = "tcp://host:1/x";
+        job.spec.from_template = "gold";
+        job.spec.start = {.kind = Start::Kind::kTestThenStart, .at = {}};
         job.spec.schedule = *Schedule::continuous(std::chrono::seconds(5));
         job.spec.transfer = {.rate_mbit = 2.5, .level = 3, .verify = true};
         job.state = JobState::kFailing;
+        job.tested = true;
         job.revision = 7;
         job.created_at = job.changed_at = kNow;
         job.retry_at = kNow + std::chrono::seconds(30);
@@ -76,6 +79,7 @@ TEST_F(StoreTest, AJobIsWhatItWas) {
     active.continued = 3;
     active.scheduled_at = kNow;
     active.numbers = {.total_bytes = 1, .changed_bytes = 2, .done_bytes = 3, .sent_bytes = 4};
+    active.numbers.dirty_bytes_per_second = 2.5;
     active.failure = RunFailure{"io", "no", true};
     saved.active_run = active.id;
     save(saved);
@@ -97,6 +101,7 @@ TEST_F(StoreTest, EveryScheduleAndStartComesBack) {
           *Schedule::on_calendar("Mon 02:30 UTC"), *Schedule::continuous(WallSpan(1500))}) {
         for (const Start& start :
              {Start{}, Start{.kind = Start::Kind::kNow}, Start{.kind = Start::Kind::kManual},
+              Start{.kind = Start::Kind::kTestOnly}, Start{.kind = Start::Kind::kTestThenStart},
               Start{.kind = Start::Kind::kAt, .at = kNow}}) {
             Job each = job("job");
             each.spec.schedule = schedule;
@@ -106,6 +111,40 @@ TEST_F(StoreTest, EveryScheduleAndStartComesBack) {
             EXPECT_EQ(store_.jobs()->at(0).job.spec.start, start);
         }
     }
+}
+
+TEST_F(StoreTest, GroupsHoldJobsThatAreThere) {
+    const JobGroup empty{.name = "a", .description = "none yet", .jobs = {}};
+    JobGroup full{.name = "b", .description = "", .jobs = {"job", "other"}};
+    save(empty);
+    save(full);
+    reopen();
+    EXPECT_EQ(*store_.groups(), (std::vector<JobGroup>{empty, full}));
+    full.jobs = {"job"};
+    save(full);
+    EXPECT_EQ(*store_.groups(), (std::vector<JobGroup>{empty, full})) << "others are out of it";
+    {
+        auto undone = store_.begin();
+        ASSERT_TRUE(store_.drop_job("job"));
+    }
+    EXPECT_EQ(*store_.groups(), (std::vector<JobGroup>{empty, full}));
+    ASSERT_TRUE(store_.drop_job("job"));
+    EXPECT_TRUE(store_.groups()->at(1).jobs.empty());
+    ASSERT_TRUE(store_.drop_group("b"));
+    EXPECT_EQ(*store_.groups(), std::vector<JobGroup>{empty});
+}
+
+TEST_F(StoreTest, TemplatesComeBackAndOneIsSupplied) {
+    JobTemplate gold{.name = "gold", .description = "täglich", .options = {{"verify", true}}};
+    save(gold);
+    reopen();
+    const auto both = *store_.templates();
+    ASSERT_EQ(both.size(), 2U);
+    EXPECT_EQ(both[0], gold);
+    EXPECT_EQ(both[1].options, (nlohmann::json{{"on_demand_per_day", 2}}));
+    ASSERT_TRUE(store_.drop_template("two-on-demand"));
+    reopen();
+    EXPECT_EQ(store_.templates()->size(), 1U) << "what was deleted stays so";
 }
 
 TEST_F(StoreTest, WhatIsNotCommittedIsNotThere) {

@@ -153,5 +153,30 @@ TEST(Preflight, ALiveVolumeWithoutASnapshotIsSeen) {
     EXPECT_NE(look_before(spec, places, Depth::kThorough).no_target, "");
 }
 
+Run past_run(const std::string& mode, unsigned took_seconds, std::uint64_t sent) {
+    Run run;
+    run.mode = mode;
+    run.started_at = WallTime(std::chrono::hours(1));
+    run.ended_at = *run.started_at + std::chrono::seconds(took_seconds);
+    run.numbers.sent_bytes = sent;
+    return run;
+}
+
+TEST(Preflight, PastRunsSayHowTheNextWillBe) {
+    EXPECT_FALSE(past_of({}));
+    const auto first = past_of({past_run("full", 10, 10 * kMib)});
+    ASSERT_TRUE(first);
+    EXPECT_DOUBLE_EQ(first->wire_bytes_per_second, kMib);
+    EXPECT_FALSE(first->next_seconds) << "a full copy says nothing of a list";
+    const auto past = past_of({past_run("extents", 3, kMib), past_run("extents", 90, kMib),
+                               past_run("extents", 2, kMib), past_run("full", 10, 20 * kMib)});
+    EXPECT_DOUBLE_EQ(past->wire_bytes_per_second, 2 * kMib) << "of the one that sent most";
+    EXPECT_DOUBLE_EQ(*past->next_seconds, 3) << "one that was slow is no rule";
+    PreflightFacts tracked = good();
+    tracked.tracker = "fuse";
+    tracked.past = past;
+    EXPECT_DOUBLE_EQ(*estimate(tracked, spec_to("/target")).next_seconds, 3);
+}
+
 }  // namespace
 }  // namespace towline

@@ -119,10 +119,19 @@ std::string progress_text(const json& run) {
         std::snprintf(number, sizeof number, " %.1f %%", percent.get<double>());
         text += number;
     }
+    if (run.at("stage") == "Transfer")
+        text += " of " + human_bytes(run.value("bytes_changed", 0.0));
     if (run.value("speed_bytes_per_second", 0.0) > 0) {
-        text += ", " + human_bytes(run["speed_bytes_per_second"].get<double>()) + "/s";
+        text += ", " + human_bytes(run["speed_bytes_per_second"].get<double>()) + "/s (" +
+                human_bytes(run.value("wire_bytes_per_second", 0.0)) + "/s on the wire)";
         text += ", " + time_left(run.value("seconds_left", json())) + " left";
     }
+    if (const json dirty = run.value("dirty_bytes_per_second", json()); dirty.is_number()) {
+        text += ", " + human_bytes(dirty.get<double>()) + "/s written";
+        if (run.value("converges", json()) == json(false)) text += ": not converging";
+    }
+    if (const json lag = run.value("lag_seconds", json()); lag.is_number())
+        text += ", lag " + time_left(lag);
     return text;
 }
 

@@ -53,8 +53,10 @@ void add_job_options(CLI::App& command, JobWords& words) {
 }
 
 void add_start_option(CLI::App& command, JobWords& words) {
-    command.add_option("--start", words.start,
-                       "the first run: schedule (default), now, manual, or a time");
+    command.add_option(
+        "--start", words.start,
+        "the first run: schedule (default), now, manual, test-only, test-then-start, "
+        "or a time");
 }
 
 json job_options(const JobWords& words, const CLI::App& command) {

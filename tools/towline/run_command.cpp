@@ -27,6 +27,7 @@ struct RunWords : ApiWords {
     std::string since;
     bool wait = false;
     bool watch = false;
+    bool progress = false;
 
     std::string path(const std::string& verb = "") const {
         return "/v1/runs/" + percent_encoded(id) + verb;
@@ -40,7 +41,8 @@ void show_run(const json& run) {
                 field_text(run, "job").c_str(), field_text(run, "type").c_str(),
                 field_text(run, "state").c_str());
     if (run.at("state") == "Active") std::printf(", %s", progress_text(run).c_str());
-    if (run.at("state") == "Completed")
+    if (run.at("type") == "Test") std::printf(", %s", field_text(run, "notes").c_str());
+    if (run.at("state") == "Completed" && run.at("type") != "Test")
         std::printf(", %s: %s changed, %s sent, point %s", field_text(run, "cause").c_str(),
                     human_bytes(run.at("bytes_changed").get<double>()).c_str(),
                     human_bytes(run.at("bytes_sent").get<double>()).c_str(),
@@ -100,11 +102,16 @@ std::string subject_of(const json& event) {
 
 int follow(const RunWords& words) {
     const std::string since = words.since.empty() ? "" : "&since=" + percent_encoded(words.since);
-    const auto answer =
-        words.client().follow("/v1/events?follow=true" + since, [&](const std::string& line) {
+    const std::string progress = words.progress ? "&progress=true" : "";
+    const auto answer = words.client().follow(
+        "/v1/events?follow=true" + since + progress, [&](const std::string& line) {
             const json event = json::parse(line, nullptr, false);
             if (words.json || !event.is_object() || event.contains("gap")) {
                 std::printf("%s\n", line.c_str());
+            } else if (event.contains("progress")) {
+                const json& run = event.at("progress");
+                std::printf("%s run %s: %s\n", field_text(run, "job").c_str(),
+                            field_text(run, "id").c_str(), progress_text(run).c_str());
             } else {
                 std::printf(
                     "%s  %-24s %s%s\n", field_text(event, "at").c_str(),
@@ -216,6 +223,7 @@ void add_event_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* command = add(*parent, words, "follow", "A line for each event, from now on.", run,
                             [](RunWords& each) { return follow(each); });
     command->add_option("--since", words->since, "first those after this sequence number");
+    command->add_flag("--progress", words->progress, "also the runs that go on, each second");
 }
 
 void add_status_command(CLI::App& app, std::function<int()>& run) {

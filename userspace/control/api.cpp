@@ -132,7 +132,7 @@ Api::Api(JobService& service, std::string version)
                 {"pause_group", &Api::ask_group},
                 {"resume_group", &Api::ask_group},
                 {"cancel_group", &Api::ask_group}};
-    lookers_ = {{"import_volumes", &Api::look_for_volumes}};
+    lookers_ = {{"import_volumes", &Api::look_to_import}};
     // The document and the code name the same operations.
     const std::vector<std::string> operations = routes_.operations();
     CHECK(operations.size() == readers_.size() + writers_.size());

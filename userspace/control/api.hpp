@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 
@@ -59,6 +60,7 @@ class Api {
     Changed step_job(const ApiCall&, JobService::Session&, const JobEvent& event);
     // api_volumes.cpp
     std::expected<nlohmann::json, ApiError> look_for_volumes(const ApiCall&);
+    std::expected<nlohmann::json, ApiError> look_to_import(const ApiCall&);
     Answered list_volumes(const HttpRequest&, const ApiCall&);
     Changed import_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed clear_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
@@ -94,7 +96,6 @@ class Api {
     Changed start_run(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed cancel_run(const HttpRequest&, const ApiCall&, JobService::Session&);
     Answered run_page(const Store::RunFilter& filter, const ApiCall&);
-    nlohmann::json shown(const Run& run) const;
 
     JobService& service_;
     const std::string version_;
@@ -102,6 +103,7 @@ class Api {
     std::map<std::string, Reader> readers_;
     std::map<std::string, Writer> writers_;
     std::map<std::string, Looker> lookers_;
+    std::atomic<unsigned> importing_ = 0;  // imports that look at the host now
 };
 
 // Shared by the handlers.

@@ -10,6 +10,9 @@ using nlohmann::json;
 
 namespace {
 
+// What they say of the next is their median.
+constexpr std::size_t kPastRuns = 9;
+
 json maybe(const std::optional<double>& number) {
     return number ? json(*number) : json(nullptr);
 }
@@ -19,11 +22,16 @@ json maybe(const std::optional<double>& number) {
 Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
     const std::string name = call.word("name");
     std::optional<JobSpec> spec;
-    service_.look([&](const Scheduler& scheduler, Store&) {
+    Result<Page<Run>> past = Page<Run>{};
+    service_.look([&](const Scheduler& scheduler, Store& store) {
         if (const JobCore* core = scheduler.find(name)) spec = core->job().spec;
+        past = store.runs({.job = name, .state = std::string(name_of(RunState::kCompleted))},
+                          std::nullopt, kPastRuns);
     });
+    if (!past) return not_stored(past.error());
     if (!spec) return refused(ApiCode::kNotFound, "there is no job " + name, "name");
-    const PreflightFacts facts = look_before(*spec, service_.config().places, Depth::kThorough);
+    PreflightFacts facts = look_before(*spec, service_.config().places, Depth::kThorough);
+    facts.past = past_of(past->items);
     const std::vector<Finding> findings = judge(facts, *spec);
     const PreflightEstimate expected = estimate(facts, *spec);
     json shown_findings = json::array();
@@ -34,6 +42,8 @@ Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
                         {"stops", !stopping_text(findings).empty()},
                         {"findings", shown_findings},
                         {"read_bytes_per_second", maybe(facts.read_bytes_per_second)},
+                        {"link_bytes_per_second",
+                         facts.past ? json(facts.past->wire_bytes_per_second) : json(nullptr)},
                         {"first_seconds", maybe(expected.first_seconds)},
                         {"next_seconds", maybe(expected.next_seconds)}});
 }

@@ -2,6 +2,7 @@
 // Runs: of the past from the store, of the present with what the executor sees.
 
 #include "userspace/control/api.hpp"
+#include "userspace/control/live_numbers.hpp"
 
 namespace towline {
 
@@ -13,25 +14,6 @@ constexpr std::size_t kLimitDefault = 50;
 
 }  // namespace
 
-// A run that goes on has its progress, and what follows from it.
-json Api::shown(const Run& run) const {
-    json value = json_of(run);
-    const auto live =
-        run.state == RunState::kActive && !run.paused ? service_.live(run.id) : std::nullopt;
-    if (!live) return value;
-    value["stage"] = name_of(live->stage);
-    value["bytes_done"] = live->done_bytes;
-    value["bytes_sent"] = live->sent_bytes;
-    if (live->stage == RunStage::kTransfer) value["bytes_changed"] = live->total_bytes;
-    const auto total = static_cast<double>(live->total_bytes);
-    const auto left = total - static_cast<double>(live->done_bytes);
-    value["percent"] = total > 0 ? json(100 * (1 - left / total)) : json(nullptr);
-    value["speed_bytes_per_second"] = live->speed;
-    value["wire_bytes_per_second"] = live->wire;
-    value["seconds_left"] = total > 0 && live->speed > 1 ? json(left / live->speed) : json(nullptr);
-    return value;
-}
-
 Api::Answered Api::run_page(const Store::RunFilter& filter, const ApiCall& call) {
     Result<Page<Run>> page = fail(Code::kIo, "");
     service_.look([&](const Scheduler&, Store& store) {
@@ -41,7 +23,7 @@ Api::Answered Api::run_page(const Store::RunFilter& filter, const ApiCall& call)
     if (!page) return not_stored(page.error());
     json runs = json::array();
     for (const Run& run : page->items)
-        runs.push_back(shown(run));
+        runs.push_back(shown(run, service_));
     return json_answer({{"runs", runs}, {"next", page->next ? json(*page->next) : json(nullptr)}});
 }
 
@@ -66,7 +48,7 @@ Api::Answered Api::show_run(const HttpRequest&, const ApiCall& call) {
     service_.look([&](const Scheduler&, Store& store) { run = store.run(id); });
     if (!run) return not_stored(run.error());
     if (!*run) return refused(ApiCode::kNotFound, "there is no run " + std::to_string(id), "id");
-    return json_answer(shown(**run));
+    return json_answer(shown(**run, service_));
 }
 
 Api::Changed Api::start_run(const HttpRequest&, const ApiCall& call, JobService::Session& session) {

@@ -45,7 +45,9 @@ Api::Answered Api::follow_events(const HttpRequest&, const ApiCall& call) {
     std::optional<std::uint64_t> since = call.number("since");
     HttpAnswer answer;
     answer.type = "application/x-ndjson";
-    answer.stream = event_stream(service_, since, call.flag("follow"));
+    answer.stream = event_stream(
+        service_,
+        {.since = since, .follow = call.flag("follow"), .progress = call.flag("progress")});
     return answer;
 }
 

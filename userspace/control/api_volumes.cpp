@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The catalog: what was imported beside what is there now. A volume that was imported is the same
 // as long as its path holds the same filesystem in the same size; else what was imported has
-// expired.
+// expired, or, where nothing is at its path any more, is deleted. An import looks at every device,
+// which takes as long as the slowest: until then what it will bring is Importing.
 
 #include <algorithm>
 
@@ -28,10 +29,10 @@ const json* find(const json& volumes, const json& path) {
 }
 
 // By path; of one that is there it shows what is there.
-std::vector<json> merged(const json& there, const std::vector<json>& imported) {
+std::vector<json> merged(const json& there, const std::vector<json>& imported, bool importing) {
     std::vector<json> all;
     for (json each : there) {
-        each["state"] = "NotImported";
+        each["state"] = importing ? "Importing" : "NotImported";
         const json* known = nullptr;
         for (const json& one : imported)
             if (one.at("path") == each.at("path")) known = &one;
@@ -40,7 +41,7 @@ std::vector<json> merged(const json& there, const std::vector<json>& imported) {
     }
     for (json each : imported) {
         if (find(there, each.at("path")) != nullptr) continue;
-        each["state"] = "Expired";
+        each["state"] = "Deleted";
         all.push_back(std::move(each));
     }
     std::ranges::sort(all, {}, [](const json& each) { return each.at("path").get<std::string>(); });
@@ -48,6 +49,13 @@ std::vector<json> merged(const json& there, const std::vector<json>& imported) {
 }
 
 }  // namespace
+
+std::expected<json, ApiError> Api::look_to_import(const ApiCall& call) {
+    ++importing_;
+    auto found = look_for_volumes(call);
+    --importing_;
+    return found;
+}
 
 std::expected<json, ApiError> Api::look_for_volumes(const ApiCall&) {
     const auto volumes = volumes_of_host();
@@ -72,7 +80,7 @@ Api::Answered Api::list_volumes(const HttpRequest&, const ApiCall& call) {
     const std::size_t limit = call.number("limit").value_or(kLimitDefault);
     json volumes = json::array();
     json next = nullptr;
-    for (const json& each : merged(*there, *imported)) {
+    for (const json& each : merged(*there, *imported, importing_ > 0)) {
         if (!state.empty() && each.at("state") != state) continue;
         if (!cursor.empty() && each.at("path") <= json(cursor)) continue;
         if (volumes.size() == limit) {

@@ -4,6 +4,8 @@
 
 #include "userspace/control/event_stream.hpp"
 
+#include "userspace/control/live_numbers.hpp"
+
 namespace towline {
 
 using nlohmann::json;
@@ -11,7 +13,9 @@ using nlohmann::json;
 namespace {
 
 constexpr std::size_t kBatch = 100;
-constexpr auto kHeartbeat = std::chrono::seconds(5);
+constexpr std::chrono::milliseconds kHeartbeat = std::chrono::seconds(5);
+constexpr std::chrono::milliseconds kProgressInterval = std::chrono::seconds(1);
+constexpr std::size_t kProgressRunsMax = 500;
 
 std::string line(const json& value) {
     return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
@@ -19,17 +23,22 @@ std::string line(const json& value) {
 
 class EventReader {
   public:
-    EventReader(JobService& service, std::optional<std::uint64_t> since, bool follow)
-        : service_(service), since_(since), follow_(follow) {}
+    EventReader(JobService& service, const EventWish& wish)
+        : service_(service),
+          since_(wish.since),
+          follow_(wish.follow || wish.progress),
+          nap_(wish.progress ? kProgressInterval : kHeartbeat),
+          progress_(wish.progress) {}
 
     std::string next() {
         if (service_.stopping()) return "";
         if (!since_) since_ = newest_or_start();
         std::string lines = read();
         if (!lines.empty() || !follow_) return lines;
-        service_.wait_for_events(*since_, kHeartbeat);
+        service_.wait_for_events(*since_, nap_);
         if (service_.stopping()) return "";
         lines = read();
+        if (progress_ && monotonic_now() - told_at_ >= kProgressInterval) lines += progress();
         return lines.empty() ? "\n" : lines;
     }
 
@@ -64,10 +73,28 @@ class EventReader {
         return lines;
     }
 
+    // Of the runs that go on, as they are now: neither numbered nor kept.
+    std::string progress() {
+        Result<Page<Run>> runs = Page<Run>{};
+        service_.look([&](const Scheduler&, Store& store) {
+            runs = store.runs({.job = "", .state = std::string(name_of(RunState::kActive))},
+                              std::nullopt, kProgressRunsMax);
+        });
+        told_at_ = monotonic_now();
+        if (!runs) return "";
+        std::string lines;
+        for (const Run& run : runs->items)
+            if (!run.paused) lines += line({{"progress", shown(run, service_)}});
+        return lines;
+    }
+
     JobService& service_;
     std::optional<std::uint64_t> since_;
     const bool since_given_ = since_.has_value();
     const bool follow_;
+    const std::chrono::milliseconds nap_;
+    const bool progress_;
+    Instant told_at_{};
 };
 
 }  // namespace
@@ -81,8 +108,8 @@ json json_of(const JobEventRecord& event) {
             {"data", event.data}};
 }
 
-HttpStream event_stream(JobService& service, std::optional<std::uint64_t> since, bool follow) {
-    const auto reader = std::make_shared<EventReader>(service, since, follow);
+HttpStream event_stream(JobService& service, const EventWish& wish) {
+    const auto reader = std::make_shared<EventReader>(service, wish);
     return [reader] { return reader->next(); };
 }
 

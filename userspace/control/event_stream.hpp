@@ -10,10 +10,16 @@ namespace towline {
 
 nlohmann::json json_of(const JobEventRecord& event);
 
+struct EventWish {
+    std::optional<std::uint64_t> since;
+    bool follow = false;
+    bool progress = false;  // of the runs that go on, a line each second: {"progress": run}
+};
+
 // Events as lines of JSON, from `since` on. Where events after `since` are gone already, the first
 // line says which: {"gap": {"first": …, "last": …}}. With `follow` it goes on until the reader
 // leaves or the daemon stops; an empty line every so often shows a reader that both are still
 // there.
-HttpStream event_stream(JobService& service, std::optional<std::uint64_t> since, bool follow);
+HttpStream event_stream(JobService& service, const EventWish& wish);
 
 }  // namespace towline

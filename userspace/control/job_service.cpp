@@ -132,7 +132,7 @@ void JobService::perform(const std::vector<JobAction>& actions) {
     for (const JobAction& action : actions) {
         if (const auto* start = std::get_if<act::StartRun>(&action)) {
             running_.insert(start->run.id);
-            executor_->start(start->spec, start->run, start->first);
+            executor_->start(*start);
         } else if (const auto* stop_run = std::get_if<act::StopRun>(&action)) {
             executor_->stop(stop_run->run);
         } else if (const auto* change = std::get_if<act::ChangeTransfer>(&action)) {

@@ -76,12 +76,19 @@ void judge_target(const PreflightFacts& facts, const JobSpec& spec, Findings& fi
                                       spec.target + " for up to " + size_text(facts.data_bytes) +
                                       ": zeros need none, and a vault compresses; make room if "
                                       "that is not enough");
+    std::string link;
+    char text[80];
     if (facts.connect_seconds) {
-        char text[64];
         std::snprintf(text, sizeof text, "the target answers within %.1f ms",
                       *facts.connect_seconds * 1e3);
-        findings.info("link", text);
+        link = text;
     }
+    if (facts.past) {
+        std::snprintf(text, sizeof text, "past runs put %.1f MiB/s on the wire",
+                      facts.past->wire_bytes_per_second / (1 << 20));
+        link += (link.empty() ? "" : "; ") + std::string(text);
+    }
+    if (!link.empty()) findings.info("link", link);
 }
 
 void judge_host(const PreflightFacts& facts, Findings& findings) {
@@ -131,8 +138,32 @@ PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec) {
     const double sent = limit > 0 ? std::min(read, limit) : read;
     found.first_seconds = static_cast<double>(facts.data_bytes) / sent;
     const bool tracked = facts.tracker != "none";
-    if (!tracked) found.next_seconds = static_cast<double>(facts.volume_bytes) / read;
+    if (facts.past) found.next_seconds = facts.past->next_seconds;
+    if (!tracked && !found.next_seconds)
+        found.next_seconds = static_cast<double>(facts.volume_bytes) / read;
     return found;
+}
+
+std::optional<PastRuns> past_of(const std::vector<Run>& runs) {
+    PastRuns past;
+    std::uint64_t sent_most = 0;
+    std::vector<double> others;
+    for (const Run& run : runs) {
+        if (run.type == RunType::kTest || !run.started_at || !run.ended_at) continue;
+        const double took =
+            std::max(1e-3, static_cast<double>((*run.ended_at - *run.started_at).count()) / 1000);
+        if (run.mode != "full") others.push_back(took);
+        if (run.numbers.sent_bytes <= sent_most) continue;
+        sent_most = run.numbers.sent_bytes;
+        past.wire_bytes_per_second = static_cast<double>(sent_most) / took;
+    }
+    if (sent_most == 0) return std::nullopt;
+    if (!others.empty()) {
+        const auto middle = others.begin() + static_cast<std::ptrdiff_t>(others.size() / 2);
+        std::ranges::nth_element(others, middle);
+        past.next_seconds = *middle;
+    }
+    return past;
 }
 
 std::string stopping_text(const std::vector<Finding>& findings) {

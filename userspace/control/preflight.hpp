@@ -23,6 +23,14 @@ struct Finding {
     bool operator==(const Finding&) const = default;
 };
 
+// What the last runs of a job that were completed say of the next.
+struct PastRuns {
+    double wire_bytes_per_second = 0;    // of the one that sent most
+    std::optional<double> next_seconds;  // the median of those that were no full copies
+};
+// The newest first. Nothing: there are none to tell by.
+std::optional<PastRuns> past_of(const std::vector<Run>& runs);
+
 // What was seen of a job's two sides. A text that says why not: empty where it is not so.
 struct PreflightFacts {
     enum class Target { kVolume, kVault, kRemote };
@@ -44,6 +52,7 @@ struct PreflightFacts {
     std::string target_is_source;
     std::optional<std::uint64_t> free_bytes;  // where the target lies, for what is written anew
     std::optional<double> connect_seconds;
+    std::optional<PastRuns> past;
     bool state_on_volume = false;
 
     std::optional<std::uint64_t> memlock_bytes;  // nothing: no limit

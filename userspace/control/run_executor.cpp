@@ -24,6 +24,17 @@ std::uint64_t bytes_of_rate(double mbit) {
     return static_cast<std::uint64_t>(mbit * 1e6 / 8);
 }
 
+// An atomic of them: nothing (auto) is less than any.
+constexpr int kLevelAuto = -1;
+
+int number_of(std::optional<int> level) {
+    return level.value_or(kLevelAuto);
+}
+
+std::optional<int> level_of(int number) {
+    return number == kLevelAuto ? std::nullopt : std::optional(number);
+}
+
 RunStage stage_of(std::string_view engine_stage) {
     if (engine_stage == "Transfer") return RunStage::kTransfer;
     if (engine_stage == "Seal" || engine_stage == "Completed") return RunStage::kSeal;
@@ -66,11 +77,14 @@ bool is_retriable(Code code) {
 
 class RunExecutor::Execution {
   public:
-    Execution(JobSpec spec, Run run, bool first)
-        : spec_(std::move(spec)),
-          run_(std::move(run)),
-          first_(first),
-          rate_(bytes_of_rate(spec_.transfer.rate_mbit)) {}
+    explicit Execution(const job_action::StartRun& start)
+        : spec_(start.spec),
+          run_(start.run),
+          first_(start.first),
+          rate_(bytes_of_rate(spec_.transfer.rate_mbit)),
+          level_(number_of(spec_.transfer.level)) {
+        live_.replica_of = start.replica_of;
+    }
 
     std::uint64_t id() const { return run_.id; }
     const Run& run() const { return run_; }
@@ -95,12 +109,25 @@ class RunExecutor::Execution {
         options.level = spec_.transfer.level;
         options.rate_bytes_per_second = rate_;
         options.rate_now = [this] { return rate_.load(); };
+        options.level_now = [this] { return level_of(level_.load()); };
         options.cancelled = [this] { return stopping.load(); };
         options.on_progress = [this](const RunProgress& progress) { show(progress); };
         return options;
     }
 
-    void set_rate(double mbit) { rate_ = bytes_of_rate(mbit); }
+    void change(const TransferOptions& transfer) {
+        rate_ = bytes_of_rate(transfer.rate_mbit);
+        level_ = number_of(transfer.level);
+    }
+
+    // Between the moment that the target holds and this run's, of so many bytes.
+    std::optional<double> dirty_rate(std::uint64_t changed_bytes) const {
+        const std::optional<WallTime> before = live().replica_of;
+        const WallTime began = run_.started_at.value_or(WallTime{});
+        if (!before || began <= *before) return std::nullopt;
+        return 1000 * static_cast<double>(changed_bytes) /
+               static_cast<double>((began - *before).count());
+    }
 
     LiveRun live() const {
         const std::lock_guard lock(mutex_);
@@ -113,6 +140,9 @@ class RunExecutor::Execution {
 
   private:
     void show(const RunProgress& progress) {
+        // What a list brings is what was written since; a full copy says nothing of that.
+        std::optional<double> dirty;
+        if (progress.listed) dirty = dirty_rate(progress.total_bytes);
         const std::lock_guard lock(mutex_);
         const RunStage stage = stage_of(progress.stage);
         const double passed = seconds(progress.elapsed - shown_at_);
@@ -126,6 +156,8 @@ class RunExecutor::Execution {
         }
         shown_at_ = progress.elapsed;
         live_.stage = stage;
+        live_.dirty = dirty;
+        live_.volume_bytes = progress.volume_bytes;
         live_.done_bytes = progress.done_bytes;
         live_.total_bytes = progress.total_bytes;
         live_.sent_bytes = progress.sent_bytes;
@@ -135,6 +167,7 @@ class RunExecutor::Execution {
     const Run run_;
     const bool first_;
     std::atomic<std::uint64_t> rate_;
+    std::atomic<int> level_;
     mutable std::mutex mutex_;
     LiveRun live_;         // under mutex_
     Duration shown_at_{};  // under mutex_
@@ -159,15 +192,31 @@ void RunExecutor::close() {
         if (each->thread.joinable()) each->thread.join();
 }
 
-void RunExecutor::start(const JobSpec& spec, const Run& run, bool first) {
+void RunExecutor::start(const job_action::StartRun& start) {
     const std::lock_guard lock(mutex_);
     if (closing_) return;
-    executions_.push_back(std::make_unique<Execution>(spec, run, first));
+    executions_.push_back(std::make_unique<Execution>(start));
     Execution& execution = *executions_.back();
     execution.thread = std::thread([this, &execution] { execute(execution); });
 }
 
-Result<RunReport> RunExecutor::attempt(Execution& execution) const {
+// What it found is in the run's notes: the critical ones fail it.
+Status RunExecutor::test(const JobSpec& spec, Run& run) const {
+    const PreflightFacts facts = look_before(spec, places_, Depth::kThorough);
+    const std::vector<Finding> findings = judge(facts, spec);
+    run.stage = RunStage::kNone;
+    run.numbers = {.total_bytes = facts.volume_bytes};
+    run.moment = {.tracker = facts.tracker, .snapshot = facts.snapshot};
+    for (const Finding& each : findings)
+        run.moment.notes += (run.moment.notes.empty() ? "" : "; ") +
+                            std::string(name_of(each.severity)) + " " + each.code + ": " +
+                            each.message;
+    const std::string stops = stopping_text(findings);
+    if (stops.empty() || spec.ignore_critical) return {};
+    return fail(Code::kRefused, "preflight: " + stops);
+}
+
+Status RunExecutor::replicate(Execution& execution, Run& run) const {
     if (execution.first() && !execution.spec().ignore_critical) {
         const PreflightFacts facts = look_before(execution.spec(), places_, Depth::kQuick);
         const std::string stops = stopping_text(judge(facts, execution.spec()));
@@ -176,36 +225,40 @@ Result<RunReport> RunExecutor::attempt(Execution& execution) const {
             return fail(Code::kRefused,
                         "preflight: " + stops + " (or say ignore_critical, to try all the same)");
     }
-    return run_sync(execution.options(places_));
+    const auto report = run_sync(execution.options(places_));
+    const LiveRun live = execution.live();
+    run.stage = live.stage;
+    run.numbers.done_bytes = live.done_bytes;
+    run.numbers.sent_bytes = live.sent_bytes;
+    if (!report) return std::unexpected(report.error());
+    run.stage = RunStage::kNone;
+    run.mode = mode_text(report->mode);
+    run.cause = cause_name(report->cause);
+    run.moment = {.tracker = report->moment.tracker,
+                  .snapshot = report->moment.snapshot,
+                  .label = std::string(label_name(report->moment.label)),
+                  .notes = report->moment.notes};
+    run.numbers = {.total_bytes = report->bytes_total,
+                   .changed_bytes = report->bytes_changed,
+                   .done_bytes = report->bytes_changed,
+                   .sent_bytes = report->bytes_sent};
+    if (report->mode != RunMode::kFull)
+        run.numbers.dirty_bytes_per_second = execution.dirty_rate(report->bytes_changed);
+    run.point = report->base.point.text();
+    return {};
 }
 
 void RunExecutor::execute(Execution& execution) {
-    const auto report = attempt(execution);
-    const LiveRun live = execution.live();
     job_event::RunEnded end{.run = execution.run()};
-    end.run.stage = live.stage;
-    end.run.numbers.done_bytes = live.done_bytes;
-    end.run.numbers.sent_bytes = live.sent_bytes;
-    if (report) {
-        end.run.stage = RunStage::kNone;
-        end.run.mode = mode_text(report->mode);
-        end.run.cause = cause_name(report->cause);
-        end.run.moment = {.tracker = report->moment.tracker,
-                          .snapshot = report->moment.snapshot,
-                          .label = std::string(label_name(report->moment.label)),
-                          .notes = report->moment.notes};
-        end.run.numbers = {.total_bytes = report->bytes_total,
-                           .changed_bytes = report->bytes_changed,
-                           .done_bytes = report->bytes_changed,
-                           .sent_bytes = report->bytes_sent};
-        end.run.point = report->base.point.text();
-    } else if (report.error().code == Code::kCancelled) {
+    const Status done = execution.run().type == RunType::kTest ? test(execution.spec(), end.run)
+                                                               : replicate(execution, end.run);
+    if (!done && done.error().code == Code::kCancelled) {
         end.how = How::kStopped;
-    } else {
+    } else if (!done) {
         end.how = How::kFailed;
-        end.run.failure = RunFailure{.code = std::string(code_name(report.error().code)),
-                                     .message = report.error().text(),
-                                     .retriable = is_retriable(report.error().code)};
+        end.run.failure = RunFailure{.code = std::string(code_name(done.error().code)),
+                                     .message = done.error().text(),
+                                     .retriable = is_retriable(done.error().code)};
     }
     {
         const std::lock_guard lock(mutex_);
@@ -229,7 +282,7 @@ void RunExecutor::stop(std::uint64_t run) {
 
 void RunExecutor::change(std::uint64_t run, const TransferOptions& transfer) {
     const std::lock_guard lock(mutex_);
-    if (Execution* execution = find(run)) execution->set_rate(transfer.rate_mbit);
+    if (Execution* execution = find(run)) execution->change(transfer);
 }
 
 std::optional<LiveRun> RunExecutor::live(std::uint64_t run) const {

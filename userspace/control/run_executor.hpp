@@ -17,11 +17,16 @@ namespace towline {
 // A run that goes on, as it is now.
 struct LiveRun {
     RunStage stage = RunStage::kPreparing;
+    std::uint64_t volume_bytes = 0;
     std::uint64_t done_bytes = 0;
     std::uint64_t total_bytes = 0;  // of this stage; 0: not known yet
     std::uint64_t sent_bytes = 0;
     double speed = 0;  // bytes a second before compression
     double wire = 0;   // on the wire
+    // Bytes of the source that were written to in a second, on average between the moment of the
+    // run before and this one's: a block that was written twice counts once.
+    std::optional<double> dirty;
+    std::optional<WallTime> replica_of;  // the moment that the target holds meanwhile
 };
 
 // Where the engine keeps and finds what it needs on this host.
@@ -49,7 +54,7 @@ class RunExecutor {
 
     // The first run of a job is looked at before it begins: what is critical stops it
     // (preflight.hpp).
-    void start(const JobSpec& spec, const Run& run, bool first);
+    void start(const job_action::StartRun& start);
     void stop(std::uint64_t run);
     void change(std::uint64_t run, const TransferOptions& transfer);
     std::optional<LiveRun> live(std::uint64_t run) const;
@@ -60,7 +65,8 @@ class RunExecutor {
     class Execution;
 
     void execute(Execution& execution);
-    Result<RunReport> attempt(Execution& execution) const;
+    Status replicate(Execution& execution, Run& run) const;
+    Status test(const JobSpec& spec, Run& run) const;
     Execution* find(std::uint64_t run) const;
 
     const RunPlaces places_;

@@ -11,15 +11,15 @@ namespace towline {
 Result<CompressionChoice> decodable(CompressionChoice choice, std::uint64_t capabilities) {
     const bool deflate = (capabilities & wire::kCapDeflate) != 0;
     const bool zstd = (capabilities & wire::kCapZstd) != 0;
-    if (choice.level == kLevelNone) return choice;
     if (choice.codec == CodecChoice::kAuto) {
-        if (!deflate && !zstd) choice.level = kLevelNone;
+        choice.understood = deflate || zstd;
+        if (!choice.understood) choice.level = kLevelNone;
         if (!deflate && zstd) choice.codec = CodecChoice::kZstd;
         if (deflate && !zstd) choice.codec = CodecChoice::kDeflate;
         return choice;
     }
-    const bool understood = choice.codec == CodecChoice::kDeflate ? deflate : zstd;
-    if (understood) return choice;
+    choice.understood = choice.codec == CodecChoice::kDeflate ? deflate : zstd;
+    if (choice.understood || choice.level == kLevelNone) return choice;
     const auto kind =
         choice.codec == CodecChoice::kDeflate ? BlockKind::kDeflate : BlockKind::kZstd;
     return fail(Code::kUnsupported, "the target cannot decode " + std::string(codec_name(kind)) +

@@ -13,6 +13,7 @@ namespace towline {
 struct CompressionChoice {
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto
+    bool understood = true;    // by the target: else the level stays at none
     unsigned workers = 1;
     // What the link gives, where it is known beforehand (a rate limit); 0: it is found out.
     std::uint64_t link_bytes_per_second = 0;

@@ -171,6 +171,7 @@ void SourcePipeline::on_tick() {
         if (talk().drained() || engine_.now() >= close_at_) return stop(error_);
     } else {
         if (config_.rate_now) limiter_.set_rate(config_.rate_now(), engine_.now());
+        if (sender_ && config_.level_now) sender_->set_level(config_.level_now());
         if (sender_) sender_->adapt();
         step(ev::Tick{});
         report_progress();
@@ -192,12 +193,15 @@ void SourcePipeline::on_tick() {
 }
 
 void SourcePipeline::report_progress() {
-    RunProgress progress{.stage = core_.stage(), .elapsed = engine_.now() - started_at_};
+    RunProgress progress{.stage = core_.stage(),
+                         .volume_bytes = config_.request.run.volume_bytes,
+                         .elapsed = engine_.now() - started_at_};
     for (const auto& lane : lanes_)
         progress.sent_bytes += lane->channel.sent_bytes();
     if (sender_) {
         progress.done_bytes = sender_->counters().done_bytes;
         progress.total_bytes = run_.plan.marked_bytes();
+        progress.listed = run_.decision.mode != RunMode::kFull;
         progress.level = sender_->level();
     } else if (compare_) {
         progress.done_bytes =

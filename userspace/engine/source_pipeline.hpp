@@ -34,6 +34,8 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         std::uint64_t rate_bytes_per_second = 0;
         // Asked at every tick; unset: the rate stays.
         std::function<std::uint64_t()> rate_now;
+        // Likewise; a target that decodes nothing is sent raw blocks all the same.
+        std::function<std::optional<int>()> level_now;
         std::size_t buffer_count = 64;
         std::size_t buffer_bytes = std::size_t{256} * 1024;
         std::size_t frame_bytes = wire::kPlainBytesMax;

@@ -377,23 +377,37 @@ void SourceSender::finish_if_done() {
     owner_.on_all_sent(digest_.value());
 }
 
+void SourceSender::set_level(std::optional<int> level) {
+    if (!compression_.understood || level == compression_.level) return;
+    compression_.level = level;
+    // What was measured until now says nothing of this level.
+    begin_window();
+    if (plan_ && !all_sent_ && this->level() > kLevelNone) compress_waiting();
+}
+
+void SourceSender::begin_window() {
+    window_ = {.level = control_.level()};
+    window_began_ = engine_.now();
+    window_wire_began_ = 0;
+    window_busy_began_ = {};
+    for (const Channel* lane : lanes_) {
+        window_wire_began_ += lane->sent_bytes();
+        window_busy_began_ = std::max(window_busy_began_, lane->busy_time());
+    }
+}
+
 void SourceSender::adapt() {
     if (compression_.level || !plan_ || all_sent_) return;
-    std::uint64_t wire = 0;
-    Duration busy{};
-    for (const Channel* lane : lanes_) {
-        wire += lane->sent_bytes();
-        busy = std::max(busy, lane->busy_time());
-    }
-    const Instant now = engine_.now();
-    window_.length = now - window_began_;
-    window_.wire_bytes = wire - window_wire_began_;
-    window_.link_busy = busy - window_busy_began_;
-    control_.step(window_);
-    window_ = {.level = control_.level()};
-    window_began_ = now;
-    window_wire_began_ = wire;
-    window_busy_began_ = busy;
+    const std::uint64_t wire_before = window_wire_began_;
+    const Duration busy_before = window_busy_began_;
+    const Instant began = window_began_;
+    LevelControl::Window window = window_;
+    begin_window();
+    window.length = window_began_ - began;
+    window.wire_bytes = window_wire_began_ - wire_before;
+    window.link_busy = window_busy_began_ - busy_before;
+    control_.step(window);
+    window_.level = control_.level();
     if (level() > kLevelNone) compress_waiting();
 }
 

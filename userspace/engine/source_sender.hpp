@@ -53,6 +53,8 @@ class SourceSender {
     // Called when frames left a lane: what is ready takes it, and zero ranges go over the first one
     // while it is not too full.
     void on_sent_some();
+    // Of what is read from now on; nothing: auto.
+    void set_level(std::optional<int> level);
     // Once a tick: what the last window measured decides the level of the next.
     void adapt();
 
@@ -92,6 +94,7 @@ class SourceSender {
     void note_sending(const Slot& slot);
     void on_sent(Parcel& parcel);
     void finish_if_done();
+    void begin_window();
     std::size_t in_flight_bytes_max() const;
     std::uint64_t block_length(const Slot& slot, std::size_t index) const;
 

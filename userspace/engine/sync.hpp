@@ -35,6 +35,8 @@ struct SyncOptions {
     std::uint64_t rate_bytes_per_second = 0;
     // What the rate is to be from now on, asked ten times a second; unset: it stays.
     std::function<std::uint64_t()> rate_now;
+    // The same of the level of compression.
+    std::function<std::optional<int>()> level_now;
     unsigned connections = 1;
     MomentWish moment;
     std::uint32_t audit_blocks = 256;

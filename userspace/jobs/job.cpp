@@ -24,10 +24,11 @@ constexpr Names<JobState, 9> kJobStates{{{JobState::kPending, "Pending"},
                                          {JobState::kCompleted, "Completed"},
                                          {JobState::kDeleting, "Deleting"},
                                          {JobState::kDeleted, "Deleted"}}};
-constexpr Names<RunType, 4> kRunTypes{{{RunType::kScheduled, "Scheduled"},
+constexpr Names<RunType, 5> kRunTypes{{{RunType::kScheduled, "Scheduled"},
                                        {RunType::kOnDemand, "OnDemand"},
                                        {RunType::kOneTime, "OneTime"},
-                                       {RunType::kContinuous, "Continuous"}}};
+                                       {RunType::kContinuous, "Continuous"},
+                                       {RunType::kTest, "Test"}}};
 constexpr Names<RunState, 6> kRunStates{{{RunState::kScheduled, "Scheduled"},
                                          {RunState::kActive, "Active"},
                                          {RunState::kCompleted, "Completed"},

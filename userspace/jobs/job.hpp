@@ -69,6 +69,7 @@ struct Job {
     JobSpec spec;
     std::uint64_t revision = 1;  // of the spec
     JobState state = JobState::kPending;
+    bool tested = false;  // the test that it starts with was good, or a person went past it
     WallTime created_at{};
     WallTime changed_at{};
     std::optional<WallTime> next_run_at;  // by its schedule
@@ -82,7 +83,8 @@ struct Job {
     std::string point;  // the last one that the target sealed
 };
 
-enum class RunType { kScheduled, kOnDemand, kOneTime, kContinuous };
+// A test looks at both sides as a run would, and brings nothing.
+enum class RunType { kScheduled, kOnDemand, kOneTime, kContinuous, kTest };
 
 enum class RunState { kScheduled, kActive, kCompleted, kFailed, kCancelled, kMissed };
 
@@ -93,6 +95,8 @@ struct RunNumbers {
     std::uint64_t changed_bytes = 0;
     std::uint64_t done_bytes = 0;
     std::uint64_t sent_bytes = 0;
+    // Of the source, between the last run's moment and this one's; nothing: no list of changes.
+    std::optional<double> dirty_bytes_per_second;
 };
 
 // What was read, and how far it can be trusted to be one moment. Empty: not known yet.

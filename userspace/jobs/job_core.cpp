@@ -66,7 +66,8 @@ std::optional<WallTime> JobCore::due_at() const {
     // A time of a grid that falls on a run is missed; all else waits until the run is through.
     const Schedule::Kind kind = job_.spec.schedule.kind;
     const bool grid = kind == Schedule::Kind::kEvery || kind == Schedule::Kind::kCalendar;
-    if (run_) return grid ? job_.next_run_at : std::nullopt;
+    const bool test = wants_test() || (run_ && run_->type == RunType::kTest);
+    if (run_) return grid && !test ? job_.next_run_at : std::nullopt;
     if (!job_.next_run_at) return job_.retry_at;
     if (!job_.retry_at) return job_.next_run_at;
     return std::min(*job_.next_run_at, *job_.retry_at);
@@ -99,7 +100,13 @@ bool JobCore::wants_to_execute() const {
     return run_ && !run_->ended() && !run_->paused && !executing_;
 }
 
+// A job that starts with a test is Pending until the test has been good or a person goes past it.
+bool JobCore::wants_test() const {
+    return job_.state == JobState::kPending && job_.spec.start.tests() && !job_.tested;
+}
+
 std::optional<WallTime> JobCore::first_start(WallTime now) const {
+    if (wants_test()) return now;
     const Schedule& schedule = job_.spec.schedule;
     if (schedule.kind == Schedule::Kind::kManual) return std::nullopt;
     switch (job_.spec.start.kind) {
@@ -108,7 +115,9 @@ std::optional<WallTime> JobCore::first_start(WallTime now) const {
         case Start::Kind::kAt:
             return job_.spec.start.at;
         case Start::Kind::kManual:
+        case Start::Kind::kTestOnly:
             return std::nullopt;
+        case Start::Kind::kTestThenStart:
         case Start::Kind::kSchedule:
             break;
     }
@@ -191,7 +200,8 @@ JobAnswer JobCore::on(const ev::Tick&, Context& context) {
     if (run_) {
         miss(context);
     } else {
-        begin_run(regular_type(job_.spec.schedule.kind), due, context);
+        begin_run(wants_test() ? RunType::kTest : regular_type(job_.spec.schedule.kind), due,
+                  context);
     }
     return JobAnswer::kDone;
 }
@@ -279,7 +289,8 @@ void JobCore::begin_run(RunType type, std::optional<WallTime> scheduled_at, Cont
     run_->scheduled_at = scheduled_at;
     job_.active_run = run_->id;
     missed_.reset();
-    const bool regular = type != RunType::kOnDemand;
+    const bool regular = type != RunType::kOnDemand && type != RunType::kTest;
+    if (type == RunType::kTest) job_.next_run_at.reset();
     if (regular) {
         run_->attempt = job_.failures + 1;
         const bool grid = job_.next_run_at && *job_.next_run_at <= context.now;
@@ -287,8 +298,11 @@ void JobCore::begin_run(RunType type, std::optional<WallTime> scheduled_at, Cont
         if (grid) job_.next_run_at = job_.spec.schedule.next_after(context.now, *job_.next_run_at);
     }
     const Schedule::Kind kind = job_.spec.schedule.kind;
-    if (job_.state == JobState::kPending && (regular || kind == Schedule::Kind::kManual))
+    const bool by_hand = type == RunType::kOnDemand && kind == Schedule::Kind::kManual;
+    if (job_.state == JobState::kPending && (regular || by_hand)) {
         job_.state = JobState::kActive;
+        job_.tested = true;
+    }
     context.save(*run_);
     context.save(job_);
     context.tell("run.created", job_, run_->id);
@@ -303,7 +317,8 @@ JobAnswer JobCore::on(const ev::Admitted&, Context& context) {
     if (!run_->started_at) run_->started_at = context.now;
     context.save(*run_);
     context.tell("run.started", job_, run_->id);
-    context.actions.emplace_back(act::StartRun{job_.spec, *run_, job_.point.empty()});
+    context.actions.emplace_back(
+        act::StartRun{job_.spec, *run_, job_.point.empty(), job_.replica_of});
     return JobAnswer::kDone;
 }
 
@@ -346,6 +361,7 @@ void JobCore::close_run(RunState state, Context& context) {
 }
 
 void JobCore::run_completed(Context& context) {
+    if (run_->type == RunType::kTest) return test_ended(RunState::kCompleted, context);
     const WallTime began = run_->started_at.value_or(context.now);
     const bool one_time = run_->type == RunType::kOneTime;
     job_.replica_of = began;
@@ -367,6 +383,7 @@ void JobCore::run_completed(Context& context) {
 // A run on demand leaves the schedule alone: it is not tried again, and pauses nothing.
 void JobCore::run_failed(Context& context) {
     if (run_->cancelling) return run_cancelled(context);
+    if (run_->type == RunType::kTest) return test_ended(RunState::kFailed, context);
     const bool on_demand = run_->type == RunType::kOnDemand;
     const bool manual = job_.spec.schedule.kind == Schedule::Kind::kManual;
     close_run(RunState::kFailed, context);
@@ -382,6 +399,16 @@ void JobCore::run_failed(Context& context) {
     }
     job_.retry_at = context.now + retry_delay(job_.failures);
     enter(JobState::kFailing, "job.failing", context);
+}
+
+// A test that was not good is not tried again of itself: what it found is a person's to mend.
+void JobCore::test_ended(RunState state, Context& context) {
+    job_.tested = state == RunState::kCompleted;
+    close_run(state, context);
+    if (job_.state == JobState::kDeleting) return finish_delete(context);
+    if (job_.state == JobState::kPending)
+        job_.next_run_at = wants_test() ? std::nullopt : first_start(context.now);
+    context.save(job_);
 }
 
 void JobCore::run_stopped(Context& context) {

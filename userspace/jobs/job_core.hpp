@@ -68,7 +68,8 @@ struct DropJob {
 struct StartRun {
     JobSpec spec;
     Run run;
-    bool first = false;  // the target holds nothing of this job yet
+    bool first = false;                  // the target holds nothing of this job yet
+    std::optional<WallTime> replica_of;  // what it holds is no older
 };
 // End it in order, so that it can go on; RunEnded follows.
 struct StopRun {
@@ -149,6 +150,7 @@ class JobCore {
     JobAnswer on(const job_event::DeleteRequested&, Context&);
     JobAnswer on(const job_event::ClockJumped&, Context&);
 
+    bool wants_test() const;
     std::optional<WallTime> lagging_at() const;
     bool tell_lagging(Context&);
     bool scheduled() const;
@@ -160,6 +162,7 @@ class JobCore {
     void stop_run(Context&);
     void run_completed(Context&);
     void run_failed(Context&);
+    void test_ended(RunState state, Context&);
     void run_stopped(Context&);
     void run_cancelled(Context&);
     void close_run(RunState state, Context&);

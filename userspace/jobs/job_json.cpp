@@ -81,6 +81,10 @@ json start_json(const Start& start) {
             return time_text(start.at);
         case Start::Kind::kManual:
             return "manual";
+        case Start::Kind::kTestOnly:
+            return "test-only";
+        case Start::Kind::kTestThenStart:
+            return "test-then-start";
     }
     return "schedule";
 }
@@ -89,11 +93,13 @@ std::expected<Start, FieldError> start_of(const json& value) {
     if (value == "schedule") return Start{};
     if (value == "now") return Start{.kind = Start::Kind::kNow};
     if (value == "manual") return Start{.kind = Start::Kind::kManual};
+    if (value == "test-only") return Start{.kind = Start::Kind::kTestOnly};
+    if (value == "test-then-start") return Start{.kind = Start::Kind::kTestThenStart};
     const auto at = time_of(value);
     if (!at)
-        return invalid(
-            "start",
-            "schedule, now, manual, a time as 2026-01-31T12:00:00Z or seconds since the epoch");
+        return invalid("start",
+                       "schedule, now, manual, test-only, test-then-start, a time as "
+                       "2026-01-31T12:00:00Z or seconds since the epoch");
     return Start{.kind = Start::Kind::kAt, .at = *at};
 }
 
@@ -128,6 +134,11 @@ void read(const json& from, const char* key, T& into) {
         into = found->get<T>();
 }
 
+void read(const json& from, const char* key, std::optional<double>& into) {
+    if (const auto found = from.find(key); found != from.end() && found->is_number())
+        into = found->get<double>();
+}
+
 void read(const json& from, const char* key, std::optional<WallTime>& into) {
     if (const auto found = from.find(key); found != from.end() && !found->is_null())
         into = time_of(*found);
@@ -137,6 +148,10 @@ template <typename T>
 T known(std::optional<T> value, const char* what) {
     if (!value) throw std::invalid_argument(what);
     return *value;
+}
+
+json maybe(const std::optional<double>& number) {
+    return number ? json(*number) : json(nullptr);
 }
 
 json maybe(const std::string& text) {
@@ -236,6 +251,7 @@ json json_of(const Run& run) {
                {"bytes_changed", run.numbers.changed_bytes},
                {"bytes_done", run.numbers.done_bytes},
                {"bytes_sent", run.numbers.sent_bytes},
+               {"dirty_bytes_per_second", maybe(run.numbers.dirty_bytes_per_second)},
                {"point", maybe(run.point)},
                {"error", nullptr}};
     if (run.miss_run != 0) value["missed_run"] = run.miss_run;
@@ -275,6 +291,7 @@ Result<Run> run_of(const json& value) {
         read(value, "bytes_changed", run.numbers.changed_bytes);
         read(value, "bytes_done", run.numbers.done_bytes);
         read(value, "bytes_sent", run.numbers.sent_bytes);
+        read(value, "dirty_bytes_per_second", run.numbers.dirty_bytes_per_second);
         read(value, "point", run.point);
         if (const json& error = value.at("error"); error.is_object())
             run.failure = RunFailure{error.at("code"), error.at("message"), error.at("retriable")};
@@ -292,6 +309,7 @@ json stored_form(const Job& job) {
     return {{"spec", json_of(job.spec)},
             {"revision", job.revision},
             {"state", name_of(job.state)},
+            {"tested", job.tested},
             {"created_at", time_text(job.created_at)},
             {"changed_at", time_text(job.changed_at)},
             {"next_run_at", json_of(job.next_run_at)},
@@ -317,6 +335,7 @@ Result<Job> job_of(const json& stored) {
         job.state = known(job_state_of(stored.at("state").get<std::string>()), "state");
         job.created_at = known(time_of(stored.at("created_at")), "created_at");
         job.changed_at = known(time_of(stored.at("changed_at")), "changed_at");
+        read(stored, "tested", job.tested);
         read(stored, "next_run_at", job.next_run_at);
         read(stored, "retry_at", job.retry_at);
         job.failures = stored.at("failures");

@@ -57,6 +57,14 @@ JobAnswer JobCore::on(const ev::ResumeRequested&, Context& context) {
         run_->paused = false;
         context.save(*run_);
     }
+    // One that was paused before its test was through still has it before it.
+    if (waited && job_.spec.start.tests() && !job_.tested) {
+        job_.state = JobState::kPending;
+        const bool testing = run_ && run_->type == RunType::kTest;
+        job_.next_run_at = testing ? std::nullopt : first_start(context.now);
+        enter(JobState::kPending, "job.resumed", context);
+        return JobAnswer::kDone;
+    }
     // Who resumes what failed wants to see it work now; a calendar is kept to all the same.
     const Schedule::Kind kind = job_.spec.schedule.kind;
     const bool at_once =
@@ -64,6 +72,7 @@ JobAnswer JobCore::on(const ev::ResumeRequested&, Context& context) {
     // The active run of a one-time job is all that it waits for.
     if (!(run_ && run_->type == RunType::kOneTime))
         job_.next_run_at = at_once ? std::optional(context.now) : next_regular(context.now);
+    job_.tested = true;
     enter(JobState::kActive, "job.resumed", context);
     return JobAnswer::kDone;
 }
@@ -76,7 +85,9 @@ JobAnswer JobCore::on(const ev::Edited& edit, Context& context) {
     if (moved && run_) return JobAnswer::kRunActive;
     const bool rescheduled =
         edit.spec.schedule != job_.spec.schedule ||
-        (job_.state == JobState::kPending && edit.spec.start != job_.spec.start);
+        (job_.state == JobState::kPending &&
+         (edit.spec.start != job_.spec.start || (moved && edit.spec.start.tests())));
+    if (moved) job_.tested = false;
     if (edit.spec.transfer != job_.spec.transfer && executing_)
         context.actions.emplace_back(act::ChangeTransfer{run_->id, edit.spec.transfer});
     // Told again where it still is too old.

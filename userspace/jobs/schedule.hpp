@@ -36,8 +36,12 @@ struct Start {
         kSchedule,  // nothing was said: at once, or when the calendar says
         kNow,
         kAt,
-        kManual,  // when somebody resumes it
+        kManual,         // when somebody resumes it
+        kTestOnly,       // a test at once; then when somebody resumes it
+        kTestThenStart,  // a test at once; if that is good, as with nothing said
     };
+    bool tests() const { return kind == Kind::kTestOnly || kind == Kind::kTestThenStart; }
+
     Kind kind = Kind::kSchedule;
     WallTime at{};
 
