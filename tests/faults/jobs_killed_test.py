@@ -22,6 +22,7 @@ MOMENTS_SAMPLE = 5
 SIZE = 6 * MIB + 4711
 RATE = 48  # Mbit/s: a full copy takes a second
 LIFE_SECONDS = 1.6
+FRAMES = 16 * 1024  # what is on the wire beside blocks
 
 
 class Campaign:
@@ -103,6 +104,40 @@ def test_kill_at_random_moments(lab):
             raise
     print(f"{moments} moments, runs went on {campaign.continued} times")
     assert campaign.continued > 0, "no run ever went on after a kill"
+
+
+def test_what_was_acknowledged_is_not_sent_again(lab):
+    """However far the run was, and whoever died: 99 of 100 acknowledged bytes stay where they are."""
+    lab.random = random.Random(seed() + 2)
+    source, server = lab.image("source", SIZE, lab.content(SIZE)), lab.server()
+    daemon = Daemon(lab).start()
+    cut_off, wanted = 0, max(1, count(MOMENTS_SAMPLE) // 4)
+    for moment in range(10 * wanted):
+        if cut_off == wanted:
+            break
+        replica = lab.root / f"r{moment}"
+        daemon.put("db", source, server.url(replica.name), {"manual": True}, rate_mbit=RATE / 4,
+                   compression=0)
+        number = daemon.start_run("db")["id"]
+        daemon.wait_run(number, lambda run: run.get("bytes_durable", 0) > 0
+                        or run["state"] != "Active", 60)
+        time.sleep(lab.random.uniform(0, 1.5))
+        seen = daemon.run(number)
+        daemon.kill()
+        if lab.random.random() < 0.5:
+            server.kill()
+            server.start()
+        daemon.start()
+        ended = daemon.completed(number)
+        equal(source, replica)
+        # One that had ended, or was about to, says nothing.
+        if ended["continued"] and seen.get("bytes_durable"):
+            cut_off += 1
+            again = ended["bytes_sent"] - (SIZE - seen["bytes_durable"])
+            assert again <= 0.01 * seen["bytes_durable"] + FRAMES, (moment, seen, ended)
+        daemon.good("DELETE", "/v1/jobs/db")
+    print(f"{cut_off} runs cut off behind an acknowledgement")
+    assert cut_off == wanted, cut_off
 
 
 def test_kill_among_requests(lab):

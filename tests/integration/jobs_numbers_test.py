@@ -15,7 +15,7 @@ from lib.runner import main
 MANUAL = {"manual": True}
 SIZE = 16 * MIB
 ALL = {"stage", "percent", "bytes_total", "bytes_changed", "bytes_done", "bytes_sent",
-       "speed_bytes_per_second", "wire_bytes_per_second", "dirty_bytes_per_second", "seconds_left",
+       "bytes_durable", "speed_bytes_per_second", "wire_bytes_per_second", "dirty_bytes_per_second", "seconds_left",
        "converges", "lag_seconds"}
 LINE = re.compile(r'^towline_run_(\w+)\{job="db"(?:,stage="(\w+)")?\} (\S+)$', re.MULTILINE)
 

@@ -46,6 +46,7 @@ json shown(const Run& run, const JobService& service) {
     value["bytes_total"] = live->volume_bytes;
     value["bytes_done"] = live->done_bytes;
     value["bytes_sent"] = live->sent_bytes;
+    value["bytes_durable"] = live->durable_bytes;
     if (live->stage == RunStage::kTransfer) value["bytes_changed"] = live->total_bytes;
     value["percent"] = maybe(percent_of(*live));
     value["speed_bytes_per_second"] = live->speed;

@@ -70,6 +70,8 @@ constexpr std::array kNumbers{
            [](const LiveRun& live) { return Value(live.total_bytes); }},
     Number{"towline_run_sent_bytes", "On the wire.",
            [](const LiveRun& live) { return Value(live.sent_bytes); }},
+    Number{"towline_run_durable_bytes", "At the target, so that they need not be sent again.",
+           [](const LiveRun& live) { return Value(live.durable_bytes); }},
     Number{"towline_run_percent", "Of the stage that the run is in.", &percent_of},
     Number{"towline_run_speed_bytes_per_second", "Before compression.",
            [](const LiveRun& live) { return Value(live.speed); }},

@@ -161,6 +161,7 @@ class RunExecutor::Execution {
         live_.done_bytes = progress.done_bytes;
         live_.total_bytes = progress.total_bytes;
         live_.sent_bytes = progress.sent_bytes;
+        live_.durable_bytes = progress.durable_bytes;
     }
 
     const JobSpec spec_;

@@ -21,8 +21,9 @@ struct LiveRun {
     std::uint64_t done_bytes = 0;
     std::uint64_t total_bytes = 0;  // of this stage; 0: not known yet
     std::uint64_t sent_bytes = 0;
-    double speed = 0;  // bytes a second before compression
-    double wire = 0;   // on the wire
+    std::uint64_t durable_bytes = 0;  // at the target: what a run that is cut off need not send
+    double speed = 0;                 // bytes a second before compression
+    double wire = 0;                  // on the wire
     // Bytes of the source that were written to in a second, on average between the moment of the
     // run before and this one's: a block that was written twice counts once.
     std::optional<double> dirty;

@@ -48,6 +48,7 @@ struct RunProgress {
     std::uint64_t done_bytes = 0;
     std::uint64_t total_bytes = 0;  // of this stage; 0: not known yet
     std::uint64_t sent_bytes = 0;
+    std::uint64_t durable_bytes = 0;  // at the target, of this attempt: not to be sent again
     std::uint64_t volume_bytes = 0;
     bool listed = false;  // the total is what was written since the target's moment, no more
     int level = 0;

@@ -194,6 +194,7 @@ void SourcePipeline::on_tick() {
 
 void SourcePipeline::report_progress() {
     RunProgress progress{.stage = core_.stage(),
+                         .durable_bytes = core_.durable_bytes(),
                          .volume_bytes = config_.request.run.volume_bytes,
                          .elapsed = engine_.now() - started_at_};
     for (const auto& lane : lanes_)
