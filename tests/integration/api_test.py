@@ -45,6 +45,7 @@ def test_every_operation_answers_by_its_schema(lab):
     assert {"/v1/meta", "/metrics", "/v1/jobs/db/runs", "/v1/audit"} <= seen
     meta = daemon.good("GET", "/v1/meta")
     assert meta["role"] == "admin" and meta["uid"] == os.getuid(), meta
+    assert {"kmod", "fuse"} <= set(meta["trackers"]) and "converge" in meta["snapshots"], meta
     assert daemon.openapi == json.loads((TREE / "userspace/control/api.json").read_text())
 
 

@@ -123,6 +123,10 @@ std::vector<std::string> ApiRoutes::operations() const {
     return names;
 }
 
+const json& ApiRoutes::words_of(const std::string& schema) const {
+    return document_.at("components").at("schemas").at(schema).at("enum");
+}
+
 const ApiRoutes::Route* ApiRoutes::find(const std::string& operation) const {
     for (const Route& route : routes_)
         if (route.operation->at("operationId") == operation) return &route;

@@ -32,6 +32,8 @@ class ApiRoutes {
 
     const std::string& text() const { return text_; }
     std::vector<std::string> operations() const;
+    // Those that a schema allows.
+    const nlohmann::json& words_of(const std::string& schema) const;
 
     // Which operation a request is, by method and path, and the words of its path; then everything
     // else that it brought is held against the schema.

@@ -25,7 +25,10 @@ Api::Answered Api::show_meta(const HttpRequest& request, const ApiCall&) {
                         {"uid", request.peer.uid},
                         {"started_at", time_text(service_.started_at())},
                         {"limits", {{"jobs", limits.jobs_max}, {"runs", limits.runs_max}}},
-                        {"targets", json::array({"path", "tcp", "unix", "vault"})}});
+                        {"targets", json::array({"path", "tcp", "unix", "vault"})},
+                        // What an order may ask for by name: the words of the document itself.
+                        {"trackers", routes_.words_of("Tracker")},
+                        {"snapshots", routes_.words_of("Snapshot")}});
 }
 
 Api::Answered Api::show_openapi(const HttpRequest&, const ApiCall&) {
