@@ -23,6 +23,9 @@ from lib.runner import count, main, seed
 WHOLE = count(1) >= 100
 JOBS, RUNS, FOLLOWERS, RATE, SECONDS = (1000, 100, 50, 200, 600) if WHOLE else (100, 10, 5, 20, 4)
 SECONDS = int(os.environ.get("TOWLINE_SECONDS", SECONDS))
+# Slow enough to go on all the time; slower still, a frame takes longer than a peer may be silent.
+RATE_MBIT, SOURCES = (0.3, 10) if WHOLE else (0.1, RUNS)
+SOURCE_BYTES = int(RATE_MBIT * 1e6 / 8 * (SECONDS + 60)) if WHOLE else MIB
 WORKERS = 8
 READ_P99_SECONDS_MAX = 0.05
 MANUAL = {"manual": True}
@@ -90,11 +93,11 @@ def start(lab):
     config.write_text(f"[daemon]\nruns_max = {RUNS}\n")
     daemon = Daemon(lab, ["--config", config]).start()
     for number in range(JOBS):
-        source = lab.dir / f"source{number % RUNS}"
-        if number < RUNS:
-            source.write_bytes(lab.content(MIB * max(1, SECONDS // 60)))  # 80 s a MiB
+        source = lab.dir / f"source{number % SOURCES}"
+        if number < SOURCES:
+            source.write_bytes(lab.content(SOURCE_BYTES))
         daemon.put(f"job{number:04}", source, lab.dir / f"replica{number}", MANUAL,
-                   rate_mbit=0.1, compression=0)
+                   rate_mbit=RATE_MBIT, compression=0)
     for number in range(RUNS):
         daemon.start_run(f"job{number:04}")
     wait_for(lambda: len(transferring(daemon)) == RUNS, 60, "all runs at once")
@@ -123,6 +126,10 @@ def test_load(lab):
     before = size_of(daemon)
     time.sleep(max(0, until - time.monotonic() - 0.5))
     after = size_of(daemon)
+    # What has ended says nothing of memory.
+    runs = daemon.good("GET", f"/v1/runs?limit={RUNS}")["runs"]
+    assert all(run["state"] == "Active" for run in runs), [
+        (run["state"], run["bytes_done"], run["error"]) for run in runs if run["state"] != "Active"]
     for worker in workers:
         worker.join()
     assert not problems, problems[0]
