@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Restores a point of a vault, with nothing of Towline's: written from docs/format-vault.md alone, with
-Python's standard library and the zstd command.
+Python's standard library and the zstd and openssl commands.
 
     read_vault.py VAULT NAME            lists the points
     read_vault.py VAULT NAME ID FILE    writes the point's first volume to FILE
+
+An encrypted vault is opened by TOWLINE_KEY_FILE or TOWLINE_PASSPHRASE_FILE.
 
 Every check that the page describes is made. Slow: a CRC in Python is some MB/s."""
 
@@ -15,19 +17,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from read_sealed import Damaged, check, hidden_name, unsealed, vault_key
+
 CONFIG, LOG, INDEX, SEGMENT = 1, 2, 3, 4
 RAW, DEFLATE, ZSTD, ZEROS = 0, 1, 2, 255
 HEAD = struct.Struct("<8sHHI16s16sQII")
 TRAILER = struct.Struct("<QQQII")
-
-
-class Damaged(Exception):
-    pass
-
-
-def check(holds, what):
-    if not holds:
-        raise Damaged(what)
 
 
 def make_crc_table():
@@ -66,19 +61,22 @@ def encoded(name):
 
 
 class Object:
+    """`vault` is None for the config, which says what the vault is."""
+
     def __init__(self, path, vault, kind, name, writer=bytes(16), number=0, generation=0):
         self.path = path
-        self.data = path.read_bytes()
+        self.data = path.read_bytes() if vault is None else vault.read(path)
         check(len(self.data) >= HEAD.size + TRAILER.size, f"{path} is too short")
         (magic, its_kind, version, its_generation, its_vault, its_writer, its_number, name_crc,
          crc) = HEAD.unpack_from(self.data)
         check(magic == b"TLVAULT1", f"{path} is no object")
         check(crc == crc32c(self.data[:60]), f"{path}: head")
-        check(version == 1, f"{path}: version {version}")
+        check(version == 1 or version == 2 and kind == CONFIG, f"{path}: version {version}")
+        self.version = version
         check(its_kind == kind and its_generation == generation and its_writer == writer
               and its_number == number and name_crc == (crc32c(name.encode()) if name else 0),
               f"{path} is another object")
-        check(vault is None or its_vault == vault, f"{path} is of another vault")
+        check(vault is None or its_vault == vault.id, f"{path} is of another vault")
         self.vault = its_vault
         length, table_at, table_bytes, table_crc, crc = TRAILER.unpack_from(
             self.data, len(self.data) - TRAILER.size)
@@ -97,8 +95,21 @@ class Vault:
         config = Object(self.folder / "config" / f"{number:016x}", None, CONFIG, "",
                         number=number)
         self.id = config.vault
-        check(json.loads(config.table)["vault"].replace("-", "") == self.id.hex(),
-              "the config is of another vault")
+        said = json.loads(config.table)
+        check(said["vault"].replace("-", "") == self.id.hex(), "the config is of another vault")
+        check((config.version == 2) == ("encryption" in said), "the version of the config")
+        self.key = vault_key(said["encryption"], self.id) if "encryption" in said else None
+
+    def read(self, path):
+        stored = path.read_bytes()
+        if self.key is None:
+            return stored
+        stored_name = path.relative_to(self.folder).as_posix()
+        return unsealed(stored, self.key, self.id, stored_name, crc32c)
+
+    def folder_of(self, kind, name):
+        stored = name if self.key is None else hidden_name(self.key, self.id, name)
+        return self.folder / kind / stored
 
 
 class Series:
@@ -106,9 +117,9 @@ class Series:
         self.vault, self.name = vault, encoded(name)
         self.segments = {}
         entries = {}
-        for path in (vault.folder / "log" / self.name).iterdir():
+        for path in vault.folder_of("log", self.name).iterdir():
             number = int(path.name, 16)
-            entry = Object(path, vault.id, LOG, self.name, number=number)
+            entry = Object(path, vault, LOG, self.name, number=number)
             entries[number] = json.loads(entry.table)
         self.points = self.counting(entries)
 
@@ -134,18 +145,18 @@ class Series:
 
     def index(self, ref):
         writer = bytes.fromhex(ref["writer"].replace("-", ""))
-        path = self.vault.folder / "index" / self.name / f"{writer.hex()}-{ref['serial']:08x}"
-        index = Object(path, self.vault.id, INDEX, self.name, writer, ref["serial"])
+        path = self.vault.folder_of("index", self.name) / f"{writer.hex()}-{ref['serial']:08x}"
+        index = Object(path, self.vault, INDEX, self.name, writer, ref["serial"])
         check(hashlib.sha256(index.table).hexdigest() == ref["sha256"], f"{path}: sha256")
         return index
 
     def segment(self, writer, serial):
         """The highest generation, as {origin: (offset, stored, check)} and its bytes."""
         if (writer, serial) not in self.segments:
-            folder = self.vault.folder / "segment" / self.name
+            folder = self.vault.folder_of("segment", self.name)
             path = max(folder.glob(f"{writer.hex()}-{serial:08x}-*"))
             generation = int(path.name[-4:], 16)
-            segment = Object(path, self.vault.id, SEGMENT, self.name, writer, serial, generation)
+            segment = Object(path, self.vault, SEGMENT, self.name, writer, serial, generation)
             self.segments = {(writer, serial): (self.places(segment), segment.data)}
         return self.segments[writer, serial]
 

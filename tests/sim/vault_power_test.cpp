@@ -22,7 +22,8 @@ class PowerLoss {
   public:
     explicit PowerLoss(std::uint64_t seed, bool syncs_lie = false)
         : random_(seed), files_(seed), syncs_lie_(syncs_lie) {
-        EXPECT_TRUE(Vault::init(*new_store(), {}));
+        // Every fourth is encrypted: nothing of what must hold is another then.
+        EXPECT_TRUE(Vault::init(*new_store(), seed % 4 == 3 ? encrypted_config() : VaultConfig{}));
         model_.emplace(open(), 30 * kBlock + 5, seed);
     }
 
@@ -74,7 +75,7 @@ class PowerLoss {
             });
     }
     std::shared_ptr<Vault> open() {
-        auto vault = Vault::open(new_store());
+        auto vault = Vault::open(new_store(), test_keys());
         EXPECT_TRUE(vault) << vault.error().text();
         return vault ? *vault : nullptr;
     }

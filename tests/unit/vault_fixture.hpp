@@ -147,6 +147,18 @@ class VaultModel {
     std::map<Uuid, Bytes> sealed_;
 };
 
+// An encrypted vault's config, and what opens it. The cheapest stretching: it is not what is
+// tested.
+inline VaultConfig encrypted_config() {
+    return encrypted({}, KeyKind::kPassphrase, std::as_bytes(std::span("test")), {.log2_n = 10})
+        .value();
+}
+inline KeySource test_keys() {
+    return {.ask = [](const std::string&) {
+        return Result<Secret>(Secret::copy_of(std::as_bytes(std::span("test"))));
+    }};
+}
+
 inline std::shared_ptr<Vault> new_vault(const std::filesystem::path& folder) {
     EXPECT_TRUE(Vault::init(folder, {}));
     auto vault = Vault::open(folder);

@@ -11,6 +11,7 @@
 #include "userspace/engine/moment_choice.hpp"
 #include "userspace/engine/run_report.hpp"
 #include "userspace/engine/source_sender.hpp"
+#include "userspace/vault/key_source.hpp"
 
 namespace towline {
 
@@ -28,6 +29,7 @@ struct SyncOptions {
     // The target is a point (vault:DIR/NAME@ID), of whatever source: a dry run that compares with
     // it, from a moment as any run has.
     bool compare_only = false;
+    KeySource keys;          // of the vault, where source or target is in one that is encrypted
     bool used_only = false;  // what the filesystem says is free is taken for zeros
     std::uint32_t block_bytes = 64 * 1024;
     CodecChoice codec = CodecChoice::kAuto;

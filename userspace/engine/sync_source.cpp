@@ -51,8 +51,10 @@ class VolumeSource final : public SyncSource {
 
 }  // namespace
 
-Result<std::unique_ptr<SyncSource>> open_source(const std::filesystem::path& name) {
-    if (const auto point = TRY(VaultName::parse(name.string()))) return PointSource::open(*point);
+Result<std::unique_ptr<SyncSource>> open_source(const std::filesystem::path& name,
+                                                const KeySource& keys) {
+    if (const auto point = TRY(VaultName::parse(name.string())))
+        return PointSource::open(*point, keys);
     return std::make_unique<VolumeSource>(TRY(Volume::open(name, Access::kRead)));
 }
 

@@ -11,6 +11,7 @@
 #include "io/work_queue.hpp"
 #include "userspace/engine/live_moment.hpp"
 #include "userspace/engine/standing.hpp"
+#include "userspace/vault/key_source.hpp"
 
 namespace towline {
 
@@ -46,7 +47,8 @@ class SyncSource {
     virtual std::optional<Error> failure() const { return std::nullopt; }
 };
 
-// `name`: a path, or vault:DIR/NAME@ID.
-Result<std::unique_ptr<SyncSource>> open_source(const std::filesystem::path& name);
+// `name`: a path, or vault:DIR/NAME@ID. `keys`: of the vault.
+Result<std::unique_ptr<SyncSource>> open_source(const std::filesystem::path& name,
+                                                const KeySource& keys);
 
 }  // namespace towline

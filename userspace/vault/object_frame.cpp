@@ -72,7 +72,8 @@ Status check_head(ByteSpan raw, const Uuid& vault, const ObjectId& id, const std
     if (magic != format::kMagic) return object_damaged(name, "it is no object of a vault");
     if (crc != crc32c(raw.first(format::kHeadBytes - 4)))
         return object_damaged(name, "its head fails its check");
-    if (version > format::kVersion) {
+    const bool config = id.kind == ObjectKind::kConfig;
+    if (version > (config ? format::kEncryptedVersion : format::kVersion)) {
         return fail(Code::kUnsupported, "the vault's object " + name +
                                             " was made by a newer Towline (version " +
                                             std::to_string(version) + "); upgrade this one");
@@ -216,7 +217,7 @@ std::vector<std::byte> ObjectFrame::head() const {
     ByteWriter writer;
     writer.put(format::kMagic)
         .put(static_cast<std::uint16_t>(id_.kind))
-        .put(format::kVersion)
+        .put(version_)
         .put(id_.generation)
         .put_bytes(vault_.bytes)
         .put_bytes(id_.writer.bytes)
@@ -272,14 +273,14 @@ Result<ObjectTable> read_table(ObjectStore& store, const Uuid& vault, const Obje
 // --- documents ----------------------------------------------------------------------------------
 
 Result<bool> put_document(ObjectStore& store, const Uuid& vault, const ObjectId& id,
-                          const nlohmann::json& document) {
+                          const nlohmann::json& document, std::uint16_t version) {
     std::string text;
     try {
         text = document.dump(1) + "\n";
     } catch (const nlohmann::json::exception&) {
         return fail(Code::kInvalid, "a text for the vault is not UTF-8");
     }
-    std::vector<std::byte> object = ObjectFrame(vault, id).head();
+    std::vector<std::byte> object = ObjectFrame(vault, id, version).head();
     const auto end = ObjectFrame::end(0, std::as_bytes(std::span(text)));
     object.insert(object.end(), end.begin(), end.end());
     return store.put_if_absent(id.object_name(), object);

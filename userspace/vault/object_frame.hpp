@@ -39,7 +39,8 @@ std::string decode_series(const std::string& encoded);
 
 class ObjectFrame {
   public:
-    ObjectFrame(const Uuid& vault, ObjectId id) : vault_(vault), id_(std::move(id)) {}
+    ObjectFrame(const Uuid& vault, ObjectId id, std::uint16_t version = vault_format::kVersion)
+        : vault_(vault), id_(std::move(id)), version_(version) {}
 
     std::vector<std::byte> head() const;
     // The table and what follows it, for contents of this length (the head not counted).
@@ -48,6 +49,7 @@ class ObjectFrame {
   private:
     Uuid vault_;
     ObjectId id_;
+    std::uint16_t version_;
 };
 
 // The end of an object that was read: its table, and where the contents end.
@@ -64,7 +66,8 @@ Result<ObjectTable> read_table(ObjectStore& store, const Uuid& vault, const Obje
 
 // Objects that are a table alone.
 Result<bool> put_document(ObjectStore& store, const Uuid& vault, const ObjectId& id,
-                          const nlohmann::json& document);
+                          const nlohmann::json& document,
+                          std::uint16_t version = vault_format::kVersion);
 Result<nlohmann::json> get_document(ObjectStore& store, const Uuid& vault, const ObjectId& id);
 
 // Exactly so many bytes, or kCorrupt that names the object.

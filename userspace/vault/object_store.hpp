@@ -26,7 +26,7 @@ struct ObjectInfo {
 class ObjectUpload {
   public:
     virtual ~ObjectUpload() = default;
-    // In any order, no byte twice; offsets are multiples of 4096, and so are lengths but the last.
+    // From the front to the end, without gaps; lengths are multiples of 4096, but the last.
     virtual Status write(std::uint64_t offset_bytes, ByteSpan bytes) = 0;
     // Everything up to `length_bytes` was written: durable and visible under its name when this
     // returns true; false when the name is taken.

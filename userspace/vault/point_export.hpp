@@ -11,6 +11,7 @@ namespace towline {
 
 struct ExportOptions {
     VaultName point;
+    KeySource keys;
     std::filesystem::path file;
     std::function<bool()> cancelled = [] { return false; };
     std::function<void(const RunProgress&)> on_progress = [](const RunProgress&) {};

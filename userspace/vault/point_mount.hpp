@@ -6,12 +6,14 @@
 #include <memory>
 
 #include "cbt/fuse/mount_guard.hpp"
+#include "userspace/vault/key_source.hpp"
 #include "userspace/vault/point_folder.hpp"
 
 namespace towline {
 
 struct PointMountOptions {
     std::filesystem::path vault;  // its folder
+    KeySource keys;               // that open it
     std::string name;             // in the vault
     std::string point;            // an id, the beginning of one, or "latest"
     std::filesystem::path mountpoint;

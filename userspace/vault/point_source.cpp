@@ -10,10 +10,11 @@ namespace towline {
 
 namespace fs = std::filesystem;
 
-Result<std::unique_ptr<SyncSource>> PointSource::open(const VaultName& name) {
+Result<std::unique_ptr<SyncSource>> PointSource::open(const VaultName& name,
+                                                      const KeySource& keys) {
     if (name.name.empty() || name.point.empty())
         return fail(Code::kInvalid, "a point to read from: write vault:DIR/NAME@ID");
-    auto vault = TRY(Vault::open(name.folder));
+    auto vault = TRY(Vault::open(name.folder, keys));
     const std::string series = TRY(encode_series(name.name));
     OpenPoint point = TRY(OpenPoint::open(vault, series, name.point));
     if (point.point().volumes.size() != 1) {

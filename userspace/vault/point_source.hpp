@@ -9,7 +9,7 @@ namespace towline {
 // A point that is restored: a run's source. It is held meanwhile.
 class PointSource final : public SyncSource {
   public:
-    static Result<std::unique_ptr<SyncSource>> open(const VaultName& name);
+    static Result<std::unique_ptr<SyncSource>> open(const VaultName& name, const KeySource& keys);
 
     std::uint64_t size_bytes() const override { return volume_->size_bytes(); }
     Result<VolumeIdentity> identity() const override;

@@ -10,7 +10,10 @@ namespace towline {
 
 namespace {
 
-Status set_aside(ObjectStore& store, const std::string& name) {
+// As it is stored: what is damaged cannot be unsealed.
+Status set_aside(const Vault& vault, const std::string& log_name) {
+    ObjectStore& store = vault.stored();
+    const std::string name = TRY(vault.stored_name(log_name));
     const auto size = TRY(store.size(name));
     if (!size) return {};
     std::vector<std::byte> bytes(*size);
@@ -33,7 +36,7 @@ Result<RepairReport> repair_log(const std::shared_ptr<Vault>& vault, const std::
     const SeriesState before = TRY(log.read());
     for (const auto& [number, error] : before.damaged) {
         report.set_aside.push_back(log.entry_id(number).object_name());
-        TRY_STATUS(set_aside(vault->store(), report.set_aside.back()));
+        TRY_STATUS(set_aside(*vault, report.set_aside.back()));
     }
     const SeriesState state = TRY(log.read());
     Delete entry;

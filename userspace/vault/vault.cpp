@@ -20,10 +20,19 @@ ObjectId config_id(std::uint64_t number) {
 }
 
 nlohmann::json to_json(const VaultConfig& config) {
-    return {{"vault", config.vault.text()},
-            {"created_at", config.created_at},
-            {"floor_count", config.floor_count},
-            {"floor_seconds", config.floor_seconds}};
+    nlohmann::json json{{"vault", config.vault.text()},
+                        {"created_at", config.created_at},
+                        {"floor_count", config.floor_count},
+                        {"floor_seconds", config.floor_seconds}};
+    if (config.encryption) json["encryption"] = to_json(*config.encryption);
+    return json;
+}
+
+// A reader that knows of no encryption refuses the vault, and takes no object for a damaged one.
+Result<bool> put_config(ObjectStore& store, const VaultConfig& config) {
+    return put_document(
+        store, config.vault, config_id(config.number), to_json(config),
+        config.encryption ? vault_format::kEncryptedVersion : vault_format::kVersion);
 }
 
 Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t number) {
@@ -34,14 +43,40 @@ Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t n
     if (!vault || count == json.end() || floor == json.end() || !count->is_number_unsigned() ||
         !floor->is_number_unsigned())
         return object_damaged(name, "it is not of its form");
-    return VaultConfig{.vault = *vault,
+    VaultConfig config{.vault = *vault,
                        .created_at = json.value("created_at", ""),
                        .floor_count = *count,
                        .floor_seconds = *floor,
+                       .encryption = std::nullopt,
                        .number = number};
+    const auto encryption = json.find("encryption");
+    if (encryption != json.end()) config.encryption = TRY(encryption_from_json(*encryption, name));
+    return config;
+}
+
+// Of any number: the first one goes when the second one is put.
+bool has_config(const fs::path& folder) {
+    std::error_code error;
+    for (const auto& each : fs::directory_iterator(folder / "config", error)) {
+        const std::string name = "config/" + each.path().filename().string();
+        if (parse_object_name(ObjectKind::kConfig, "", name) && each.is_regular_file(error))
+            return true;
+    }
+    return false;
 }
 
 }  // namespace
+
+Result<VaultConfig> encrypted(VaultConfig config, KeyKind kind, ByteSpan by,
+                              const ScryptCost& cost) {
+    keep_memory_private();
+    if (config.vault.is_nil()) config.vault = Uuid::random();
+    Secret key(kKeyBytes);
+    fill_random(key.bytes());
+    config.encryption = VaultEncryption{};
+    config.encryption->wraps.push_back(TRY(KeyWrap::make(kind, by, key, config.vault, cost)));
+    return config;
+}
 
 Status Vault::init(const fs::path& folder, const VaultConfig& config) {
     TRY_STATUS(make_folder(folder));
@@ -60,22 +95,23 @@ Status Vault::init(ObjectStore& store, VaultConfig config) {
     config.number = 1;
     if (config.vault.is_nil()) config.vault = Uuid::random();
     if (config.created_at.empty()) config.created_at = utc_now();
-    if (!TRY(put_document(store, config.vault, config_id(1), to_json(config))))
-        return fail(Code::kRefused, "there is a vault already");
+    if (!TRY(put_config(store, config))) return fail(Code::kRefused, "there is a vault already");
     return {};
 }
 
-Result<std::shared_ptr<Vault>> Vault::open(const fs::path& folder) {
+// --- opening ------------------------------------------------------------------------------------
+
+Result<VaultOutside> VaultOutside::look(const fs::path& folder) {
     std::error_code error;
     if (!fs::is_directory(folder / "config", error)) {
         return fail(
             Code::kRefused,
             folder.string() + " is no vault; make one with: towline vault init " + folder.string());
     }
-    return open(std::shared_ptr(TRY(FolderStore::open(folder))));
+    return look(std::shared_ptr(TRY(FolderStore::open(folder))), "the vault " + folder.string());
 }
 
-Result<std::shared_ptr<Vault>> Vault::open(std::shared_ptr<ObjectStore> store) {
+Result<VaultOutside> VaultOutside::look(std::shared_ptr<ObjectStore> store, std::string what) {
     std::optional<ObjectId> newest;
     for (const ObjectInfo& each : TRY(store->list(object_folder(ObjectKind::kConfig, "")))) {
         const auto id = parse_object_name(ObjectKind::kConfig, "", each.name);
@@ -86,17 +122,49 @@ Result<std::shared_ptr<Vault>> Vault::open(std::shared_ptr<ObjectStore> store) {
     VaultConfig config = TRY(config_from_json(json, newest->number));
     // Now that the vault's uuid is known: is it that of the object's head?
     TRY_STATUS(get_document(*store, config.vault, *newest));
-    return std::shared_ptr<Vault>(new Vault(std::move(store), std::move(config)));
+    return VaultOutside{std::move(store), std::move(config), std::move(what)};
+}
+
+Result<std::shared_ptr<Vault>> Vault::open(const fs::path& folder, const KeySource& keys) {
+    return open(TRY(VaultOutside::look(folder)), keys);
+}
+
+Result<std::shared_ptr<Vault>> Vault::open(std::shared_ptr<ObjectStore> store,
+                                           const KeySource& keys) {
+    return open(TRY(VaultOutside::look(std::move(store))), keys);
+}
+
+Result<std::shared_ptr<Vault>> Vault::open(VaultOutside outside, const KeySource& keys) {
+    const std::string what = outside.what;
+    std::shared_ptr<Vault> vault(new Vault(std::move(outside)));
+    const auto& encryption = vault->config_.encryption;
+    if (!encryption && keys.demanded) {
+        return fail(Code::kRefused, what +
+                                        " is not encrypted, and a key was named for it; it is "
+                                        "another vault than you mean, or needs none");
+    }
+    if (!encryption) return vault;
+    keep_memory_private();
+    UnlockedKey key = TRY(unlock(*encryption, vault->id(), keys, what));
+    vault->opened_by_ = std::move(key.wrap);
+    vault->sealed_ = std::make_shared<SealedStore>(vault->stored_, vault->id(), std::move(key.key));
+    vault->store_ = vault->sealed_;
+    return vault;
+}
+
+Result<std::string> Vault::stored_name(const std::string& name) const {
+    if (!sealed_) return name;
+    return sealed_->stored_name(name);
 }
 
 Status Vault::save(VaultConfig config) {
     config.number = config_.number + 1;
     config.vault = config_.vault;
-    if (!TRY(put_document(*store_, config.vault, config_id(config.number), to_json(config))))
+    if (!TRY(put_config(*stored_, config)))
         return fail(Code::kBusy, "somebody else changed the vault's config; try again");
     const std::vector<std::string> old{config_id(config_.number).object_name()};
     config_ = std::move(config);
-    return store_->remove(old);
+    return stored_->remove(old);
 }
 
 Result<std::vector<std::string>> Vault::series() const {
@@ -115,9 +183,7 @@ Result<std::optional<VaultName>> VaultName::parse(const std::string& text) {
     for (const fs::path& part : whole) {
         if (found.folder.empty()) {
             at /= part;
-            if (fs::is_directory(at / "config", error) &&
-                fs::is_regular_file(at / config_id(1).object_name(), error))
-                found.folder = at;
+            if (has_config(at)) found.folder = at;
             continue;
         }
         if (part.empty()) continue;

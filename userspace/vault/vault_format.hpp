@@ -10,6 +10,7 @@ namespace towline::vault_format {
 
 constexpr std::uint64_t kMagic = 0x31544c5541564c54;  // "TLVAULT1"
 constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kEncryptedVersion = 2;  // of the config of an encrypted vault
 
 constexpr std::size_t kHeadBytes = 64;
 constexpr std::size_t kTrailerBytes = 32;
