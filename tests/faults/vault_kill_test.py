@@ -4,9 +4,11 @@
 something durable or visible: what was sealed reads back right, nothing else is seen, and what is
 left over is found and given back.
 
-TOWLINE_COUNT moments (a sample of 10 when it is not set), drawn from TOWLINE_SEED."""
+TOWLINE_COUNT moments (a sample of 10 when it is not set), drawn from TOWLINE_SEED; every third is of an
+encrypted vault."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,7 +30,7 @@ KEPT = 4
 
 
 class Campaign:
-    def __init__(self, lab):
+    def __init__(self, lab, init=()):
         self.lab = lab
         self.random = lab.random
         self.source = lab.image("source", SIZE)
@@ -36,7 +38,7 @@ class Campaign:
         self.url = f"vault:{self.dir}/disk"
         self.known = {}  # contents of each point that was sealed, or may have been
         self.sealed = []  # as they were last seen, the oldest first
-        subprocess.run([binary(), "vault", "init", self.dir, "--quiet"], check=True)
+        subprocess.run([binary(), "vault", "init", self.dir, "--quiet", *init], check=True)
 
     def points(self):
         listed = subprocess.run([binary(), "point", "list", self.url, "--json"], text=True,
@@ -110,12 +112,11 @@ class Campaign:
         assert json.loads(scrubbed.stdout)["garbage_bytes"] == 0, scrubbed.stdout
 
 
-def test_kills(lab):
+def kill_at(campaign, moments_count):
     if shutil.which("strace") is None:
         raise Skip("strace is not installed")
-    campaign = Campaign(lab)
     moments = {}
-    for number in range(count(MOMENTS_SAMPLE)):
+    for number in range(moments_count):
         try:
             at = campaign.round()
         except BaseException:
@@ -124,6 +125,21 @@ def test_kills(lab):
         moments[at or "any"] = moments.get(at or "any", 0) + 1
     campaign.end()
     print("killed at:", ", ".join(f"{name} {times}" for name, times in sorted(moments.items())))
+
+
+def test_kills(lab):
+    moments_count = count(MOMENTS_SAMPLE)
+    kill_at(Campaign(lab), moments_count - moments_count // 3)
+
+
+def test_kills_of_an_encrypted_vault(lab):
+    key = lab.dir / "key"
+    key.write_bytes(lab.random.randbytes(32))
+    key.chmod(0o600)
+    os.environ["TOWLINE_KEY_FILE"] = str(key)
+    lab.at_end(os.environ.pop, "TOWLINE_KEY_FILE")
+    campaign = Campaign(lab, ["--encrypt", "--key-file", key])
+    kill_at(campaign, count(MOMENTS_SAMPLE) // 3)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ TRACK = ["attach", "detach", "list", "status", "freeze", "commit", "give-back"]
 HANDS = [*(("track", name) for name in TRACK),
          *(("snapshot", name) for name in ("create", "list", "delete"))]
 VAULTS = [*(("vault", name) for name in ("init", "info", "scrub", "check", "prune")),
+          *(("vault", "key", name) for name in ("list", "add", "change", "remove")),
           *(("point", name) for name in ("list", "show", "diff", "delete", "mount")),
           ("restore",), ("export",), ("verify",)]
 

@@ -8,6 +8,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/key_words.hpp"
 #include "tools/towline/point_commands.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
@@ -20,6 +21,7 @@ namespace {
 struct PointWords {
     std::string point;
     std::string other;
+    KeyWords keys;
     bool json = false;
     bool keep_space = false;
 };
@@ -32,12 +34,12 @@ struct Place {
     std::string point;
 };
 
-Result<Place> find_place(const std::string& text, bool with_point) {
+Result<Place> find_place(const std::string& text, bool with_point, const KeySource& keys) {
     const auto name = TRY(VaultName::parse(text));
     if (!name || name->name.empty() || (with_point && name->point.empty())) {
         return fail(Code::kInvalid, text + ": write vault:DIR/NAME" + (with_point ? "@ID" : ""));
     }
-    return Place{.vault = TRY(Vault::open(name->folder)),
+    return Place{.vault = TRY(Vault::open(name->folder, keys)),
                  .name = name->name,
                  .series = TRY(encode_series(name->name)),
                  .point = name->point};
@@ -74,7 +76,7 @@ std::string bytes_text(std::uint64_t bytes) {
 }
 
 Result<int> list(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, false));
+    const Place place = TRY(find_place(words.point, false, key_source(words.keys)));
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     if (words.json) {
         nlohmann::json points = nlohmann::json::array();
@@ -99,7 +101,7 @@ Result<int> list(const PointWords& words) {
 }
 
 Result<int> show(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, true));
+    const Place place = TRY(find_place(words.point, true, key_source(words.keys)));
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     const Point point = TRY(find_point(state, place.point, place.name));
     if (words.json) {
@@ -124,7 +126,7 @@ Result<int> show(const PointWords& words) {
 }
 
 Result<int> remove(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, true));
+    const Place place = TRY(find_place(words.point, true, key_source(words.keys)));
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     const Point point = TRY(find_point(state, place.point, place.name));
     Collector collector(place.vault, place.series);
@@ -185,8 +187,9 @@ Result<std::vector<Extent>> differences(VolumeReader& a, VolumeReader& b) {
 }
 
 Result<int> diff(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, true));
-    const Place other = TRY(find_place(words.other, true));
+    const KeySource keys = key_source(words.keys);
+    const Place place = TRY(find_place(words.point, true, keys));
+    const Place other = TRY(find_place(words.other, true, keys));
     const OpenPoint first = TRY(OpenPoint::open(place.vault, place.series, place.point));
     const OpenPoint second = TRY(OpenPoint::open(other.vault, other.series, other.point));
     const auto a = TRY(first.volume(0));
@@ -217,6 +220,7 @@ CLI::App* add(CLI::App& group, const char* name, const char* what, const char* t
               Perform perform) {
     CLI::App* command = group.add_subcommand(name, what);
     command->add_option("POINT", words->point, takes)->required();
+    add_key_options(*command, words->keys);
     command->add_flag("--json", words->json, "one JSON object on standard output");
     command->callback([words, perform, &run] {
         run = [words, perform] {

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tools/towline/key_words.hpp"
 #include "tools/towline/point_commands.hpp"
 #include "tools/towline/service.hpp"
 #include "userspace/vault/point_mount.hpp"
@@ -16,6 +17,7 @@ namespace {
 struct PointMountWords {
     std::string point;
     std::string mountpoint;
+    KeyWords keys;
     std::uint64_t cache_bytes = std::uint64_t{64} << 20;
     unsigned threads = 8;
     std::string scratch = "/var/tmp";
@@ -59,8 +61,9 @@ std::string report_of(PointMount& mount, const PointMountOptions& options, bool 
         .dump(2);
 }
 
-Status mount_point(const PointMountWords& words, const ServiceCalls& calls) {
+Status mount_point(const PointMountWords& words, const KeySource& keys, const ServiceCalls& calls) {
     PointMountOptions options = TRY(make_options(words));
+    options.keys = keys;
     options.log = calls.log;
     const Fd signals = TRY(ending_signals());
     const auto mount = TRY(PointMount::start(options));
@@ -76,6 +79,7 @@ void add_point_mount_command(CLI::App& group, std::function<int()>& run) {
         group.add_subcommand("mount", "Shows a point as files: one a volume, read-only.");
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
     command->add_option("DIR", words->mountpoint, "an empty folder")->required();
+    add_key_options(*command, words->keys);
     command
         ->add_option("--cache", words->cache_bytes,
                      "memory for blocks that were read (default 64M)")
@@ -93,11 +97,14 @@ void add_point_mount_command(CLI::App& group, std::function<int()>& run) {
     command->add_flag("--json", words->json, "report as one JSON object on standard output");
     command->callback([words, &run] {
         run = [words] {
-            return run_service(
-                {.command = "point mount",
-                 .foreground = words->foreground,
-                 .json = words->json,
-                 .run = [&](const ServiceCalls& calls) { return mount_point(*words, calls); }});
+            // The terminal is left behind with the foreground.
+            const KeySource keys = key_source(words->keys);
+            return run_service({.command = "point mount",
+                                .foreground = words->foreground,
+                                .json = words->json,
+                                .run = [&](const ServiceCalls& calls) {
+                                    return mount_point(*words, keys, calls);
+                                }});
         };
     });
 }

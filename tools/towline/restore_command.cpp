@@ -8,6 +8,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/interruption.hpp"
+#include "tools/towline/key_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
 #include "transport/address.hpp"
@@ -22,6 +23,7 @@ namespace {
 struct RestoreWords {
     std::string point;
     std::string target;
+    KeyWords keys;
     std::string format = "raw";
     std::string state_dir = "/var/lib/towline";
     double rate_mbit = 0;
@@ -47,6 +49,7 @@ Result<RunReport> run_restore(const RestoreWords& words, const std::string& targ
     SyncOptions options;
     options.source = words.point;
     options.target = target;
+    options.keys = key_source(words.keys);
     options.state_folder = words.state_dir;
     options.resume = true;
     options.verify = true;
@@ -88,6 +91,7 @@ Result<ExportReport> export_as(const RestoreWords& words) {
     if (words.format == "raw") return export_raw(words);
     ProgressBar bar(!words.quiet);
     ExportOptions options{.point = TRY(parse_point(words.point)), .file = words.target};
+    options.keys = key_source(words.keys);
     options.cancelled = interrupted;
     options.on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
     return export_qcow2(options);
@@ -116,6 +120,7 @@ CLI::App* add(CLI::App& app, const char* name, const char* what,
               const std::shared_ptr<RestoreWords>& words) {
     CLI::App* command = app.add_subcommand(name, what);
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
+    add_key_options(*command, words->keys);
     command->add_flag("--json", words->json, "the report as one JSON object on standard output");
     command->add_flag("--quiet", words->quiet, "no progress bar and no summary");
     command->add_option("--state-dir", words->state_dir, "where this host's records are kept")

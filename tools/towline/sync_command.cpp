@@ -14,6 +14,7 @@
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/interruption.hpp"
+#include "tools/towline/key_words.hpp"
 #include "tools/towline/moment_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
@@ -29,6 +30,7 @@ struct SyncWords {
     std::string source;
     std::string target;
     std::string extents_file;
+    KeyWords keys;
     bool scan = false;
     bool full = false;
     bool resume = false;
@@ -93,6 +95,7 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     SyncOptions options;
     options.source = words.source;
     options.target = words.target;
+    options.keys = key_source(words.keys);
     options.state_folder = words.state_dir;
     if (words.full) options.kind = RunRequest::Kind::kFull;
     if (words.scan) options.kind = RunRequest::Kind::kScan;
@@ -190,6 +193,7 @@ void add_options(CLI::App& command, SyncWords& words) {
     command.add_option("SOURCE", words.source, "a block device or image file")->required();
     command.add_option("TARGET", words.target, "a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME")
         ->required();
+    add_key_options(command, words.keys);
     auto* extents = command.add_option(
         "--extents", words.extents_file,
         "a list of changes, a line each \"OFFSET LENGTH\" in bytes; - is standard input");

@@ -8,6 +8,7 @@
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/interruption.hpp"
+#include "tools/towline/key_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
 #include "userspace/engine/sync.hpp"
@@ -21,6 +22,7 @@ struct VerifyWords {
     std::string source;
     std::string point;
     std::string state_dir = "/var/lib/towline";
+    KeyWords keys;
     std::string snapshot = "auto";
     bool json = false;
     bool quiet = false;
@@ -38,7 +40,8 @@ Result<Verdict> verify(const VerifyWords& words) {
     const auto name = TRY(VaultName::parse(words.point));
     if (!name || name->name.empty() || name->point.empty())
         return fail(Code::kInvalid, words.point + ": write vault:DIR/NAME@ID");
-    const auto vault = TRY(Vault::open(name->folder));
+    const KeySource keys = key_source(words.keys);
+    const auto vault = TRY(Vault::open(name->folder, keys));
     const std::string series = TRY(encode_series(name->name));
     // Held from here on: what is compared is what was looked at.
     const OpenPoint point = TRY(OpenPoint::open(vault, series, name->point));
@@ -48,6 +51,7 @@ Result<Verdict> verify(const VerifyWords& words) {
     options.source = words.source;
     options.target =
         "vault:" + (name->folder / name->name).string() + "@" + point.point().id.text();
+    options.keys = keys;
     options.state_folder = words.state_dir;
     options.kind = RunRequest::Kind::kScan;
     options.compare_only = true;
@@ -102,6 +106,7 @@ void add_verify_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* command = app.add_subcommand("verify", "Compares a volume with a point, by digests.");
     command->add_option("SOURCE", words->source, "a block device or image file")->required();
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
+    add_key_options(*command, words->keys);
     command
         ->add_option("--snapshot", words->snapshot, "as of sync: what a live source is read from")
         ->check(CLI::IsMember({"auto", "kmod", "fuse", "none"}))

@@ -42,11 +42,11 @@ class Reader {
         const toml::node* node = take(section, key);
         if (node == nullptr) return {};
         const toml::array* array = node->as_array();
-        if (array == nullptr) return wrong(section, key, *node, "is a list of names");
+        if (array == nullptr) return wrong(section, key, *node, "is a list of texts");
         into.clear();
         for (const toml::node& each : *array) {
             const auto value = each.value_exact<std::string>();
-            if (!value || value->empty()) return wrong(section, key, each, "is a list of names");
+            if (!value || value->empty()) return wrong(section, key, each, "is a list of texts");
             into.push_back(*value);
         }
         return {};
@@ -125,9 +125,15 @@ Result<DaemonConfig> DaemonConfig::read(const std::filesystem::path& path) {
     TRY_STATUS(reader.texts("roles", "admin", config.roles.admin));
     TRY_STATUS(reader.texts("roles", "operator", config.roles.operators));
     TRY_STATUS(reader.texts("roles", "viewer", config.roles.viewer));
+    std::vector<std::string> key_files;
+    std::vector<std::string> passphrase_files;
+    TRY_STATUS(reader.texts("vault", "key_files", key_files));
+    TRY_STATUS(reader.texts("vault", "passphrase_files", passphrase_files));
     TRY_STATUS(reader.nothing_left());
     config.keep.run_age = age;
     config.places = {.state_folder = state, .run_folder = run, .hooks_folder = hooks};
+    config.places.keys.key_files.assign(key_files.begin(), key_files.end());
+    config.places.keys.passphrase_files.assign(passphrase_files.begin(), passphrase_files.end());
     config.socket = socket;
     return config;
 }

@@ -106,9 +106,10 @@ std::optional<std::uint64_t> free_at(const fs::path& folder) {
     return std::uint64_t{status.f_bavail} * status.f_frsize;
 }
 
-void look_at_vault(const VaultName& name, const Volume* volume, PreflightFacts& facts) {
+void look_at_vault(const VaultName& name, const Volume* volume, const KeySource& keys,
+                   PreflightFacts& facts) {
     facts.target = PreflightFacts::Target::kVault;
-    if (const auto vault = Vault::open(name.folder); !vault) {
+    if (const auto vault = Vault::open(name.folder, keys); !vault) {
         facts.no_target = vault.error().text();
         return;
     }
@@ -169,9 +170,10 @@ void look_at_remote(const RemoteTarget& remote, Depth depth, PreflightFacts& fac
     facts.connect_seconds = seconds(monotonic_now() - began);
 }
 
-void look_at_target(const JobSpec& spec, const Volume* volume, Depth depth, PreflightFacts& facts) {
+void look_at_target(const JobSpec& spec, const Volume* volume, Depth depth, const KeySource& keys,
+                    PreflightFacts& facts) {
     if (const auto vault = VaultName::parse(spec.target); vault && *vault)
-        return look_at_vault(**vault, volume, facts);
+        return look_at_vault(**vault, volume, keys, facts);
     if (const auto remote = RemoteTarget::parse(spec.target); remote && *remote)
         return look_at_remote(**remote, depth, facts);
     look_at_path(spec.target, volume, facts);
@@ -201,7 +203,7 @@ PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth d
     const auto volume = Volume::open(spec.volumes.front(), Access::kRead);
     if (!volume || volume->size_bytes() == 0) {
         facts.no_volume = volume ? volume->name() + " is empty (0 bytes)" : volume.error().text();
-        look_at_target(spec, nullptr, depth, facts);
+        look_at_target(spec, nullptr, depth, places.keys, facts);
         return facts;
     }
     facts.volume_bytes = facts.data_bytes = volume->size_bytes();
@@ -212,7 +214,7 @@ PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth d
     }
     facts.disk_count = disks_of(*volume);
     look_at_moment(*volume, spec, places, facts);
-    look_at_target(spec, &*volume, depth, facts);
+    look_at_target(spec, &*volume, depth, places.keys, facts);
     const auto stored = is_stored_on(places.state_folder, *volume);
     facts.state_on_volume = stored && *stored;
     if (depth == Depth::kThorough) facts.read_bytes_per_second = read_speed(*volume);

@@ -95,6 +95,7 @@ class RunExecutor::Execution {
         SyncOptions options;
         options.source = spec_.volumes.front();
         options.target = spec_.target;
+        options.keys = places.keys;
         options.state_folder = places.state_folder;
         options.places.run_folder = places.run_folder;
         options.hooks_folder = places.hooks_folder / spec_.name;

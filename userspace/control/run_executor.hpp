@@ -11,6 +11,7 @@
 
 #include "userspace/engine/run_report.hpp"
 #include "userspace/jobs/job_core.hpp"
+#include "userspace/vault/key_source.hpp"
 
 namespace towline {
 
@@ -35,6 +36,7 @@ struct RunPlaces {
     std::filesystem::path state_folder;
     std::filesystem::path run_folder = "/run/towline";          // sockets of tracked mounts
     std::filesystem::path hooks_folder = "/etc/towline/hooks";  // a folder in it for each job
+    KeySource keys;                                             // of encrypted vaults
 };
 
 // Carries runs out through the engine, a thread each. Its methods may be called from any thread,

@@ -18,6 +18,7 @@
 #include "userspace/engine/source_pipeline.hpp"
 #include "userspace/engine/sync_source.hpp"
 #include "userspace/engine/target_session.hpp"
+#include "userspace/vault/remote_store.hpp"
 #include "userspace/vault/vault_target_store.hpp"
 
 namespace towline {
@@ -40,19 +41,28 @@ Result<std::string> local_name(const std::string& target) {
 struct WantedTarget {
     std::optional<RemoteTarget> remote;
     std::shared_ptr<Vault> vault;
-    std::filesystem::path vault_folder;
-    std::string point;      // to compare with; empty: a new one is made
-    std::string name;       // as the target's side is asked for it
-    std::string lock_name;  // one run at a time goes there
+    std::filesystem::path vault_folder;  // empty: another host keeps it
+    std::string point;                   // to compare with; empty: a new one is made
+    std::string name;                    // as the target's side is asked for it
+    std::string lock_name;               // one run at a time goes there
 };
 
-Result<WantedTarget> find_target(const std::string& text, bool compare_only) {
+// A vault that another host keeps, and that is sealed here before anything leaves this one.
+Result<std::shared_ptr<Vault>> open_kept(const RemoteTarget& target, const KeySource& keys) {
+    auto store = std::shared_ptr(TRY(RemoteStore::connect(target.address)));
+    VaultOutside outside =
+        TRY(VaultOutside::look(std::move(store), "the vault at " + target.address.text()));
+    return Vault::open(std::move(outside), keys);
+}
+
+Result<WantedTarget> find_target(const std::string& text, bool compare_only,
+                                 const KeySource& keys) {
     WantedTarget target;
     if (const auto name = TRY(VaultName::parse(text))) {
         if (name->name.empty() || name->point.empty() == compare_only)
             return fail(Code::kInvalid,
                         text + ": write vault:DIR/NAME" + (compare_only ? "@ID" : ""));
-        target.vault = TRY(Vault::open(name->folder));
+        target.vault = TRY(Vault::open(name->folder, keys));
         target.vault_folder = name->folder;
         target.point = name->point;
         target.name = name->name;
@@ -62,7 +72,21 @@ Result<WantedTarget> find_target(const std::string& text, bool compare_only) {
     target.remote = TRY(RemoteTarget::parse(text));
     target.name = target.remote ? target.remote->name : TRY(local_name(text));
     target.lock_name = target.remote ? text : target.name;
+    if (target.remote && keys.demanded && target.name.starts_with(kServedVault)) {
+        target.vault = TRY(open_kept(*target.remote, keys));
+        target.name = target.name.substr(kServedVault.size());
+        target.remote.reset();
+    }
     return target;
+}
+
+// Whoever names a key believes that it is used.
+Status refuse_idle_key(const SyncOptions& options, const WantedTarget& target) {
+    const bool used = target.vault || TRY(VaultName::parse(options.source.string())).has_value();
+    if (!options.keys.demanded || used) return {};
+    return fail(
+        Code::kRefused,
+        "a key was named, and neither side is a vault, so nothing would be encrypted by it");
 }
 
 // The other side of a run within this host: a target session on a thread, over a socket pair.
@@ -225,13 +249,15 @@ void add_engine(RunReport& report, const IoEngine& engine) {
 Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     const Instant began = monotonic_now();
     const Duration cpu_began = process_cpu_time();
-    const auto source = TRY(open_source(options.source));
+    const auto source = TRY(open_source(options.source, options.keys));
     if (source->size_bytes() == 0) {
         return fail(Code::kRefused, "the source " + options.source.string() +
                                         " is empty (0 bytes); there is nothing to replicate");
     }
-    const WantedTarget target = TRY(find_target(options.target, options.compare_only));
-    if (target.vault) TRY_STATUS(source->refuse_vault(target.vault_folder));
+    const WantedTarget target =
+        TRY(find_target(options.target, options.compare_only, options.keys));
+    TRY_STATUS(refuse_idle_key(options, target));
+    if (!target.vault_folder.empty()) TRY_STATUS(source->refuse_vault(target.vault_folder));
     const VolumeIdentity identity = TRY(source->identity());
     auto store = TRY(FileSourceStore::open(options.state_folder, identity,
                                            options.dry_run && !options.compare_only));

@@ -12,19 +12,20 @@ READER = Path(__file__).resolve().parent.parent / "read_vault.py"
 
 
 def towline(*words, exit=0):
-    done = subprocess.run([binary(), *map(str, words)], text=True, capture_output=True)
+    done = subprocess.run([binary(), *map(str, words)], text=True, capture_output=True,
+                          stdin=subprocess.DEVNULL)
     assert done.returncode == exit, (words, done.returncode, done.stdout, done.stderr)
     return done
 
 
 class Vault:
-    def __init__(self, lab, name="disk"):
+    def __init__(self, lab, name="disk", init=()):
         self.lab = lab
         self.dir = lab.dir / "vault"
         self.name = name
         self.url = f"vault:{self.dir}/{name}"
         self.known = {}
-        towline("vault", "init", self.dir)
+        towline("vault", "init", self.dir, *init)
 
     def points(self):
         listed = json.loads(towline("point", "list", self.url, "--json").stdout)["points"]
