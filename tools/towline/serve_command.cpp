@@ -13,9 +13,11 @@
 #include "io/durable_file.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/key_words.hpp"
 #include "userspace/engine/target_place.hpp"
 #include "userspace/engine/target_safety.hpp"
 #include "userspace/engine/target_server.hpp"
+#include "userspace/vault/object_session.hpp"
 #include "userspace/vault/served_store.hpp"
 
 namespace towline {
@@ -26,6 +28,7 @@ struct ServeOptions {
     std::vector<std::string> listen;
     std::string root;
     std::string vault;
+    KeyWords keys;
     std::string state_dir;
     std::string engine = "auto";
     double timeout_seconds = 30;
@@ -53,7 +56,20 @@ sigset_t ending_signals() {
 struct Offer {
     std::unique_ptr<TargetPlace> place;
     std::shared_ptr<Vault> vault;
+    // Of a vault that is encrypted: for hosts that have its key themselves.
+    std::shared_ptr<ObjectStore> objects;
 };
+
+// An encrypted vault is served without its key too: then to hosts that have it, and to no other.
+Status offer_vault(const ServeOptions& options, Offer& offer) {
+    const KeySource keys = key_source(options.keys);
+    VaultOutside outside = TRY(VaultOutside::look(options.vault));
+    const bool encrypted = outside.config.encryption.has_value();
+    if (encrypted) offer.objects = outside.stored;
+    if (encrypted && keys.empty()) return {};
+    offer.vault = TRY(Vault::open(std::move(outside), keys));
+    return {};
+}
 
 Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
     std::vector<Listener> listeners;
@@ -72,6 +88,11 @@ Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
                 return refuse_if_stored_on(source, standing, options.vault);
             });
     };
+    if (offer.objects) {
+        config.serve_objects = [&](Fd socket) {
+            return ObjectSession(offer.objects, std::move(socket)).run();
+        };
+    }
     config.engine = kEngines.at(options.engine);
     config.pipeline.silence_max = std::chrono::duration_cast<Duration>(
         std::chrono::duration<double>(options.timeout_seconds));
@@ -107,8 +128,8 @@ Status serve(ServeOptions options) {
         TRY_STATUS(make_folder(options.state_dir));
         offer.place = place_beneath(std::move(root));
     }
-    if (!options.vault.empty()) offer.vault = TRY(Vault::open(options.vault));
-    if (!offer.place && !offer.vault)
+    if (!options.vault.empty()) TRY_STATUS(offer_vault(options, offer));
+    if (!offer.place && !offer.vault && !offer.objects)
         return fail(Code::kInvalid, "nothing to receive into: say --root DIR, --vault DIR or both");
     return serve_until_signal(options, offer);
 }
@@ -126,6 +147,7 @@ void add_serve_command(CLI::App& app, std::function<int()>& run) {
     command->add_option("--root", options->root, "the folder beneath which targets lie");
     command->add_option("--vault", options->vault,
                         "the vault that has the targets vault:NAME (towline vault init)");
+    add_key_options(*command, options->keys);
     command->add_option("--state-dir", options->state_dir,
                         "where records are kept (default: ROOT/.towline)");
     command->add_option("--engine", options->engine, "auto, uring or aio")

@@ -6,10 +6,14 @@
 #include "userspace/engine/target_server.hpp"
 
 #include <array>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include "transport/frame.hpp"
+#include "userspace/vault/object_wire.hpp"
 
 namespace towline {
 
@@ -23,6 +27,7 @@ struct TargetServer::Session {
     bool claimed = false;
     bool running = false;  // it is a session, not (yet) a connection on its way to one
     bool ended = false;
+    int objects = -1;  // the socket of one that asks for objects
 };
 
 namespace {
@@ -32,15 +37,35 @@ constexpr Duration kFenceTime = 30s;
 // Runs that come one after another find their memory warm; an idle server holds no more.
 constexpr std::size_t kArenasKept = 1;
 
-// The hello that a connection begins with, left in the socket for whoever takes it.
-Result<HelloMessage> peek_hello(int fd) {
+// What a connection begins with, left in the socket for whoever takes it.
+Status peek(int fd, MutableByteSpan into) {
     timeval limit{.tv_sec = kHelloSeconds, .tv_usec = 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    std::array<std::byte, wire::kHeaderBytes + wire::kHelloHeadBytes> raw{};
-    const ssize_t got = ::recv(fd, raw.data(), raw.size(), MSG_PEEK | MSG_WAITALL);
+    const ssize_t got = ::recv(fd, into.data(), into.size(), MSG_PEEK | MSG_WAITALL);
     limit.tv_sec = 0;
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (got != static_cast<ssize_t>(raw.size())) return fail(Code::kTimeout, "no hello came");
+    if (got != static_cast<ssize_t>(into.size())) return fail(Code::kTimeout, "no hello came");
+    return {};
+}
+
+bool asks_for_objects(int fd) {
+    std::array<std::byte, 4> magic{};
+    return peek(fd, magic) && load_le<std::uint32_t>(magic.data()) == object_wire::kMagic;
+}
+
+// A host that vanished while it holds a name of the vault keeps nobody from it for long.
+void notice_vanished(int fd) {
+    static constexpr std::array<std::pair<int, int>, 3> kProbes{
+        {{TCP_KEEPIDLE, 15}, {TCP_KEEPINTVL, 5}, {TCP_KEEPCNT, 4}}};
+    const int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    for (const auto& [option, value] : kProbes)
+        ::setsockopt(fd, IPPROTO_TCP, option, &value, sizeof value);
+}
+
+Result<HelloMessage> peek_hello(int fd) {
+    std::array<std::byte, wire::kHeaderBytes + wire::kHelloHeadBytes> raw{};
+    TRY_STATUS(peek(fd, raw));
     const FrameHeader header = TRY(FrameHeader::decode(raw));
     if (header.type != wire::FrameType::kHello || header.head_bytes != wire::kHelloHeadBytes) {
         return fail(Code::kProtocol, "the connection did not begin with a hello");
@@ -59,8 +84,11 @@ TargetServer::TargetServer(Config config) : config_(std::move(config)), shelf_(k
 TargetServer::~TargetServer() {
     {
         const std::lock_guard lock(mutex_);
-        for (const auto& each : sessions_)
+        closing_ = true;
+        for (const auto& each : sessions_) {
             each->session.cancel({Code::kCancelled, 0, "the target is shutting down"});
+            if (each->objects >= 0) ::shutdown(each->objects, SHUT_RDWR);
+        }
     }
     for (const auto& each : sessions_)
         each->thread.join();
@@ -96,13 +124,43 @@ Status TargetServer::serve(Listener& listener) {
 }
 
 void TargetServer::serve_connection(Session& session, Fd socket) {
-    const auto hello = peek_hello(socket.get());
+    const bool objects = asks_for_objects(socket.get());
+    if (objects) run_objects(session, std::move(socket));
+    const auto hello =
+        objects ? Result<HelloMessage>(fail(Code::kCancelled, "")) : peek_hello(socket.get());
     if (hello && (hello->join_token.is_nil() || !hand_over(hello->join_token, socket))) {
         if (hello->join_token.is_nil()) run_session(session, std::move(socket));
     }
     const std::lock_guard lock(mutex_);
     session.ended = true;
     ended_.notify_all();
+}
+
+void TargetServer::run_objects(Session& session, Fd socket) {
+    if (!config_.serve_objects) {
+        const Error none{Code::kRefused, 0,
+                         "this daemon keeps no encrypted vault (towline serve --vault DIR)"};
+        const object_wire::Connection connection(std::move(socket));
+        // Heard first: what is closed with something unheard may lose what was said.
+        static_cast<void>(connection.receive());
+        static_cast<void>(connection.send(object_wire::What::kFailed, object_wire::encode(none)));
+        return;
+    }
+    notice_vanished(socket.get());
+    // Shut down by its other name: that one is no other file's until it is forgotten here.
+    const Fd shut(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    {
+        const std::lock_guard lock(mutex_);
+        if (closing_) return;
+        session.objects = shut.get();
+    }
+    const Status served = config_.serve_objects(std::move(socket));
+    {
+        const std::lock_guard lock(mutex_);
+        session.objects = -1;
+    }
+    config_.log(served ? "objects of the vault: done"
+                       : "objects of the vault: " + served.error().text());
 }
 
 bool TargetServer::hand_over(const Uuid& token, Fd& socket) {

@@ -26,6 +26,9 @@ class TargetServer {
     struct Config {
         // The store of a session.
         std::function<std::unique_ptr<TargetStore>(Claim)> open_store;
+        // Serves a connection that asks for objects of a vault, until its other side goes or it is
+        // shut down; null: none are kept here.
+        std::function<Status(Fd)> serve_objects;
         EngineKind engine = EngineKind::kAuto;
         TargetPipeline::Config pipeline;
         std::size_t sessions_max = 64;
@@ -44,6 +47,7 @@ class TargetServer {
 
     void serve_connection(Session& session, Fd socket);
     void run_session(Session& session, Fd socket);
+    void run_objects(Session& session, Fd socket);
     bool hand_over(const Uuid& token, Fd& socket);
     Status claim(Session& session, const std::string& name, const Uuid& source, bool dry_run);
     void reap();
@@ -53,6 +57,7 @@ class TargetServer {
     std::mutex mutex_;
     std::condition_variable ended_;
     std::list<std::unique_ptr<Session>> sessions_;  // under mutex_
+    bool closing_ = false;                          // under mutex_
 };
 
 }  // namespace towline

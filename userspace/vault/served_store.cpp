@@ -9,7 +9,10 @@ Result<TargetFacts> ServedStore::look(const std::string& name, const Uuid& sourc
     static constexpr std::string_view kScheme = "vault:";
     if (name.starts_with(kScheme)) {
         if (!vault_)
-            return fail(Code::kRefused, "this daemon offers no vault (towline serve --vault DIR)");
+            return fail(Code::kRefused,
+                        "this daemon offers no vault that it could write to: it has none (towline "
+                        "serve --vault DIR), or one that is encrypted, and whose key is named "
+                        "here (--key-file) or there");
         TRY_STATUS(judge_(source_, standing_));
         points_ = std::make_unique<VaultTargetStore>(vault_, claim_);
         chosen_ = points_.get();
