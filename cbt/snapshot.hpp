@@ -23,6 +23,9 @@ struct SnapshotRequest {
     std::uint64_t store_bytes = 0;  // room for what is overwritten while it stands, of each volume
     std::filesystem::path store;    // where that is kept: a file or folder; empty: memory
     std::uint32_t chunk_bytes = 0;
+    // Whose it is, for who looks for those that a dead process left. Only where images outlive
+    // their tracker's word (LVM); the others know theirs by the tracker.
+    std::string owner;
 };
 
 // One volume as it was at one moment: read-only, and there until it is removed.
@@ -37,6 +40,7 @@ struct SnapshotImage {
 
 struct SnapshotStatus {
     SnapshotImage image;
+    std::string owner;   // as it was requested, or empty
     std::string volume;  // what it is of, as people name it
     std::uint64_t stored_bytes = 0;
     std::uint64_t store_bytes = 0;
@@ -56,6 +60,9 @@ class SnapshotProvider {
     // Whether it can make one of this volume now. The Error's text is the reason, for people, and
     // says what would make it possible.
     virtual Status usable_for(const Volume& volume) = 0;
+    // Whether it freezes the filesystem right on the volume itself while it makes the image. Then
+    // nobody else may have frozen it: the image would fail.
+    virtual bool freezes_filesystem() const { return false; }
     // One moment for all of them, or nothing is left: kUnsupported where it has no gate for more
     // than one. Images in the order of the volumes. `drain_max`: how long writes may be held back;
     // beyond it kTimeout, and no image. A provider that is a tracker ends the volumes' epochs with

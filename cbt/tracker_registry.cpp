@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "cbt/snapshot_lvm.hpp"
 #include "cbt/tracker_bpf.hpp"
 #include "cbt/tracker_fuse.hpp"
 #include "cbt/tracker_kmod.hpp"
@@ -60,6 +61,7 @@ Result<std::unique_ptr<Tracker>> open_tracker(TrackerKind kind, const TrackerPla
 }
 
 Result<std::unique_ptr<SnapshotProvider>> open_snapshots(SnapshotKind kind, const TrackerPlaces&) {
+    if (kind == SnapshotKind::kLvm) return std::make_unique<LvmSnapshots>();
     return fail(Code::kUnsupported, "this build of Towline makes no " +
                                         std::string(snapshot_kind_name(kind)) +
                                         " snapshots of its own");

@@ -28,7 +28,7 @@ void add_moment_options(CLI::App& command, MomentWords& words) {
     command
         .add_option("--snapshot", words.snapshot,
                     "what a live source is read from; none: the source itself, a fuzzy copy")
-        ->check(CLI::IsMember({"auto", "kmod", "fuse", "converge", "none"}))
+        ->check(CLI::IsMember({"auto", "kmod", "fuse", "lvm", "converge", "none"}))
         ->capture_default_str();
     command
         .add_option("--store", words.store,

@@ -215,14 +215,33 @@ Status settle(const TrackWords& words, bool commit) {
                   : found.tracker->give_back(found.status.tracker, sequence);
 }
 
-Status list_snapshots(const TrackWords& words) {
-    nlohmann::json all = nlohmann::json::array();
+// Of every provider that this host has.
+Status for_each_snapshot(
+    const std::function<Status(SnapshotProvider&, const SnapshotStatus&)>& act) {
+    const auto all_of = [&act](SnapshotProvider& provider) -> Status {
+        for (const SnapshotStatus& each : TRY(provider.list()))
+            TRY_STATUS(act(provider, each));
+        return {};
+    };
     for (const TrackerKind kind : kKinds) {
         const auto tracker = open_tracker(kind);
-        if (!tracker || (*tracker)->snapshots() == nullptr) continue;
-        for (const SnapshotStatus& each : TRY((*tracker)->snapshots()->list()))
-            all.push_back(json_of(each));
+        if (tracker && (*tracker)->snapshots() != nullptr)
+            TRY_STATUS(all_of(*(*tracker)->snapshots()));
     }
+    const auto lvm = open_snapshots(SnapshotKind::kLvm);
+    if (!lvm) return {};
+    Status done = all_of(**lvm);
+    // No lvm2 here, and so none of its snapshots.
+    if (!done && done.error().code == Code::kUnsupported) return {};
+    return done;
+}
+
+Status list_snapshots(const TrackWords& words) {
+    nlohmann::json all = nlohmann::json::array();
+    TRY_STATUS(for_each_snapshot([&all](SnapshotProvider&, const SnapshotStatus& each) {
+        all.push_back(json_of(each));
+        return Status();
+    }));
     show(words, all);
     return {};
 }
@@ -230,15 +249,11 @@ Status list_snapshots(const TrackWords& words) {
 // By its id, or by the volume that it is of.
 Status delete_snapshot(const TrackWords& words) {
     bool found = false;
-    for (const TrackerKind kind : kKinds) {
-        const auto tracker = open_tracker(kind);
-        if (!tracker || (*tracker)->snapshots() == nullptr) continue;
-        for (const SnapshotStatus& each : TRY((*tracker)->snapshots()->list())) {
-            if (each.image.id != words.id && each.volume != words.id) continue;
-            TRY_STATUS((*tracker)->snapshots()->remove(each.image.id));
-            found = true;
-        }
-    }
+    TRY_STATUS(for_each_snapshot([&](SnapshotProvider& provider, const SnapshotStatus& each) {
+        if (each.image.id != words.id && each.volume != words.id) return Status();
+        found = true;
+        return provider.remove(each.image.id);
+    }));
     if (found) return {};
     return fail(Code::kInvalid, "there is no snapshot " + words.id + " (towline snapshot list)");
 }

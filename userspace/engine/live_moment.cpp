@@ -103,6 +103,18 @@ void LiveMoment::find_snapshots(const Volume& source, MomentFindings& findings) 
             {.kind = provider->kind(),
              .why_not = usable || later ? std::string() : usable.error().context});
     }
+    const MomentWish& wish = options_.wish;
+    const bool meant = wish.snapshot == MomentWish::Snapshot::kNamed
+                           ? wish.snapshot_kind == SnapshotKind::kLvm
+                           : findings.live.has_value();
+    if (!meant) return;
+    SnapshotFinding finding{.kind = SnapshotKind::kLvm};
+    auto provider = open_snapshots(finding.kind, options_.places);
+    if (!provider) return;
+    if (const Status usable = (*provider)->usable_for(source); !usable)
+        finding.why_not = usable.error().context;
+    providers_.push_back(std::move(*provider));
+    findings.snapshots.push_back(std::move(finding));
 }
 
 // A run of rounds ends with the source frozen while it is read, and its own notes are written.
@@ -133,9 +145,14 @@ Status LiveMoment::use(const Volume& source) {
         if (choice_.snapshot && provider != nullptr && provider->kind() == *choice_.snapshot)
             provider_ = provider;
     }
+    for (const auto& provider : providers_) {
+        if (choice_.snapshot == provider->kind()) provider_ = provider.get();
+    }
     if (provider_ != nullptr) facts_.snapshot = std::string(snapshot_kind_name(provider_->kind()));
     if (frozen_wish()) facts_.snapshot = "converge";
-    if (options_.freeze && live_ && (provider_ != nullptr || frozen_wish()) &&
+    const bool freeze =
+        options_.freeze || (provider_ != nullptr && provider_->freezes_filesystem());
+    if (freeze && live_ && (provider_ != nullptr || frozen_wish()) &&
         source.kind() == VolumeKind::kBlockDevice)
         mounts_ = mounts_on_device(source.status().st_rdev);
     if (tracker_ == nullptr) return {};
@@ -159,7 +176,7 @@ Status LiveMoment::use(const Volume& source) {
 Status LiveMoment::take() {
     if (tracker_ != nullptr && !options_.dry_run) tracking_lock_ = TRY(options_.lock_tracking());
     if (options_.dry_run) return tracker_ != nullptr ? freeze_epoch() : Status();
-    if (provider_ != nullptr) TRY_STATUS(remove_left_over());
+    TRY_STATUS(remove_left_over());
     after_due_ = true;
     told_ = options_.hooks.has("pre-snapshot");
     const Status ready = options_.hooks.run("pre-snapshot", hook_words());
@@ -213,7 +230,28 @@ Status LiveMoment::thaw_after_reading() {
     return {};
 }
 
+// The filesystem that is right on the volume; one above it, or of several volumes, is not seen by
+// who makes the image.
+Status LiveMoment::cut_self_frozen() {
+    const Instant began = monotonic_now();
+    TRY_STATUS(cut());
+    const Volume source = TRY(Volume::open(options_.source, Access::kRead));
+    const bool all = std::ranges::all_of(mounts_, [&source](const std::string& mount) {
+        struct stat status {};
+        return ::stat(mount.c_str(), &status) == 0 && status.st_dev == source.status().st_rdev;
+    });
+    facts_.label = all ? Label::kFilesystem : Label::kCrash;
+    if (all)
+        facts_.frozen = monotonic_now() - began;
+    else
+        note(facts_.notes,
+             "not frozen: LVM freezes only what is right on the volume, and no btrfs");
+    return {};
+}
+
 Status LiveMoment::cut_frozen() {
+    if (provider_ != nullptr && provider_->freezes_filesystem() && !mounts_.empty())
+        return cut_self_frozen();
     if (mounts_.empty()) {
         facts_.label = provider_ != nullptr ? Label::kCrash : Label::kFuzzy;
         return cut();
@@ -258,27 +296,52 @@ Status LiveMoment::make_image() {
     const Volume source = TRY(Volume::open(options_.source, Access::kRead));
     const Volume* const volumes[] = {&source};
     image_ = std::move(TRY(provider_->create(volumes, options_.store, options_.drain_max)).front());
+    // What was written between the end of the epoch and the image is in the image, and is not
+    // marked in the epoch.
+    image_is_later_ =
+        tracker_ != nullptr && TRY(tracker_->status(tracked_)).writes_seen != writes_before_;
     return {};
 }
 
 // A snapshot outlives the run that made it. The lock tells whether that run lives; the note, which
-// is there before the snapshot is, that there is one to look for.
+// is there before the snapshot is, that there is one to look for: by its tracker or, where its
+// provider is none, by its owner.
 Status LiveMoment::remove_left_over() {
-    image_lock_ = TRY(lock_file(options_.memory_folder / "image.lock",
-                                "the snapshot of this source", kHolderDies));
     const auto path = options_.memory_folder / "image";
     const auto left = TRY(load_document(path));
-    if (left) {
-        const auto of = Uuid::parse(left->value("tracker", ""));
-        for (const SnapshotStatus& each : TRY(provider_->list())) {
-            if (of && each.image.tracker == *of) TRY_STATUS(provider_->remove(each.image.id));
-        }
+    if (provider_ == nullptr && !left) return {};
+    image_lock_ = TRY(lock_file(options_.memory_folder / "image.lock",
+                                "the snapshot of this source", kHolderDies));
+    if (left) TRY_STATUS(remove_noted(*left));
+    std::error_code ignored;
+    if (provider_ == nullptr) {
+        std::filesystem::remove(path, ignored);
+        return {};
     }
     const Volume source = TRY(Volume::open(options_.source, Access::kRead));
     for (const auto& tracker : trackers_) {
         if (tracker->snapshots() != provider_) continue;
         const auto found = TRY(tracker->find(source));
         if (found) return save_document(path, {{"tracker", found->tracker.text()}});
+    }
+    options_.store.owner = Uuid::random().text();
+    return save_document(path, {{"owner", options_.store.owner}});
+}
+
+Status LiveMoment::remove_noted(const nlohmann::json& note) {
+    const auto of = Uuid::parse(note.value("tracker", ""));
+    const std::string owner = note.value("owner", "");
+    const auto remove_of = [&](SnapshotProvider& provider) -> Status {
+        for (const SnapshotStatus& each : TRY(provider.list())) {
+            const bool meant =
+                owner.empty() ? of && each.image.tracker == *of : each.owner == owner;
+            if (meant) TRY_STATUS(provider.remove(each.image.id));
+        }
+        return {};
+    };
+    if (!owner.empty()) return remove_of(*TRY(open_snapshots(SnapshotKind::kLvm, options_.places)));
+    for (const auto& tracker : trackers_) {
+        if (tracker->snapshots() != nullptr) TRY_STATUS(remove_of(*tracker->snapshots()));
     }
     return {};
 }
@@ -346,7 +409,7 @@ Status LiveMoment::all_read() {
 }
 
 bool LiveMoment::steady() {
-    if (image_) return true;
+    if (image_) return !image_is_later_;
     if ((live_ && !frozen_) || tracker_ == nullptr) return false;
     const auto status = tracker_->status(tracked_);
     return status && status->writes_seen == writes_before_;

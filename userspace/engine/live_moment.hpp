@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "cbt/tracker_registry.hpp"
 #include "io/volume.hpp"
 #include "userspace/engine/filesystem_freeze.hpp"
@@ -72,6 +74,7 @@ class LiveMoment final : public MomentTaker {
     std::string why_no_rounds(const Volume& source) const;
     bool frozen_wish() const { return options_.wish.snapshot == MomentWish::Snapshot::kFrozen; }
     Status cut_frozen();
+    Status cut_self_frozen();
     Status stay_frozen();
     Status thaw_after_reading();
     void leave_out_free(Moment& moment);
@@ -80,6 +83,7 @@ class LiveMoment final : public MomentTaker {
     Status freeze_epoch();
     Status make_image();
     Status remove_left_over();
+    Status remove_noted(const nlohmann::json& note);
     void remove_image();
 
     LiveMomentOptions options_;
@@ -99,6 +103,7 @@ class LiveMoment final : public MomentTaker {
     Fd image_lock_;
     std::optional<ChangeSet> changes_;
     std::optional<SnapshotImage> image_;
+    bool image_is_later_ = false;
     std::optional<Volume> read_from_;
     std::uint64_t writes_before_ = 0;
     MomentFacts facts_;

@@ -10,7 +10,8 @@ namespace towline {
 
 namespace {
 
-constexpr SnapshotKind kSnapshotKinds[] = {SnapshotKind::kKmod, SnapshotKind::kFuse};
+constexpr SnapshotKind kSnapshotKinds[] = {SnapshotKind::kKmod, SnapshotKind::kFuse,
+                                           SnapshotKind::kLvm};
 
 std::string_view cost_of_none() {
     return "without a tracker every run reads the whole volume on both sides";
@@ -22,9 +23,9 @@ std::string_view cost_of(TrackerKind kind) {
         case TrackerKind::kFuse:
             return {};
         case TrackerKind::kBpf:
-            return "bpf makes no snapshots: a live source is frozen for the last round of a run; "
-                   "and a "
-                   "restart of this host costs a comparison";
+            return "bpf makes no snapshots: a live source is read from LVM's, or frozen for the "
+                   "last "
+                   "round of a run; and a restart of this host costs a comparison";
     }
     return {};
 }
