@@ -4,6 +4,7 @@
 the last one frozen. Each replica is clean, and its database whole; a source that is written to
 faster than it is copied is told so, and is not left frozen whatever ends the run."""
 
+import json
 import os
 import shutil
 import signal
@@ -162,6 +163,27 @@ while not os.path.exists("{stop}"):
     stop.touch()
     assert report["label"] == "fuzzy", report
     assert "wrote to the device" in report["tracker_notes"], report
+
+
+def test_a_gap_just_before_the_last_round_puts_it_off(lab):
+    """What the tracker cannot vouch for is compared while the source is written to, not while it is
+    frozen; the replica is of one moment all the same."""
+    live = Live(lab)
+    status = json.loads(subprocess.run([binary(), "track", "status", "--json", live.device], check=True,
+                                       text=True, capture_output=True).stdout)
+    pin = f"/sys/fs/bpf/towline/{status['uuid']}/queued"
+    hooks, done = lab.dir / "hooks", lab.dir / "done"
+    hooks.mkdir()
+    (hooks / "pre-snapshot").write_text(f"#!/bin/sh\necho >>{done}\nrm -f {pin}\n")
+    (hooks / "pre-snapshot").chmod(0o755)
+    target = lab.dir / "replica"
+    with Database(live.mount, lab.random) as database:
+        wait_for(lambda: database.committed > 10, 60)
+        before = database.committed
+        report = lab.sync(live.device, target, "--snapshot", "converge", "--hooks", hooks)
+    assert report["label"] == "application" and report["trust"] == "exact", report
+    assert report["rounds"] >= 4 and len(done.read_text()) >= 2, report
+    assert rows_of(lab, live, target) >= before
 
 
 def churn(live, stop, random):

@@ -89,6 +89,12 @@ class Rounds : public ::testing::Test {
                              .cause = asked.size() == 1 ? Cause::kFirstCopy : Cause::kTracked};
             report.bytes_changed = report.bytes_sent = bytes.at(asked.size() - 1);
             report.elapsed = 1s;
+            if (round.moment.snapshot == MomentWish::Snapshot::kFrozen && retreats > 0) {
+                --retreats;
+                report.mode = RunMode::kScan;
+                report.moment.retreated = true;
+                return report;
+            }
             report.moment.label = round.moment.snapshot == MomentWish::Snapshot::kFrozen
                                       ? Label::kFilesystem
                                       : Label::kFuzzy;
@@ -97,6 +103,7 @@ class Rounds : public ::testing::Test {
     }
     SyncOptions options;
     std::vector<SyncOptions> asked;
+    unsigned retreats = 0;  // of frozen rounds: the tracker does not know what changed
 };
 
 TEST_F(Rounds, TheLastIsFrozenAndTheReportIsOfAll) {
@@ -113,15 +120,37 @@ TEST_F(Rounds, TheLastIsFrozenAndTheReportIsOfAll) {
         EXPECT_EQ(asked[live].moment.snapshot, MomentWish::Snapshot::kNone);
         EXPECT_TRUE(asked[live].hooks_folder.empty());
         EXPECT_EQ(asked[live].audit_blocks, 0U);
+        EXPECT_EQ(asked[live].audit_period, Duration::zero());
     }
     EXPECT_EQ(asked[2].moment.snapshot, MomentWish::Snapshot::kFrozen);
     EXPECT_EQ(asked[2].hooks_folder, "/hooks");
     EXPECT_EQ(asked[2].audit_blocks, options.audit_blocks);
+    EXPECT_EQ(asked[2].audit_part_max, options.audit_blocks);
     EXPECT_EQ(report.moment.label, Label::kFilesystem);
     EXPECT_EQ(report.cause, Cause::kFirstCopy);
     EXPECT_EQ(report.bytes_sent, 101 * kMib + 3);
     EXPECT_EQ(report.rounds, 3U);
     EXPECT_NEAR(report.dirty_bytes_per_second, static_cast<double>(kMib), 1);
+}
+
+// What is to be compared as a whole is not compared while the source stands still.
+TEST_F(Rounds, AGapJustBeforeTheLastRoundPutsItOff) {
+    retreats = 1;
+    const auto report = run({100 * kMib, kMib, 5 * kMib, 2}).value();
+    ASSERT_EQ(asked.size(), 4U);
+    EXPECT_EQ(asked[1].moment.snapshot, MomentWish::Snapshot::kNone);
+    EXPECT_EQ(asked[2].moment.snapshot, MomentWish::Snapshot::kFrozen);
+    EXPECT_EQ(asked[3].moment.snapshot, MomentWish::Snapshot::kFrozen);
+    EXPECT_EQ(report.moment.label, Label::kFilesystem);
+    EXPECT_EQ(report.rounds, 4U);
+    EXPECT_EQ(report.bytes_sent, 106 * kMib + 2);
+}
+
+TEST_F(Rounds, ATrackerThatNeverKnowsIsToldOf) {
+    retreats = 100;
+    const auto refused = run(std::vector<std::uint64_t>(40, 3));
+    EXPECT_EQ(refused.error().code, Code::kRefused);
+    EXPECT_NE(refused.error().context.find("snapshot"), std::string::npos);
 }
 
 TEST_F(Rounds, GivingUpNamesTheRatesAndFreezesNothing) {

@@ -137,6 +137,16 @@ TEST(JobCore, FailuresAreRetriedAndThenAPersonIsAsked) {
     EXPECT_EQ(job.state(), "Active");
 }
 
+TEST(JobCore, AnAuditThatFoundSomethingIsToldOfBesideTheFailure) {
+    Life job(spec_of(*Schedule::every(hours(6))));
+    job.step(ev::Tick{});
+    job.told();
+    ev::RunEnded ended{.how = ev::RunEnded::How::kFailed, .run = *job.core().run(), .alarm = true};
+    ended.run.failure = RunFailure{"corrupt", "", false};
+    job.step(ended);
+    EXPECT_EQ(job.told(), "job.alarm#1 run.failed#1 job.failing ");
+}
+
 TEST(JobCore, AReplicaThatIsTooOldIsToldOfOnce) {
     JobSpec spec = spec_of(*Schedule::every(hours(6)));
     spec.lag_max = minutes(10);

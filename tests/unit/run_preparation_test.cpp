@@ -221,6 +221,37 @@ TEST_F(RunPreparationTest, PendingOfAnotherBlockSizeIsCarriedOver) {
     EXPECT_EQ(run.plan.marked_blocks(), 2U);
 }
 
+// It goes on where the last sealed run was; one that was cut off has looked at nothing.
+TEST_F(RunPreparationTest, TheRollingAuditMovesWithTheSeal) {
+    constexpr std::int64_t kDay = 86'400'000;
+    request.run.kind = Kind::kAuto;
+    request.extents.clear();
+    request.audit_period = std::chrono::days(10);
+    store.memories[kTarget].audit = {.next_bytes = 48 * kBlock, .covered_ms = kDay};
+    request.changes = ChangeSet{.tracker = uuid_of(3),
+                                .sequence = 5,
+                                .after = 4,
+                                .trust = Trust::kExact,
+                                .changes = ChangeMap(kVolume, kBlock)};
+    request.changes->changes.mark_blocks({.first = 0, .count = 1});
+    ASSERT_TRUE(store.save_harvest({.target = kTarget,
+                                    .tracker = uuid_of(3),
+                                    .sequence = 5,
+                                    .changes = request.changes->changes}));
+    store.memories[kTarget].base.tracker = uuid_of(3);
+    opened.base.tracker = uuid_of(3);
+    request.now_ms = 2 * kDay;
+    PreparedRun run = prepare().value();
+    ASSERT_EQ(run.decision.cause, Cause::kTracked);
+    EXPECT_TRUE(run.begin.compare_listed);
+    EXPECT_EQ(run.audit.marked_blocks(), 4U) << "48, 49, 1 and 2: 0 is sent";
+    EXPECT_TRUE(run.audit.test(48) && run.audit.test(2) && !run.audit.test(0));
+    EXPECT_EQ(store.memories[kTarget].audit.next_bytes, 48U * kBlock);
+    ASSERT_TRUE(commit_run(run, store));
+    EXPECT_EQ(store.memories[kTarget].audit,
+              (RollingAudit{.next_bytes = 3 * kBlock, .covered_ms = 2 * kDay}));
+}
+
 TEST_F(RunPreparationTest, VolumesOfTooManyBlocksAreRefused) {
     request.run.volume_bytes = std::uint64_t{1} << 46;
     EXPECT_EQ(prepare().error().code, Code::kRefused);

@@ -110,7 +110,7 @@ void add_notification_command(CLI::App& app, std::function<int()>& run) {
     url->needs(secret);
     making->add_option("--program", words->program, "what to run instead")->excludes(url);
     making->add_option("--event", words->events,
-                       "completed, failed, paused, deleted, lagging (all)");
+                       "completed, failed, paused, deleted, lagging, alarm (all)");
     making->add_option("--job", words->jobs, "of these jobs alone");
     add(*parent, std::make_shared<NotificationWords>(), "list", "All of them.", run, list);
     for (const auto& [name, help, command] :

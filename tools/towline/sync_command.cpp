@@ -50,6 +50,7 @@ struct SyncWords {
     double timeout_seconds = 30;
     MomentWords moment;
     unsigned audit_blocks = 256;
+    double audit_days = 30;
     double freeze_max_seconds = 10;
     std::string hooks;
     double hook_max_seconds = 60;
@@ -118,6 +119,8 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.moment = *moment_wish(words.moment.tracker, words.moment.snapshot);
     options.snapshot_store_bytes = words.moment.store_bytes();
     options.audit_blocks = words.audit_blocks;
+    options.audit_period = std::chrono::duration_cast<Duration>(
+        std::chrono::duration<double, std::ratio<86400>>(words.audit_days));
     options.freeze = words.moment.freeze;
     options.freeze_max = duration_of(words.freeze_max_seconds);
     options.hooks_folder = words.hooks;
@@ -177,6 +180,12 @@ void add_snapshot_options(CLI::App& command, SyncWords& words) {
         .add_option("--audit", words.audit_blocks,
                     "blocks held to be unchanged that are compared all the same; 0: none")
         ->check(CLI::Range(0, 1 << 20))
+        ->capture_default_str();
+    command
+        .add_option("--audit-days", words.audit_days,
+                    "days in which all that is held to be unchanged is compared once, a part a "
+                    "run; 0: it is not")
+        ->check(CLI::Range(0.0, 3650.0))
         ->capture_default_str();
     command
         .add_option("--freeze-max", words.freeze_max_seconds,

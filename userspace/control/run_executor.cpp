@@ -112,6 +112,7 @@ class RunExecutor::Execution {
         options.rate_now = [this] { return rate_.load(); };
         options.level_now = [this] { return level_of(level_.load()); };
         options.cancelled = [this] { return stopping.load(); };
+        options.on_alarm = [this] { alarm = true; };
         options.on_progress = [this](const RunProgress& progress) { show(progress); };
         return options;
     }
@@ -138,6 +139,7 @@ class RunExecutor::Execution {
     std::thread thread;
     std::atomic<bool> stopping = false;
     std::atomic<bool> ended = false;
+    std::atomic<bool> alarm = false;
 
   private:
     void show(const RunProgress& progress) {
@@ -254,6 +256,7 @@ void RunExecutor::execute(Execution& execution) {
     job_event::RunEnded end{.run = execution.run()};
     const Status done = execution.run().type == RunType::kTest ? test(execution.spec(), end.run)
                                                                : replicate(execution, end.run);
+    end.alarm = execution.alarm;
     if (!done && done.error().code == Code::kCancelled) {
         end.how = How::kStopped;
     } else if (!done) {

@@ -29,6 +29,19 @@ std::string hash_text(const std::string& text) {
     return name.text();
 }
 
+nlohmann::json to_json(const RollingAudit& audit) {
+    return {{"next_bytes", audit.next_bytes}, {"covered_ms", audit.covered_ms}};
+}
+
+// A state without it was made before there was one.
+RollingAudit audit_of(const nlohmann::json& json, const char* field) {
+    RollingAudit audit;
+    if (!json.contains(field)) return audit;
+    audit.next_bytes = json.at(field).at("next_bytes").get<std::uint64_t>();
+    audit.covered_ms = json.at(field).at("covered_ms").get<std::int64_t>();
+    return audit;
+}
+
 nlohmann::json memory_json(const TargetMemory& memory) {
     nlohmann::json runs = nlohmann::json::array();
     for (const Uuid& run : memory.open_runs)
@@ -50,7 +63,9 @@ nlohmann::json memory_json(const TargetMemory& memory) {
             {"pending_trust", static_cast<int>(memory.pending_trust)},
             {"pending_doubt", static_cast<int>(memory.pending_doubt)},
             {"free_left_out", memory.free_left_out},
-            {"open_free_left_out", memory.open_free_left_out}};
+            {"open_free_left_out", memory.open_free_left_out},
+            {"audit", to_json(memory.audit)},
+            {"open_audit", to_json(memory.open_audit)}};
 }
 
 Result<Uuid> uuid_of(const std::string& text) {
@@ -92,6 +107,8 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
         }
         memory.free_left_out = json.value("free_left_out", false);
         memory.open_free_left_out = json.value("open_free_left_out", false);
+        memory.audit = audit_of(json, "audit");
+        memory.open_audit = audit_of(json, "open_audit");
         return memory;
     } catch (const nlohmann::json::exception& problem) {
         return fail(Code::kCorrupt,

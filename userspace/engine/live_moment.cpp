@@ -209,7 +209,14 @@ Status LiveMoment::stay_frozen() {
         return fail(Code::kIo, "the source is not mounted or not tracked any more; run again");
     auto frozen = TRY(FilesystemFreeze::freeze(mounts_, options_.freeze_max));
     frozen_.emplace(std::move(frozen));
-    return freeze_epoch();
+    TRY_STATUS(freeze_epoch());
+    if (changes_->trust != Trust::kUnknown) return {};
+    // All would be compared, and the source would stand still for it: a live round does that, and
+    // the next one is the last.
+    frozen_.reset();
+    facts_.retreated = true;
+    note(facts_.notes, "the tracker missed something just before the last round; it was put off");
+    return {};
 }
 
 // Rule 12: who writes past the filesystems is not stopped by their freeze.
@@ -284,6 +291,8 @@ Status LiveMoment::freeze_epoch() {
         request.snapshot = options_.store;
     FrozenGroup group = TRY(tracker_->freeze_epoch(request));
     changes_ = std::move(group.sets.front());
+    // After a gap it is tracked under another name.
+    tracked_ = changes_->tracker;
     if (!group.images.empty()) image_ = std::move(group.images.front());
     facts_.held = group.held;
     facts_.trust = changes_->trust;

@@ -33,6 +33,7 @@ struct MomentFacts {
     std::string reasons;
     Label label = Label::kFuzzy;
     Duration frozen{};       // how long filesystems were frozen for it
+    bool retreated = false;  // what was to be the last of several rounds became one more live one
     Duration held{};         // how long writes were held back for it
     bool used_only = false;  // what its filesystem says is free was to be left out
     std::string used_filesystem;

@@ -12,6 +12,9 @@ namespace towline {
 
 namespace {
 
+// Of last rounds that became one more live one.
+constexpr unsigned kRetreatsMax = 5;
+
 std::string mebibytes(double bytes) {
     return std::to_string(static_cast<std::uint64_t>(bytes / (1 << 20))) + " MiB";
 }
@@ -33,6 +36,13 @@ Error not_converging(const Convergence& convergence, Duration freeze_max) {
                 "have a snapshot made"};
 }
 
+Error no_word() {
+    return {
+        Code::kRefused, 0,
+        "the tracker missed something each time that the source was to stand still for the last "
+        "round; run again, or have a snapshot made (docs/bpf.md says what it may miss)"};
+}
+
 void add(RunReport& sum, const RunReport& round) {
     sum.bytes_changed += round.bytes_changed;
     sum.bytes_zero += round.bytes_zero;
@@ -51,6 +61,7 @@ SyncOptions live_round(const SyncOptions& options) {
     round.hooks_folder.clear();
     // A block that differs proves nothing while it can be written to.
     round.audit_blocks = 0;
+    round.audit_period = Duration::zero();
     return round;
 }
 
@@ -61,32 +72,19 @@ void make_further(SyncOptions& round) {
     round.overwrite = false;
 }
 
-}  // namespace
-
-Result<RunReport> run_in_rounds(
-    const SyncOptions& options,
-    const std::function<Result<RunReport>(const SyncOptions&)>& run_round) {
-    Convergence convergence(options.freeze_max);
-    SyncOptions round = live_round(options);
-    RunReport sum;
-    auto next = Convergence::Next::kLive;
-    while (next == Convergence::Next::kLive) {
-        RunReport done = TRY(run_round(round));
-        next = convergence.after({.bytes = done.bytes_changed,
-                                  .elapsed = done.elapsed,
-                                  .listed = done.mode == RunMode::kExtents});
-        if (convergence.rounds() == 1)
-            sum = std::move(done);
-        else
-            add(sum, done);
-        make_further(round);
-    }
-    if (next == Convergence::Next::kGiveUp)
-        return std::unexpected(not_converging(convergence, options.freeze_max));
+// `live`: of this round, were it one.
+SyncOptions frozen_round(const SyncOptions& live, const SyncOptions& options) {
+    SyncOptions round = live;
     round.hooks_folder = options.hooks_folder;
+    // The source stands still meanwhile: no more than a sample's worth, of either kind.
     round.audit_blocks = options.audit_blocks;
+    round.audit_period = options.audit_period;
+    round.audit_part_max = options.audit_blocks;
     round.moment.snapshot = MomentWish::Snapshot::kFrozen;
-    RunReport last = TRY(run_round(round));
+    return round;
+}
+
+RunReport whole(RunReport last, const RunReport& sum, const Convergence& convergence) {
     add(last, sum);
     last.mode = sum.mode;
     last.cause = sum.cause;
@@ -94,6 +92,34 @@ Result<RunReport> run_in_rounds(
     last.rounds = convergence.rounds() + 1;
     last.dirty_bytes_per_second = convergence.dirty_bytes_per_second();
     return last;
+}
+
+}  // namespace
+
+Result<RunReport> run_in_rounds(
+    const SyncOptions& options,
+    const std::function<Result<RunReport>(const SyncOptions&)>& run_round) {
+    Convergence convergence(options.freeze_max);
+    SyncOptions live = live_round(options);
+    RunReport sum;
+    unsigned retreats = 0;
+    auto next = Convergence::Next::kLive;
+    while (true) {
+        const bool frozen = next == Convergence::Next::kFrozen;
+        RunReport done = TRY(run_round(frozen ? frozen_round(live, options) : live));
+        if (frozen && !done.moment.retreated) return whole(std::move(done), sum, convergence);
+        if (frozen && ++retreats == kRetreatsMax) return std::unexpected(no_word());
+        next = convergence.after({.bytes = done.bytes_changed,
+                                  .elapsed = done.elapsed,
+                                  .listed = done.mode == RunMode::kExtents});
+        if (next == Convergence::Next::kGiveUp)
+            return std::unexpected(not_converging(convergence, options.freeze_max));
+        if (convergence.rounds() == 1)
+            sum = std::move(done);
+        else
+            add(sum, done);
+        make_further(live);
+    }
 }
 
 }  // namespace towline

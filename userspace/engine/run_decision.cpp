@@ -118,6 +118,7 @@ void commit_open_run(TargetMemory& memory) {
     memory.free_left_out = memory.open_free_left_out ||
                            (memory.free_left_out && memory.open_mode == RunMode::kExtents);
     memory.open_free_left_out = false;
+    memory.audit = memory.open_audit;
     memory.open_mode = {};
     memory.open_plan_digest = 0;
     memory.open_base = {};

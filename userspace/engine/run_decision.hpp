@@ -12,6 +12,7 @@
 #include "cbt/change_set.hpp"
 #include "io/result.hpp"
 #include "transport/messages.hpp"
+#include "userspace/engine/rolling_audit.hpp"
 
 namespace towline {
 
@@ -91,6 +92,9 @@ struct TargetMemory {
     // or a comparison without that.
     bool free_left_out = false;
     bool open_free_left_out = false;  // by the open run
+    // How far the audit that goes round has come; `open_audit` when the open run has been sealed.
+    RollingAudit audit;
+    RollingAudit open_audit;
     bool operator==(const TargetMemory&) const = default;
 };
 

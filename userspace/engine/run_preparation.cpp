@@ -131,12 +131,30 @@ void take_over_doubts(PreparedRun& run) {
 
 // Where free blocks were left out, blocks differ that no tracker has to answer for.
 void draw_audit(PreparedRun& run, const SourceRequest& request) {
-    const bool audited = run.decision.mode == RunMode::kExtents && !run.decision.resume &&
-                         request.changes && request.audit_blocks > 0 && !request.free_left_out &&
-                         !run.memory.free_left_out;
-    if (!audited) return;
-    run.audit = audit_sample(run.plan, request.changes->excluded, request.audit_blocks,
-                             [&] { return load_le<std::uint64_t>(request.draw().bytes.data()); });
+    RollingAudit& after = run.memory.open_audit;
+    if (run.decision.resume) return;
+    after = run.memory.audit;
+    if (run.decision.mode != RunMode::kExtents) {
+        // All is compared or sent: what is due counts from here.
+        after.covered_ms = request.now_ms;
+        return;
+    }
+    if (!request.changes || request.free_left_out || run.memory.free_left_out) return;
+    const auto& excluded = request.changes->excluded;
+    if (request.audit_blocks > 0) {
+        run.audit = audit_sample(run.plan, excluded, request.audit_blocks, [&] {
+            return load_le<std::uint64_t>(request.draw().bytes.data());
+        });
+    }
+    if (request.audit_period > Duration::zero()) {
+        const RollingPart part =
+            rolling_part(run.memory.audit, request.now_ms, request.audit_period, run.plan,
+                         request.audit_part_max);
+        after = part.after;
+        ChangeMap blocks = rolling_blocks(part, run.plan, excluded);
+        if (run.audit.block_count() > 0) blocks.merge(run.audit);
+        run.audit = std::move(blocks);
+    }
     run.begin.compare_listed |= !run.audit.empty();
 }
 

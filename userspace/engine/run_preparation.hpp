@@ -20,6 +20,10 @@ struct SourceRequest {
     bool dry_run = false;
     // Blocks that a tracker holds to be unchanged and that are compared all the same; 0: none.
     std::uint32_t audit_blocks = 0;
+    // All of them are, one part after the other, once in this time; 0: no such audit.
+    Duration audit_period{};
+    std::uint64_t audit_part_max = UINT64_MAX;  // blocks of it in one run
+    std::int64_t now_ms = 0;                    // on the wall
     // What is free is taken for zeros: blocks that the tracker holds to be unchanged may differ.
     bool free_left_out = false;
     // The tracker's frozen epoch; `run.tracked` follows from it and is not to be filled in.

@@ -47,6 +47,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         // Asked at every tick: true ends the run, resumable.
         std::function<bool()> cancelled = [] { return false; };
         std::function<void(const RunProgress&)> on_progress = [](const RunProgress&) {};
+        std::function<void()> on_alarm = [] {};  // the audit found a block that differs
     };
 
     SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore& store, Config config);

@@ -195,6 +195,7 @@ SourcePipeline::Config make_config(const SyncOptions& options, unsigned workers)
     config.further_lanes = options.connections - 1;
     config.cancelled = options.cancelled;
     config.on_progress = options.on_progress;
+    config.on_alarm = options.on_alarm;
     return config;
 }
 
@@ -209,6 +210,11 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
     request.block_bytes = volume.block_bytes().value_or(options.block_bytes);
     request.verify = options.verify;
     request.audit_blocks = options.audit_blocks;
+    request.audit_period = options.audit_period;
+    request.audit_part_max = options.audit_part_max;
+    request.now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                         std::chrono::system_clock::now().time_since_epoch())
+                         .count();
     request.dry_run = options.dry_run;
     if (options.kind == RunRequest::Kind::kExtents) {
         request.extents = normalized(TRY(parse_extents(options.extents_text, volume.size_bytes())));

@@ -42,8 +42,11 @@ struct SyncOptions {
     unsigned connections = 1;
     MomentWish moment;
     std::uint32_t audit_blocks = 256;
-    std::uint64_t snapshot_store_bytes = 0;  // 0: by the volume's size
-    bool freeze = true;                      // the source's filesystems, around a snapshot
+    // Beside that sample every block is compared once in this time, a part a run; 0: not.
+    Duration audit_period = std::chrono::days(30);
+    std::uint64_t audit_part_max = UINT64_MAX;  // blocks a run
+    std::uint64_t snapshot_store_bytes = 0;     // 0: by the volume's size
+    bool freeze = true;                         // the source's filesystems, around a snapshot
     Duration freeze_max = 10s;
     std::filesystem::path hooks_folder;
     Duration hook_max = 60s;
@@ -55,6 +58,9 @@ struct SyncOptions {
     // What the run was to bring is durably pending: should it fail, the next one brings it, and a
     // list of changes need not be given again.
     std::function<void()> on_noted = [] {};
+    // The audit found that the tracker is not to be believed, or that somebody changed the target;
+    // the run fails.
+    std::function<void()> on_alarm = [] {};
 };
 
 // Blocks until the run has ended. A target on this host is served by a second thread of this

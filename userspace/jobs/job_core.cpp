@@ -332,6 +332,8 @@ JobAnswer JobCore::on(const ev::RunEnded& end, Context& context) {
     run_->numbers = end.run.numbers;
     run_->point = end.run.point;
     run_->failure = end.run.failure;
+    // Beside the failure, which alone looks like any other.
+    if (end.alarm) context.tell("job.alarm", job_, run_->id);
     switch (end.how) {
         case ev::RunEnded::How::kCompleted:
             run_completed(context);

@@ -28,7 +28,8 @@ struct RunRequested {};
 struct RunEnded {
     enum class How { kCompleted, kFailed, kStopped };
     How how = How::kCompleted;
-    Run run;  // mode, cause, moment, numbers, point and failure are taken from it
+    Run run;             // mode, cause, moment, numbers, point and failure are taken from it
+    bool alarm = false;  // its audit found a tracker that is not to be believed
 };
 struct PauseRequested {};
 struct ResumeRequested {};

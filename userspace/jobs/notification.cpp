@@ -13,7 +13,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kWords{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kWords{
     {{"run.completed", "completed"},
      {"job.completed", "completed"},
      {"run.failed", "failed"},
@@ -21,7 +21,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kWords{
      {"job.paused", "paused"},
      {"job.paused-on-failure", "paused"},
      {"job.deleted", "deleted"},
-     {"job.lagging", "lagging"}}};
+     {"job.lagging", "lagging"},
+     {"job.alarm", "alarm"}}};
 
 std::string_view word_of(std::string_view type) {
     for (const auto& [each, word] : kWords)
