@@ -64,7 +64,7 @@ void drop_capabilities() {
 
 // Writes a block and reads it back.
 std::string works(IoEngine& engine, BufferPool& pool) {
-    const TemporaryFolder folder;
+    const EngineFolder folder;
     const Fd fd(::open((folder.path() / "file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     const auto file = engine.attach(fd.get());
     if (!file) return file.error().text();

@@ -19,17 +19,17 @@
 
 namespace towline {
 
-// A folder that goes away with the test.
-class TemporaryFolder {
+// A folder that goes away with the test: not the one of storage_fixture.hpp, so not of its name.
+class EngineFolder {
   public:
-    TemporaryFolder() {
+    EngineFolder() {
         std::string name = (std::filesystem::temp_directory_path() / "towline-XXXXXX").string();
         CHECK(::mkdtemp(name.data()) != nullptr);
         path_ = name;
     }
-    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    ~EngineFolder() { std::filesystem::remove_all(path_); }
+    EngineFolder(const EngineFolder&) = delete;
+    EngineFolder& operator=(const EngineFolder&) = delete;
     const std::filesystem::path& path() const { return path_; }
 
   private:
@@ -84,7 +84,7 @@ class EngineTest : public testing::TestWithParam<EngineKind> {
         return Fd(::open((folder_.path() / name).c_str(), flags | O_CLOEXEC, 0600));
     }
 
-    TemporaryFolder folder_;
+    EngineFolder folder_;
     std::unique_ptr<IoEngine> engine_;
 };
 

@@ -25,7 +25,8 @@ double work_of(double link, double seconds) {
     return link * seconds * 2;
 }
 
-void expect_within(const Outcome& outcome, const Outcome& best, double time, double bytes) {
+void expect_within(const LevelOutcome& outcome, const LevelOutcome& best, double time,
+                   double bytes) {
     EXPECT_LE(outcome.seconds, best.seconds * time) << outcome.text() << "\nbest: " << best.text();
     EXPECT_LE(outcome.wire_bytes, best.wire_bytes * bytes)
         << outcome.text() << "\nbest: " << best.text();
@@ -38,7 +39,7 @@ TEST(LevelControl, StaysRawOnALinkWithoutALimit) {
                 const LevelSimulation simulation(
                     {.workers = workers, .target_here = here, .source = source}, kUnlimited,
                     Data::kOrdinary);
-                const Outcome outcome = simulation.automatic(4e9);
+                const LevelOutcome outcome = simulation.automatic(4e9);
                 EXPECT_LE(outcome.seconds, simulation.fixed(0, 4e9).seconds * 1.1)
                     << outcome.text();
             }
@@ -85,7 +86,7 @@ TEST(LevelControl, SendsWhatDoesNotShrinkAsItIs) {
     for (const double link : {megabits(80), megabits(1000), megabits(5000), kUnlimited}) {
         const LevelSimulation simulation({}, link, Data::kRandom);
         const double work = work_of(std::min(link, 1e9), 30);
-        const Outcome outcome = simulation.automatic(work);
+        const LevelOutcome outcome = simulation.automatic(work);
         EXPECT_LE(outcome.seconds, simulation.fixed(0, work).seconds * 1.03) << outcome.text();
         int all = 0;
         for (const int windows : outcome.windows)
@@ -118,8 +119,8 @@ void expect_follows(double first, double second, double time, double bytes) {
     const LevelSimulation changing(
         {}, [=](double sent) { return sent < half ? first : second; },
         [](double) { return Data::kOrdinary; });
-    Outcome best = LevelSimulation({}, first, Data::kOrdinary).best_fixed(half);
-    const Outcome then = LevelSimulation({}, second, Data::kOrdinary).best_fixed(half);
+    LevelOutcome best = LevelSimulation({}, first, Data::kOrdinary).best_fixed(half);
+    const LevelOutcome then = LevelSimulation({}, second, Data::kOrdinary).best_fixed(half);
     best.seconds += then.seconds;
     best.wire_bytes += then.wire_bytes;
     expect_within(changing.automatic(half * 2), best, time, bytes);
@@ -139,7 +140,7 @@ TEST(LevelControl, NoticesThatTheLinkHasBecomeFree) {
     const LevelSimulation simulation(
         {}, [=](double sent) { return sent < part ? slow : kUnlimited; },
         [](double) { return Data::kOrdinary; });
-    const Outcome outcome = simulation.automatic(part + 20e9);
+    const LevelOutcome outcome = simulation.automatic(part + 20e9);
     const double best = LevelSimulation({}, slow, Data::kOrdinary).best_fixed(part).seconds +
                         LevelSimulation({}, kUnlimited, Data::kOrdinary).fixed(0, 20e9).seconds;
     EXPECT_LE(outcome.seconds, best + 5) << outcome.text() << "\nbest " << best;
@@ -151,12 +152,12 @@ TEST(LevelControl, DoesNotFlap) {
             SCOPED_TRACE("noise " + std::to_string(noise) + ", B/s " + std::to_string(link));
             const LevelSimulation simulation({.noise = noise}, link, Data::kOrdinary);
             const double work = work_of(link, 60);
-            const Outcome outcome = simulation.automatic(work);
+            const LevelOutcome outcome = simulation.automatic(work);
             int all = 0;
             for (const int windows : outcome.windows)
                 all += windows;
             EXPECT_LE(outcome.changes, 5 + all / 20) << outcome.text();
-            const Outcome best = simulation.best_fixed(work);
+            const LevelOutcome best = simulation.best_fixed(work);
             expect_within(outcome, best, 1.10, 1.10);
         }
     }
@@ -166,7 +167,7 @@ TEST(LevelControl, DoesNotFlap) {
 // make it write faster.
 TEST(LevelControl, DoesNotCompressForASlowTarget) {
     const LevelSimulation simulation({.target_disk = 100e6}, kUnlimited, Data::kOrdinary);
-    const Outcome outcome = simulation.automatic(10e9);
+    const LevelOutcome outcome = simulation.automatic(10e9);
     EXPECT_LE(outcome.seconds, simulation.fixed(0, 10e9).seconds * 1.03) << outcome.text();
     EXPECT_GE(outcome.windows[0], 850) << outcome.text();
 }
@@ -177,7 +178,7 @@ TEST(LevelControl, ASlowTargetDoesNotSpoilItForASlowLink) {
     const LevelSimulation simulation(
         {.target_disk = 100e6}, [=](double sent) { return sent < part ? kUnlimited : slow; },
         [](double) { return Data::kOrdinary; });
-    const Outcome outcome = simulation.automatic(part + 1e9);
+    const LevelOutcome outcome = simulation.automatic(part + 1e9);
     const double then = LevelSimulation({}, slow, Data::kOrdinary).best_fixed(1e9).seconds;
     EXPECT_LE(outcome.seconds, part / 100e6 + then * 1.1) << outcome.text();
 }
@@ -189,7 +190,7 @@ TEST(LevelControl, StaysRawOnALoopbackThatHoldsSendsBack) {
         SCOPED_TRACE("B/s received " + std::to_string(received));
         const LevelSimulation simulation({.target_here = true, .target_disk = received}, kUnlimited,
                                          Data::kOrdinary);
-        const Outcome outcome = simulation.automatic(4e9);
+        const LevelOutcome outcome = simulation.automatic(4e9);
         EXPECT_LE(outcome.seconds, simulation.fixed(0, 4e9).seconds * 1.1) << outcome.text();
         EXPECT_LE(outcome.changes, 8) << outcome.text();
         // An incremental run is over before a mistake could be made good.
@@ -199,15 +200,15 @@ TEST(LevelControl, StaysRawOnALoopbackThatHoldsSendsBack) {
 
 TEST(LevelControl, LeavesASlowSourceAlone) {
     const LevelSimulation simulation({.source = 50e6}, megabits(1000), Data::kOrdinary);
-    const Outcome outcome = simulation.automatic(2e9);
+    const LevelOutcome outcome = simulation.automatic(2e9);
     EXPECT_EQ(outcome.changes, 0) << outcome.text();
     EXPECT_EQ(outcome.last_level, 0);
 }
 
 TEST(LevelControl, KeepsCompressingWhenThatMakesTheSourceTheLimit) {
     const LevelSimulation simulation({.source = 60e6}, megabits(320), Data::kOrdinary);
-    const Outcome outcome = simulation.automatic(4e9);
-    const Outcome best = simulation.best_fixed(4e9);
+    const LevelOutcome outcome = simulation.automatic(4e9);
+    const LevelOutcome best = simulation.best_fixed(4e9);
     EXPECT_LE(outcome.seconds, best.seconds * 1.03) << outcome.text();
     EXPECT_LE(outcome.changes, 10) << outcome.text();
 }
@@ -216,7 +217,7 @@ TEST(LevelControl, DrivesDeflateToo) {
     for (const double link : {megabits(80), megabits(1000)}) {
         const LevelSimulation simulation({}, link, Data::kOrdinary);
         const double work = work_of(link, 60);
-        const Outcome outcome = simulation.automatic(work, CodecChoice::kDeflate);
+        const LevelOutcome outcome = simulation.automatic(work, CodecChoice::kDeflate);
         EXPECT_LT(outcome.wire_bytes, work / 1.9) << outcome.text();
     }
 }

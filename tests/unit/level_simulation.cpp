@@ -45,7 +45,7 @@ Codes codes_of(Data data, int level) {
 
 }  // namespace
 
-std::string Outcome::text() const {
+std::string LevelOutcome::text() const {
     std::string text = "windows by level";
     for (const int count : windows)
         text += ' ' + std::to_string(count);
@@ -155,9 +155,10 @@ LevelControl::Window LevelSimulation::take_window(int level) {
     return window;
 }
 
-Outcome LevelSimulation::run(double total_bytes, int level, const NextLevel& next_level) const {
+LevelOutcome LevelSimulation::run(double total_bytes, int level,
+                                  const NextLevel& next_level) const {
     LevelSimulation state = *this;
-    Outcome outcome;
+    LevelOutcome outcome;
     for (std::uint64_t ticks = 1; state.delivered_.raw < total_bytes - 1; ++ticks) {
         state.tick(total_bytes, level);
         outcome.seconds += kTick;
@@ -172,25 +173,25 @@ Outcome LevelSimulation::run(double total_bytes, int level, const NextLevel& nex
     return outcome;
 }
 
-Outcome LevelSimulation::fixed(int level, double total_bytes) const {
+LevelOutcome LevelSimulation::fixed(int level, double total_bytes) const {
     return run(total_bytes, level, [level](const LevelControl::Window&) { return level; });
 }
 
-Outcome LevelSimulation::automatic(double total_bytes, CodecChoice choice) const {
+LevelOutcome LevelSimulation::automatic(double total_bytes, CodecChoice choice) const {
     LevelControl control(choice, machine_.workers);
     return run(total_bytes, kLevelNone,
                [&control](const LevelControl::Window& window) { return control.step(window); });
 }
 
-Outcome LevelSimulation::best_fixed(double total_bytes) const {
-    std::array<Outcome, kLevelMax + 1> outcomes;
+LevelOutcome LevelSimulation::best_fixed(double total_bytes) const {
+    std::array<LevelOutcome, kLevelMax + 1> outcomes;
     double fastest = std::numeric_limits<double>::max();
     for (int level = 0; level <= kLevelMax; ++level) {
         outcomes[static_cast<std::size_t>(level)] = fixed(level, total_bytes);
         fastest = std::min(fastest, outcomes[static_cast<std::size_t>(level)].seconds);
     }
-    Outcome best{.wire_bytes = std::numeric_limits<double>::max()};
-    for (const Outcome& outcome : outcomes) {
+    LevelOutcome best{.wire_bytes = std::numeric_limits<double>::max()};
+    for (const LevelOutcome& outcome : outcomes) {
         const bool as_fast = outcome.seconds < fastest * 1.03;
         if (as_fast && outcome.wire_bytes < best.wire_bytes) best = outcome;
     }

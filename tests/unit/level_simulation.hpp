@@ -24,7 +24,7 @@ struct Machine {
 
 enum class Data { kOrdinary, kRandom, kLogs };
 
-struct Outcome {
+struct LevelOutcome {
     double seconds = 0;
     double wire_bytes = 0;
     int changes = 0;
@@ -45,16 +45,16 @@ class LevelSimulation {
     LevelSimulation(const Machine& machine, LinkOf link_of, DataOf data_of);
     LevelSimulation(const Machine& machine, double link, Data data);
 
-    Outcome fixed(int level, double total_bytes) const;
-    Outcome automatic(double total_bytes, CodecChoice choice = CodecChoice::kAuto) const;
+    LevelOutcome fixed(int level, double total_bytes) const;
+    LevelOutcome automatic(double total_bytes, CodecChoice choice = CodecChoice::kAuto) const;
     // Of the fixed levels that are as fast as the fastest, the densest: what an expert would have
     // chosen.
-    Outcome best_fixed(double total_bytes) const;
+    LevelOutcome best_fixed(double total_bytes) const;
 
   private:
     using NextLevel = std::function<int(const LevelControl::Window&)>;
 
-    Outcome run(double total_bytes, int level, const NextLevel& next_level) const;
+    LevelOutcome run(double total_bytes, int level, const NextLevel& next_level) const;
     void tick(double total_bytes, int level);
     void share_cores(double moving, double coding);
     double encode(double raw, double ratio, double seconds_per_byte, int level);
