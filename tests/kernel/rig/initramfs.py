@@ -75,15 +75,13 @@ def add_modules(root, kernel, names):
     run(["depmod", "-b", root, kernel.release])
 
 
-def pack(root, archive, compress=True):
-    """The kernel takes both kinds, one behind the other. Devices come from devtmpfs: no root needed."""
+def pack(root, archive):
+    """Not compressed: under emulation that takes longer than all that it saves. Devices come from
+    devtmpfs: no root needed."""
     names = ["."] + sorted(str(path.relative_to(root)) for path in root.rglob("*"))
     packed = subprocess.run(["cpio", "--create", "--format=newc", "--owner=0:0", "--quiet"],
                             input="\n".join(names).encode(), cwd=root, check=True,
                             stdout=subprocess.PIPE).stdout
-    if compress:
-        packed = subprocess.run(["gzip", "-1", "-n"], input=packed, check=True,
-                                stdout=subprocess.PIPE).stdout
     archive.write_bytes(packed + b"\0" * (-len(packed) % 512))
     return archive
 
@@ -95,7 +93,7 @@ def base(kernel, modules=(), host_programs=()):
     built = programs()
     files = [*built.iterdir(), GUEST / "init", GUEST / "guest.sh"]
     extras = "-".join(sorted({*modules, *host_programs} - {*MODULES, *HOST_PROGRAMS})) or "base"
-    folder = BUILD / kernel.release / f"initramfs-{extras}"
+    folder = BUILD / kernel.release / f"userland-{extras}"
     key = fingerprint(files, kernel.release, modules, host_programs)
     with up_to_date(folder, key) as good:
         if not good:
@@ -108,9 +106,9 @@ def base(kernel, modules=(), host_programs=()):
             for name in host_programs:
                 add_program(root, name)
             add_modules(root, kernel, modules)
-            pack(root, folder / "base.cpio.gz")
+            pack(root, folder / "base.cpio")
             shutil.rmtree(root)
-    return folder / "base.cpio.gz"
+    return folder / "base.cpio"
 
 
 def with_files(archive, files, folder):
@@ -123,7 +121,7 @@ def with_files(archive, files, folder):
             shutil.copy(content, path)
         else:
             path.write_text(content, encoding="utf-8")
-    own = pack(root, folder / "own.cpio", compress=False)
+    own = pack(root, folder / "own.cpio")
     shutil.rmtree(root)
     whole = folder / "initramfs"
     whole.write_bytes(archive.read_bytes() + own.read_bytes())
