@@ -147,6 +147,11 @@ def test_exports(lab):
     assert report["file_bytes"] == qcow2.stat().st_size < SIZE - MIB // 2, report
     assert "vault itself" in export(lab, vault, "latest", vault.dir / "new", exit=3)
     assert not list(lab.dir.glob("*.part"))
+    foreign = lab.image("third.part", MIB)
+    kept = foreign.read_bytes()
+    said = export(lab, vault, "latest", lab.dir / "third", exit=3)
+    assert "remove it" in said and "--overwrite" not in said, said
+    assert foreign.read_bytes() == kept and not (lab.dir / "third").exists()
     before = lab.image("before", SIZE, vault.known[vault.points()[0]])
     same_to_qemu(qcow2, before)
 

@@ -77,9 +77,19 @@ int restore(const RestoreWords& words) {
 
 Result<ExportReport> export_raw(const RestoreWords& words) {
     TRY_STATUS(refuse_existing(words.target));
+    const VaultName point = TRY(parse_point(words.point));
+    TRY_STATUS(refuse_in_vault(point.folder, words.target));
     const std::string partial = partial_name(words.target).string();
-    const RunReport report = TRY(run_restore(words, partial));
     struct stat status {};
+    const bool there = ::lstat(partial.c_str(), &status) == 0;
+    auto done = run_restore(words, partial);
+    // A run names --overwrite as the remedy; a file that we begin ourselves is better removed.
+    if (!done && there && done.error().code == Code::kRefused) {
+        return fail(Code::kRefused, partial +
+                                        " is there already, and is not what an export of this "
+                                        "point left; remove it, and export again");
+    }
+    const RunReport report = TRY(std::move(done));
     if (::stat(partial.c_str(), &status) != 0) return fail_errno("looking at " + partial);
     TRY_STATUS(publish(words.target));
     return ExportReport{.point = words.point,
