@@ -3,7 +3,7 @@
 
 #include "userspace/vault/vault_crypto.hpp"
 
-#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -126,10 +126,9 @@ TEST(VaultCrypto, ASecretIsLeftOutOfCoreDumpsAndCutShortInTheEnd) {
     std::string flags;
     bool its = false;
     for (std::string line; std::getline(maps, line);) {
-        unsigned long begin = 0;
-        unsigned long end = 0;
-        if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2)
-            its = address >= begin && address < end;
+        char* rest = nullptr;
+        const unsigned long begin = std::strtoul(line.c_str(), &rest, 16);
+        if (*rest == '-') its = address >= begin && address < std::strtoul(rest + 1, nullptr, 16);
         if (its && line.starts_with("VmFlags:")) flags = line + " ";
     }
     EXPECT_NE(flags.find(" dd "), std::string::npos) << flags;

@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::optional<fs::path> named_by(const char* variable) {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here changes the environment
     const char* text = std::getenv(variable);
     if (text == nullptr || *text == '\0') return std::nullopt;
     return fs::path(text);

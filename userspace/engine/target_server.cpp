@@ -124,16 +124,24 @@ Status TargetServer::serve(Listener& listener) {
 }
 
 void TargetServer::serve_connection(Session& session, Fd socket) {
-    const bool objects = asks_for_objects(socket.get());
-    if (objects) run_objects(session, std::move(socket));
-    const auto hello =
-        objects ? Result<HelloMessage>(fail(Code::kCancelled, "")) : peek_hello(socket.get());
-    if (hello && (hello->join_token.is_nil() || !hand_over(hello->join_token, socket))) {
-        if (hello->join_token.is_nil()) run_session(session, std::move(socket));
+    if (asks_for_objects(socket.get())) {
+        run_objects(session, std::move(socket));
+    } else {
+        greet(session, std::move(socket));
     }
     const std::lock_guard lock(mutex_);
     session.ended = true;
     ended_.notify_all();
+}
+
+void TargetServer::greet(Session& session, Fd socket) {
+    const auto hello = peek_hello(socket.get());
+    if (!hello) return;
+    if (hello->join_token.is_nil()) {
+        run_session(session, std::move(socket));
+    } else {
+        hand_over(hello->join_token, socket);
+    }
 }
 
 void TargetServer::run_objects(Session& session, Fd socket) {

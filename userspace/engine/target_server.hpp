@@ -46,6 +46,7 @@ class TargetServer {
     struct Session;
 
     void serve_connection(Session& session, Fd socket);
+    void greet(Session& session, Fd socket);
     void run_session(Session& session, Fd socket);
     void run_objects(Session& session, Fd socket);
     bool hand_over(const Uuid& token, Fd& socket);

@@ -125,7 +125,7 @@ void SealedChunks::seal(std::uint64_t index, bool last, ByteSpan plain,
 
 Status SealedChunks::open(std::uint64_t index, bool last, ByteSpan stored,
                           MutableByteSpan plain) const {
-    const Status intact = check_crc(stored, name_);
+    Status intact = check_crc(stored, name_);
     const bool opened =
         intact && AesGcm(key_.bytes())
                       .open(nonce_of(index, last), head_, stored.first(stored.size() - 4), plain);
