@@ -103,7 +103,6 @@ def test_who_has_no_key_sees_sizes_and_times(lab):
     locked(["point", "list", vault.url])
     locked(["sync", source, vault.url, "--state-dir", lab.state])
     locked(["vault", "prune", vault.dir])
-    locked(["serve", "--listen", f"unix:{lab.dir}/socket", "--vault", vault.dir])
     other = key_file(lab, "other")
     locked(["point", "list", vault.url, "--key-file", other], says="no key or passphrase")
     open_to_all = key_file(lab, "open-to-all")
