@@ -60,6 +60,8 @@ class SnapshotProvider {
     // Whether it can make one of this volume now. The Error's text is the reason, for people, and
     // says what would make it possible.
     virtual Status usable_for(const Volume& volume) = 0;
+    // Why it is not to be taken of this volume by who did not name it; empty: it may be.
+    virtual std::string only_by_name(const Volume&) { return {}; }
     // Whether it freezes the filesystem right on the volume itself while it makes the image. Then
     // nobody else may have frozen it: the image would fail.
     virtual bool freezes_filesystem() const { return false; }

@@ -157,6 +157,13 @@ Status LvmSnapshots::usable_for(const Volume& volume) {
     return has_room(found);
 }
 
+// A full pool hurts the origin itself, and what is done before has not been tried on a full one.
+std::string LvmSnapshots::only_by_name(const Volume& volume) {
+    const auto found = volume_of(volume);
+    if (!found || !found->is_thin()) return {};
+    return "a snapshot in a thin pool has to be asked for: --snapshot lvm";
+}
+
 Result<std::vector<SnapshotImage>> LvmSnapshots::create(std::span<const Volume* const> volumes,
                                                         const SnapshotRequest& request, Duration) {
     if (volumes.size() != 1)
@@ -179,12 +186,14 @@ Result<std::vector<SnapshotImage>> LvmSnapshots::create(std::span<const Volume* 
         subject.pool_path = pool_path(TRY(pool_of(origin)));
     else if (request.store_bytes == 0)
         subject.step_bytes = thick_bytes(origin, request);
-    watches_[id] = std::make_unique<LvmWatch>(std::move(subject));
+    made_[id] = {.volume = **made, .watch = std::make_unique<LvmWatch>(std::move(subject))};
     return std::vector{image(**made)};
 }
 
+// A run asks for its own image on its loop: device-mapper answers at once, LVM waits for its locks.
 Result<SnapshotStatus> LvmSnapshots::status(const std::string& id) {
-    const auto found = TRY(image_of(id));
+    const auto mine = made_.find(id);
+    const auto found = mine != made_.end() ? std::optional(mine->second.volume) : TRY(image_of(id));
     if (!found) return fail(Code::kInvalid, "there is no snapshot " + id + " any more");
     SnapshotStatus status{.image = image(*found),
                           .owner = found->tag_rest(kOwnerTag),
@@ -207,7 +216,7 @@ Result<SnapshotStatus> LvmSnapshots::status(const std::string& id) {
 }
 
 Status LvmSnapshots::remove(const std::string& id) {
-    watches_.erase(id);
+    made_.erase(id);
     const auto found = TRY(image_of(id));
     if (!found) return {};
     const ProgramEnd end = TRY(run_program({"lvremove", "--quiet", "--yes", id}, kProgramTime));

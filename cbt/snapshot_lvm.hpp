@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "cbt/lvm_report.hpp"
 #include "cbt/snapshot.hpp"
 
 namespace towline {
@@ -23,6 +24,7 @@ class LvmSnapshots final : public SnapshotProvider {
     SnapshotKind kind() const override { return SnapshotKind::kLvm; }
     bool freezes_filesystem() const override { return true; }
     Status usable_for(const Volume& volume) override;
+    std::string only_by_name(const Volume& volume) override;
     Result<std::vector<SnapshotImage>> create(std::span<const Volume* const> volumes,
                                               const SnapshotRequest& request,
                                               Duration drain_max) override;
@@ -31,8 +33,12 @@ class LvmSnapshots final : public SnapshotProvider {
     Result<std::vector<SnapshotStatus>> list() override;
 
   private:
-    // Of the images that this object made, for as long as they stand.
-    std::map<std::string, std::unique_ptr<LvmWatch>> watches_;
+    // An image that this object made, for as long as it stands.
+    struct Made {
+        LogicalVolume volume;
+        std::unique_ptr<LvmWatch> watch;
+    };
+    std::map<std::string, Made> made_;
 };
 
 }  // namespace towline

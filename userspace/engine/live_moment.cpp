@@ -104,15 +104,15 @@ void LiveMoment::find_snapshots(const Volume& source, MomentFindings& findings) 
              .why_not = usable || later ? std::string() : usable.error().context});
     }
     const MomentWish& wish = options_.wish;
-    const bool meant = wish.snapshot == MomentWish::Snapshot::kNamed
-                           ? wish.snapshot_kind == SnapshotKind::kLvm
-                           : findings.live.has_value();
-    if (!meant) return;
+    const bool named = wish.snapshot == MomentWish::Snapshot::kNamed;
+    if (named ? wish.snapshot_kind != SnapshotKind::kLvm : !findings.live) return;
     SnapshotFinding finding{.kind = SnapshotKind::kLvm};
     auto provider = open_snapshots(finding.kind, options_.places);
     if (!provider) return;
     if (const Status usable = (*provider)->usable_for(source); !usable)
         finding.why_not = usable.error().context;
+    else if (!named)
+        finding.why_not = (*provider)->only_by_name(source);
     providers_.push_back(std::move(*provider));
     findings.snapshots.push_back(std::move(finding));
 }
