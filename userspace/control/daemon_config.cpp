@@ -42,11 +42,11 @@ class Reader {
         const toml::node* node = take(section, key);
         if (node == nullptr) return {};
         const toml::array* array = node->as_array();
-        if (array == nullptr) return wrong(section, key, *node, "is a list of texts");
+        if (array == nullptr) return wrong(section, key, *node, "is a list of names");
         into.clear();
         for (const toml::node& each : *array) {
             const auto value = each.value_exact<std::string>();
-            if (!value || value->empty()) return wrong(section, key, each, "is a list of texts");
+            if (!value || value->empty()) return wrong(section, key, each, "is a list of names");
             into.push_back(*value);
         }
         return {};
