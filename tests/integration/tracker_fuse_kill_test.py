@@ -24,7 +24,7 @@ def fio(path, random, area):
         ["fio", "--name=w", f"--filename={path}", f"--offset={offset}", f"--size={area}",
          "--rw=randwrite", "--bsrange=512-32k", "--blockalign=512", "--direct=1",
          "--ioengine=libaio", "--iodepth=16", f"--randseed={random.randrange(1 << 30)}",
-         "--thread", "--time_based", "--runtime=300", "--output=/dev/null"], stderr=subprocess.DEVNULL)
+         "--thread", "--time_based", "--runtime=30", "--output=/dev/null"], stderr=subprocess.DEVNULL)
 
 
 class Campaign:
@@ -54,7 +54,7 @@ class Campaign:
         writer = fio(self.tracked.volume, self.random, self.random.choice([MIB, 4 * MIB]))
         try:
             before = self.tracked.ask(STATUS)["writes"]
-            wait_for(lambda: self.tracked.ask(STATUS)["writes"] > before, 120)
+            wait_for(lambda: self.tracked.ask(STATUS)["writes"] > before)
             end = time.monotonic() + self.random.uniform(0, 0.5)
             while time.monotonic() < end:
                 time.sleep(self.random.uniform(0, 0.1))

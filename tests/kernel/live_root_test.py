@@ -117,7 +117,7 @@ def test_a_live_root_and_a_power_cut(rig):
     blank(replica.path, SIZE)
     extents = make_log(rig, root)
     image = make_initramfs(rig, extents)
-    more = {"memory_mib": 1024, "deadline": 1500}
+    more = {"memory_mib": 1024, "deadline": 600}
 
     tell(rig, "booting from it, tracked from the initramfs on; a database writes all the time")
     log = rig.dir / f"boot-{rig.boots + 1}/serial.log"

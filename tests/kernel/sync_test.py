@@ -67,7 +67,7 @@ def target(rig, name):
 
 def boot(rig, script, disks):
     return rig.boot(PRELUDE + script, disks, files=programs(), host_programs=PROGRAMS,
-                    memory_mib=1024, deadline=900)
+                    memory_mib=1024, deadline=500)
 
 
 def told(booted, name):
@@ -195,7 +195,7 @@ def test_a_crash_costs_the_hot_regions(rig):
     os.truncate(origin.path, size)
     os.truncate(one.path, size)
     disks, more = [origin, one, keep], {"files": programs(), "host_programs": PROGRAMS,
-                                        "memory_mib": 1024, "deadline": 900}
+                                        "memory_mib": 1024, "deadline": 600}
     crashed = rig.boot(CRASH_PRELUDE + """
         mkfs.ext4 -q -F /dev/disk/keep
         mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 /dev/disk/origin

@@ -23,14 +23,7 @@ struct ScrubTest : ::testing::Test {
         EXPECT_TRUE(Vault::init(*store, {}));
         model.emplace(*Vault::open(store), 40 * kBlock + 77);
         model->change_some(30);
-        EXPECT_TRUE(model->full());
-        for (int i = 0; i < 3; ++i)
-            EXPECT_TRUE(model->run(RunMode::kExtents, model->change_some(4)));
-        Collector collector(model->vault(), model->series, {.dead_share_max = 0});
-        const auto state = SeriesLog(model->vault(), model->series).read();
-        EXPECT_TRUE(collector.delete_points({state->counting[1]}));
-        EXPECT_TRUE(collector.collect());
-        EXPECT_EQ(model->check_all(), 3U);
+        make_history(*model);
     }
     ScrubReport scrub() {
         auto report = Scrub(model->vault(), {.threads = 1}).run();

@@ -5,7 +5,6 @@
 
 #include <set>
 
-#include "userspace/vault/collector.hpp"
 #include "userspace/vault/outside_scrub.hpp"
 #include "userspace/vault/repair.hpp"
 #include "userspace/vault/simulated_file_layer.hpp"
@@ -298,14 +297,7 @@ struct EncryptedVault : ::testing::Test {
         static constexpr std::string_view kMarker = "the words that nobody else is to read; ";
         for (std::size_t at = 0; at < kBlock; ++at)
             model->block(5)[at] = static_cast<std::byte>(kMarker[at % kMarker.size()]);
-        EXPECT_TRUE(model->full());
-        for (int i = 0; i < 3; ++i)
-            EXPECT_TRUE(model->run(RunMode::kExtents, model->change_some(4)));
-        Collector collector(model->vault(), model->series, {.dead_share_max = 0});
-        const auto state = SeriesLog(model->vault(), model->series).read();
-        EXPECT_TRUE(collector.delete_points({state->counting[1]}));
-        EXPECT_TRUE(collector.collect());
-        EXPECT_EQ(model->check_all(), 3U);
+        make_history(*model);
     }
     bool sound() {
         const auto report = Scrub(model->vault(), {.threads = 1}).run();

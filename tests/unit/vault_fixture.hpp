@@ -8,6 +8,7 @@
 
 #include "storage_fixture.hpp"
 #include "transport/codec.hpp"
+#include "userspace/vault/collector.hpp"
 #include "userspace/vault/folder_store.hpp"
 #include "userspace/vault/run_writer.hpp"
 #include "userspace/vault/volume_reader.hpp"
@@ -146,6 +147,18 @@ class VaultModel {
     RunMode mode_{};
     std::map<Uuid, Bytes> sealed_;
 };
+
+// A full run and three of changes, of which one point was deleted and what it alone had given back.
+inline void make_history(VaultModel& model) {
+    EXPECT_TRUE(model.full());
+    for (int i = 0; i < 3; ++i)
+        EXPECT_TRUE(model.run(RunMode::kExtents, model.change_some(4)));
+    Collector collector(model.vault(), model.series, {.dead_share_max = 0});
+    const auto state = SeriesLog(model.vault(), model.series).read();
+    EXPECT_TRUE(collector.delete_points({state->counting[1]}));
+    EXPECT_TRUE(collector.collect());
+    EXPECT_EQ(model.check_all(), 3U);
+}
 
 // An encrypted vault's config, and what opens it. The cheapest stretching: it is not what is
 // tested.

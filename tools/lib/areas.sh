@@ -57,7 +57,7 @@ area_faults() {
 area_kernel() {
     # The guests run it.
     build_for kernel release towline || return 0
-    run_kernel_tests kernel "$1" 2400
+    run_kernel_tests kernel "$1" 900
 }
 
 area_asan() {

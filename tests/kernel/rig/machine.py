@@ -21,10 +21,9 @@ QEMU = "qemu-system-x86_64"
 # Poison, red zones and owners in every slab; freed pages are filled and looked at again.
 CHECKS = "slub_debug=FZPU page_poison=1 kfence.sample_interval=100"
 # no_timer_check: on a busy host the emulated timer may be late at boot, which would be a panic.
-# rcu_cpu_stall_suppress_at_boot: for the same reason; from the first process on they count.
 # cryptomgr.notests: the kernel's tests of its ciphers are a quarter of what a boot takes.
-COMMAND_LINE = ("console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check "
-                f"rcupdate.rcu_cpu_stall_suppress_at_boot=1 cryptomgr.notests {CHECKS}")
+COMMAND_LINE = ("console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check cryptomgr.notests "
+                f"{CHECKS}")
 RESULTS_BYTES = 64 * 1024 * 1024
 MARKS_BYTES = 1024 * 1024
 BOOTS_MAX = 3  # of which all but the last stalled before the guest's first process
