@@ -18,10 +18,12 @@ Error meaning_of(int system_errno, const std::string& what) {
     switch (system_errno) {
         case ENOENT:
             return say(Code::kInvalid, "the module tracks nothing under this uuid");
+        case EEXIST:
+            return say(Code::kBusy, "it is attached already (towline track list shows it)");
         case EBUSY:
             return say(Code::kBusy,
-                       "busy: it is attached, or has a snapshot, or somebody has that open, or "
-                       "another module has the hook (the kernel log says which)");
+                       "busy: it has a snapshot, or somebody has that open, or another module has "
+                       "the hook (the kernel log says which)");
         case ESTALE:
             return say(Code::kRefused, "the epoch is not the frozen one any more");
         case ETIMEDOUT:
