@@ -4,30 +4,15 @@
 writing is marked, and on a slow device-mapper device nothing in flight is lost."""
 
 import json
-import os
-import re
-import subprocess
-from pathlib import Path
 
-from rig.builds import ROOT
 from rig.changes import KIB, MIB, blocks_different
 from rig.runner import count, main
+from rig.towline import towline_programs
 
-BIN = Path(os.environ.get("TOWLINE_BIN", ROOT / "build/release/bin"))
 LOCKED = "lockdown=integrity"
 BLOCK = 4 * KIB
+PROGRAMS = ("tracker_probe", "bpf_race")
 WAYS = ("direct", "buffered", "mmap", "aio", "uring")
-
-
-def programs():
-    """The tracker's programs and their libraries, as files of the guest."""
-    files = {}
-    for name in ("tracker_probe", "bpf_race"):
-        files[f"bin/{name}"] = BIN / name
-        shown = subprocess.run(["ldd", BIN / name], check=True, capture_output=True, text=True)
-        for library in re.findall(r"(/\S+) \(0x", shown.stdout):
-            files[library.lstrip("/")] = Path(library)
-    return files
 
 
 PRELUDE = """
@@ -71,7 +56,7 @@ def test_every_way_of_writing(rig):
         tracker=$(attach /dev/disk/origin)
         {load(rig, "/dev/disk/origin", WAYS)}
         keep {' '.join(WAYS)}
-        """, [disk], module=False, files=programs(), append=LOCKED)
+        """, [disk], module=False, files=towline_programs(*PROGRAMS), append=LOCKED)
     judged(before, disk, sets_of(boot, WAYS))
 
 
@@ -94,7 +79,7 @@ def test_slow_mapped_devices(rig):
         {load(rig, "/dev/mapper/slow-origin", WAYS)}
         bpf_race /dev/mapper/slow-raced /sys/fs/bpf/race {count(1)} {rig.random.randrange(1 << 30)} >race
         keep race {' '.join(WAYS)}
-        """, [disk, raced], module=False, files=programs(), append=LOCKED)
+        """, [disk, raced], module=False, files=towline_programs(*PROGRAMS), append=LOCKED)
     judged(before, disk, sets_of(boot, WAYS))
     race = json.loads(boot.read("race"))
     assert race["stale_blocks"] == 0 and race["untrusted"] == 0 and race["harvests"] > 2, race

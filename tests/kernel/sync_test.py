@@ -6,23 +6,19 @@ each get what they lack, and a run that is killed loses nothing."""
 
 import json
 import os
-import re
-import subprocess
-from pathlib import Path
 
 from rig.changes import MIB, blocks_different
 from rig.machine import Disk, expect_crashed
 from rig.runner import main
+from rig.towline import towline_programs
 
 SIZE = 96 * MIB
 PROGRAMS = ("mkfs.ext4", "e2fsck")
-TOWLINE = Path(os.environ["TOWLINE_BIN"]) / "towline"
 
 # The filesystem carries a writer of files; `bring` checks each replica as it finds it.
 PRELUDE = """
 insmod /towline.ko
 modprobe ext4 || true
-export LD_LIBRARY_PATH=/lib/towline
 state='--state-dir /tmp/state'
 mkfs.ext4 -q -F /dev/disk/origin
 mkdir -p /mnt/origin /tmp/state
@@ -47,17 +43,6 @@ bring() {
 """
 
 
-def programs():
-    """towline and the libraries that it asks for, for the guest."""
-    files = {"bin/towline": TOWLINE}
-    told = subprocess.run(["ldd", TOWLINE], stdout=subprocess.PIPE, text=True, check=True).stdout
-    for library in re.findall(r"=> (/\S+) \(0x", told):
-        files[f"lib/towline/{Path(library).name}"] = Path(library)
-    for loader in re.findall(r"^\s+(/\S*ld-linux\S*) \(0x", told, re.MULTILINE):
-        files[loader.lstrip("/")] = Path(loader)
-    return files
-
-
 def target(rig, name):
     path = rig.dir / f"{name}.raw"
     path.write_bytes(b"")
@@ -66,7 +51,7 @@ def target(rig, name):
 
 
 def boot(rig, script, disks):
-    return rig.boot(PRELUDE + script, disks, files=programs(), host_programs=PROGRAMS,
+    return rig.boot(PRELUDE + script, disks, files=towline_programs("towline"), host_programs=PROGRAMS,
                     memory_mib=1024, deadline=500)
 
 
@@ -175,7 +160,6 @@ def test_a_stranger_takes_changes(rig):
 CRASH_PRELUDE = """
 insmod /towline.ko
 modprobe ext4 || true
-export LD_LIBRARY_PATH=/lib/towline
 mkdir -p /mnt/keep /mnt/origin
 bring() {
     local name=$1

@@ -13,8 +13,8 @@ run_kernel_tests() {
         record "$area" fail "tools/setup kernel" "the kernels, their headers or QEMU are missing"
         return
     fi
-    # The eBPF tracker runs in the guest with this machine's libraries.
-    build_for "$area" release tracker_probe bpf_race || return 0
+    # They run in the guest with this machine's libraries.
+    build_for "$area" release towline tracker_probe bpf_race || return 0
     run_script_folder "$area" tests/kernel "$pattern" "$seconds_max"
 }
 

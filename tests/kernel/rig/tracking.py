@@ -59,7 +59,7 @@ class Scene:
         return self.length or self.disk.path.stat().st_size - self.start
 
 
-def script_of(scenes):
+def script_of(scenes, also=""):
     text, mark = "insmod /towline.ko\n", 1
     for scene in scenes:
         steps = ""
@@ -69,7 +69,7 @@ def script_of(scenes):
             mark += 2
         text += SCENE.format(name=scene.name, setup=scene.setup, attach=scene.attach, steps=steps,
                              block=scene.block, cleanup=scene.cleanup)
-    return text + "rmmod towline\n"
+    return text + also + "rmmod towline\n"
 
 
 def fields(text):
@@ -114,10 +114,11 @@ def judge(rig, scene, boot, trace, before):
     return finding
 
 
-def play(rig, scenes, **more):
-    """Boots, plays the scenes one after another, and judges each."""
+def play(rig, scenes, *, also="", disks=(), **more):
+    """Boots, plays the scenes one after another, and judges each. `also`, with `disks`: what comes
+    behind them in the same boot, for the test to judge."""
     befores = [rig.copy(scene.disk) for scene in scenes]
-    boot = rig.boot(script_of(scenes), [scene.disk for scene in scenes], **more)
+    boot = rig.boot(script_of(scenes, also), [*(scene.disk for scene in scenes), *disks], **more)
     trace = boot.trace
     for scene, before in zip(scenes, befores):
         finding = judge(rig, scene, boot, trace, before)
