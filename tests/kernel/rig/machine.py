@@ -37,11 +37,13 @@ class GuestFailed(AssertionError):
 @dataclass
 class Disk:
     """`options` go to QEMU's -drive: throttling.iops-write=..., say. `write_log`: a file that notes
-    each write and flush (power_cut.py)."""
+    each write and flush (power_cut.py). `bus`: virtio, nvme or scsi; the latter two are named by the
+    kernel alone, and no trace tells of them."""
     name: str
     path: Path
     options: str = ""
     write_log: Path | None = None
+    bus: str = "virtio"
 
 
 @dataclass
@@ -82,8 +84,13 @@ def drive(number, disk):
         backing = (f"driver=blklogwrites,cache=writeback,file.driver=file,file.filename={disk.path},"
                    f"file.cache.no-flush=on,log.driver=file,log.filename={disk.write_log},"
                    "log.cache.no-flush=on")
-    return ["-drive", f"{backing},if=none,id=d{number}{options}",
-            "-device", f"virtio-blk-pci,drive=d{number},serial={disk.name}"]
+    here = f"drive=d{number},serial={disk.name}"
+    devices = {"virtio": [f"virtio-blk-pci,{here}"], "nvme": [f"nvme,{here}"],
+               "scsi": [f"virtio-scsi-pci,id=s{number}", f"scsi-hd,{here},bus=s{number}.0"]}
+    words = ["-drive", f"{backing},if=none,id=d{number}{options}"]
+    for device in devices[disk.bus]:
+        words += ["-device", device]
+    return words
 
 
 def command(kernel, image, disks, folder, memory_mib, append):
@@ -155,7 +162,7 @@ def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_pr
     if not image:
         own.unlink()
     boot = Boot(kernel, text, seconds, serial_log.exit_status(text), folder,
-                [disk.name for disk in every], outcome)
+                [disk.name for disk in every if disk.bus == "virtio"], outcome)
     take_results(boot, results)
     return boot
 

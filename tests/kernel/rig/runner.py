@@ -50,13 +50,13 @@ class Rig:
             return builds.module(self.kernel, Path(other), f"module-{Path(other).name}")
         return builds.module(self.kernel)
 
-    def disk(self, name, size, options=""):
+    def disk(self, name, size, options="", bus="virtio"):
         """Random bytes, so that zeros written to it are a change."""
         path = self.dir / f"{name}.raw"
         with open(path, "wb") as file:
             for at in range(0, size, 1 << 20):
                 file.write(self.random.randbytes(min(1 << 20, size - at)))
-        return Disk(name, path, options)
+        return Disk(name, path, options, bus=bus)
 
     def copy(self, disk):
         """The disk's bytes as they are now."""
