@@ -18,9 +18,10 @@ struct GroupWords : ApiWords {
     std::string description;
     std::vector<std::string> jobs;
     std::vector<std::string> add, remove;
+    bool dry_run = false;
 
     std::string path(const std::string& verb = "") const {
-        return "/v1/groups/" + percent_encoded(name) + verb;
+        return "/v1/groups/" + percent_encoded(name) + verb + (dry_run ? "?dry_run=true" : "");
     }
 };
 
@@ -28,9 +29,9 @@ using Words = std::shared_ptr<GroupWords>;
 
 void show_change(const json& answer) {
     const json& group = answer.at("group");
-    std::printf("group %s: %s, %zu jobs\n", field_text(group, "name").c_str(),
+    std::printf("group %s: %s%s, %zu jobs\n", field_text(group, "name").c_str(),
                 answer.at("changed").get<bool>() ? "changed" : "not changed",
-                group.at("jobs").size());
+                answer.at("dry_run").get<bool>() ? " (dry run)" : "", group.at("jobs").size());
 }
 
 int create(const GroupWords& words) {
@@ -102,12 +103,14 @@ void add_changes(CLI::App& parent, std::function<int()>& run) {
         add_named(parent, making, "create", "Creates it, or makes it exactly this.");
     create_it->add_option("--job", making->jobs, "a job of it; may be given many times");
     create_it->add_option("--description", making->description, "what it is for");
+    create_it->add_flag("--dry-run", making->dry_run, "say what would change");
     create_it->callback([making, &run] { run = [making] { return create(*making); }; });
     auto editing = std::make_shared<GroupWords>();
     CLI::App* edit_it = add_named(parent, editing, "edit", "Takes jobs in and out.");
     edit_it->add_option("--add", editing->add, "a job that comes in");
     edit_it->add_option("--remove", editing->remove, "a job that goes out");
     edit_it->add_option("--description", editing->description, "what it is for");
+    edit_it->add_flag("--dry-run", editing->dry_run, "say what would change");
     edit_it->callback([editing, edit_it, &run] {
         run = [editing, edit_it] { return edit(*editing, *edit_it); };
     });

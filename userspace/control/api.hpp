@@ -87,7 +87,13 @@ class Api {
     Changed delete_group(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed ask_group(const HttpRequest&, const ApiCall&, JobService::Session&);
     Result<std::vector<JobGroup>> groups();
-    static Changed save_group(const JobGroup& wanted, const JobGroup* before, std::size_t count,
+    // api_named.hpp: of templates and groups
+    template <typename T>
+    static Changed save_named(const std::string& what, const T& wanted, const T* before,
+                              std::size_t count, const ApiCall&, JobService::Session&);
+    template <typename T>
+    static Changed drop_named(const std::string& what, const T& there,
+                              Status (Store::*drop)(const std::string&), const ApiCall&,
                               JobService::Session&);
     // api_runs.cpp
     Answered list_runs(const HttpRequest&, const ApiCall&);

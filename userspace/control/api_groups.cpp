@@ -77,65 +77,49 @@ Api::Answered Api::show_group(const HttpRequest&, const ApiCall& call) {
     if (!all) return not_stored(all.error());
     const JobGroup* found = find_named(*all, call.word("name"));
     if (found == nullptr) return none_named("group", call.word("name"));
-    return json_answer(json_of(*found));
+    return named_answer(*found);
 }
 
-Api::Changed Api::save_group(const JobGroup& wanted, const JobGroup* before, std::size_t count,
-                             JobService::Session& session) {
-    if (auto stranger = find_stranger(wanted, session.scheduler()))
-        return std::unexpected(std::move(*stranger));
-    if (before == nullptr && count >= kNamedMax)
-        return refused(ApiCode::kLimitReached, "there are " + std::to_string(kNamedMax) +
-                                                   " groups, as many as there may be");
-    Change change{.object = "group " + wanted.name, .after = json_of(wanted)};
-    change.changed = before == nullptr || *before != wanted;
-    if (before != nullptr) change.before = json_of(*before);
-    if (change.changed) {
-        if (const Status saved = session.store().save(wanted); !saved)
-            return not_stored(saved.error());
-        session.tell(before == nullptr ? "group.created" : "group.changed", change.after);
-    }
-    change.answer = json_answer({{"changed", change.changed}, {"group", change.after}},
-                                before == nullptr ? 201 : 200);
-    return change;
-}
-
-Api::Changed Api::put_group(const HttpRequest&, const ApiCall& call, JobService::Session& session) {
-    json given = call.body;
-    given["name"] = call.word("name");
+Api::Changed Api::put_group(const HttpRequest& request, const ApiCall& call,
+                            JobService::Session& session) {
     const auto all = session.store().groups();
     if (!all) return not_stored(all.error());
-    return save_group(group_of(given), find_named(*all, call.word("name")), all->size(), session);
+    const JobGroup* before = find_named(*all, call.word("name"));
+    if (auto other = find_mismatch(request, "group", before)) return std::unexpected(*other);
+    json given = call.body;
+    given["name"] = call.word("name");
+    const JobGroup wanted = group_of(given);
+    if (auto stranger = find_stranger(wanted, session.scheduler()))
+        return std::unexpected(*stranger);
+    return save_named("group", wanted, before, all->size(), call, session);
 }
 
-Api::Changed Api::patch_group(const HttpRequest&, const ApiCall& call,
+Api::Changed Api::patch_group(const HttpRequest& request, const ApiCall& call,
                               JobService::Session& session) {
     const auto all = session.store().groups();
     if (!all) return not_stored(all.error());
     const JobGroup* before = find_named(*all, call.word("name"));
     if (before == nullptr) return none_named("group", call.word("name"));
+    if (auto other = find_mismatch(request, "group", before)) return std::unexpected(*other);
     JobGroup wanted = *before;
     wanted.description = call.body.value("description", wanted.description);
     for (const json& job : call.body.value("remove", json::array()))
         wanted.jobs.erase(job.get<std::string>());
     for (const json& job : call.body.value("add", json::array()))
         wanted.jobs.insert(job.get<std::string>());
-    return save_group(wanted, before, all->size(), session);
+    if (auto stranger = find_stranger(wanted, session.scheduler()))
+        return std::unexpected(*stranger);
+    return save_named("group", wanted, before, all->size(), call, session);
 }
 
-Api::Changed Api::delete_group(const HttpRequest&, const ApiCall& call,
+Api::Changed Api::delete_group(const HttpRequest& request, const ApiCall& call,
                                JobService::Session& session) {
-    const std::string name = call.word("name");
     const auto all = session.store().groups();
     if (!all) return not_stored(all.error());
-    const JobGroup* before = find_named(*all, name);
-    if (before == nullptr) return none_named("group", name);
-    if (const Status done = session.store().drop_group(name); !done)
-        return not_stored(done.error());
-    Change change{.object = "group " + name, .before = json_of(*before), .changed = true};
-    session.tell("group.deleted", change.before);
-    change.answer = json_answer({{"changed", true}, {"group", change.before}});
-    return change;
+    const JobGroup* before = find_named(*all, call.word("name"));
+    if (before == nullptr) return none_named("group", call.word("name"));
+    if (auto other = find_mismatch(request, "group", before)) return std::unexpected(*other);
+    return drop_named("group", *before, &Store::drop_group, call, session);
 }
 
 Api::Changed Api::ask_group(const HttpRequest&, const ApiCall& call, JobService::Session& session) {

@@ -14,8 +14,8 @@ namespace {
 constexpr std::size_t kLimitDefault = 50;
 constexpr WallSpan kStartMax = std::chrono::days(30);
 
-std::string etag_of(const Job& job) {
-    return "\"" + std::to_string(job.revision) + "\"";
+std::string revision_tag(const JobCore* core) {
+    return core == nullptr ? "" : std::to_string(core->job().revision);
 }
 
 std::expected<const JobCore*, ApiError> find_job(const ApiCall& call, const Scheduler& scheduler) {
@@ -23,16 +23,6 @@ std::expected<const JobCore*, ApiError> find_job(const ApiCall& call, const Sche
     const JobCore* core = scheduler.find(name);
     if (core == nullptr) return refused(ApiCode::kNotFound, "there is no job " + name, "name");
     return core;
-}
-
-// If-Match: "*", or the tag of GET with or without its quotes.
-bool matches(const HttpRequest& request, const JobCore* core) {
-    const auto given = request.headers.find("if-match");
-    if (given == request.headers.end()) return true;
-    if (core == nullptr) return false;
-    std::string tag = given->second;
-    std::erase(tag, '"');
-    return tag == "*" || tag == std::to_string(core->job().revision);
 }
 
 std::unexpected<ApiError> mismatch(const JobCore* core) {
@@ -135,7 +125,7 @@ Api::Answered Api::show_job(const HttpRequest&, const ApiCall& call) {
             return;
         }
         answer = json_answer(towline::shown(**core, clocks_now().wall));
-        answer->headers["ETag"] = etag_of((*core)->job());
+        answer->headers["ETag"] = "\"" + revision_tag(*core) + "\"";
     });
     return answer;
 }
@@ -145,7 +135,7 @@ Api::Changed Api::put_job(const HttpRequest& request, const ApiCall& call,
     const WallTime now = session.now().wall;
     const std::string name = call.word("name");
     const JobCore* core = session.scheduler().find(name);
-    if (!matches(request, core)) return mismatch(core);
+    if (!matches(request, revision_tag(core))) return mismatch(core);
     const auto order = completed(call.body, session.store());
     if (!order) return std::unexpected(order.error());
     auto spec = spec_from(*order, name, now);
@@ -201,7 +191,7 @@ Api::Changed Api::edit_job(const HttpRequest& request, const ApiCall& call,
                            const JobSpec& shown_spec) {
     const auto core = find_job(call, session.scheduler());
     if (!core) return std::unexpected(core.error());
-    if (!matches(request, *core)) return mismatch(*core);
+    if (!matches(request, revision_tag(*core))) return mismatch(*core);
     if (!call.flag("dry_run")) return step_job(call, session, event);
     JobCore would = **core;
     std::vector<JobAction> none;
