@@ -6,7 +6,6 @@ code is provoked; nothing has an effect that was refused."""
 import json
 import os
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -264,54 +263,6 @@ def test_events_are_followed_as_they_come(lab):
     assert time.monotonic() - began < 1
     assert daemon.stop() == 0
     assert curl.wait(timeout=5) == 0, "a follower sees the daemon's end as the end"
-
-
-def test_catalog(lab):
-    """Before it is imported, imported, and gone."""
-    daemon = Daemon(lab).start()
-    image = lab.filesystem_image("image", 8 * MIB)
-    device = str(lab.loop(image))
-
-    def state():
-        found = [each for each in daemon.good("GET", "/v1/volumes?limit=500")["volumes"]
-                 if each["path"] == device]
-        return found[0] if found else None
-
-    volume = state()
-    assert volume["state"] == "NotImported" and volume["kind"] == "loop", volume
-    assert volume["filesystem"] == "ext4" and volume["size_bytes"] == 8 * MIB, volume
-    assert volume["mounts"] == [] and volume["uuid"], volume
-    assert daemon.good("POST", "/v1/volumes/import")["imported"] > 0
-    assert state()["state"] == "Available"
-    lab.mount(device, lab.dir / "a b")
-    assert state()["mounts"] == [str(lab.dir / "a b")]
-    subprocess.run(["umount", lab.dir / "a b"], check=True)
-    subprocess.run(["losetup", "--detach", device], check=True)
-    assert state()["state"] == "Deleted"
-    gone = daemon.good("GET", "/v1/volumes?state=Deleted&limit=500")["volumes"]
-    assert device in [each["path"] for each in gone]
-    assert daemon.good("DELETE", "/v1/volumes")["changed"]
-    assert not daemon.good("DELETE", "/v1/volumes")["changed"]
-    assert state() is None
-
-
-def test_an_import_that_goes_on_is_seen(lab):
-    daemon = Daemon(lab).start()
-    over = threading.Event()
-
-    def work():
-        while not over.is_set():
-            daemon.good("DELETE", "/v1/volumes")
-            daemon.good("POST", "/v1/volumes/import")
-    importing = threading.Thread(target=work)
-    importing.start()
-    try:
-        wait_for(lambda: daemon.good("GET", "/v1/volumes?state=Importing")["volumes"], 60,
-                 "an import that goes on")
-    finally:
-        over.set()
-        importing.join()
-    assert not daemon.good("GET", "/v1/volumes?state=Importing")["volumes"]
 
 
 def test_roles(lab):

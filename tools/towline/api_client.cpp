@@ -63,6 +63,19 @@ Result<ApiClient::Answer> answer_of(int status, const std::string& text) {
 
 }  // namespace
 
+std::string percent_encoded(const std::string& text) {
+    std::string encoded;
+    for (const char each : text) {
+        const bool plain = (each >= 'a' && each <= 'z') || (each >= 'A' && each <= 'Z') ||
+                           (each >= '0' && each <= '9') || each == '.' || each == '_' ||
+                           each == '-';
+        char code[4];
+        std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned char>(each));
+        encoded += plain ? std::string(1, each) : code;
+    }
+    return encoded;
+}
+
 Result<ApiClient::Answer> ApiClient::call(const std::string& method, const std::string& path,
                                           const std::optional<nlohmann::json>& body) const {
     DaemonLink link = TRY(DaemonLink::connect(place_));
@@ -92,7 +105,8 @@ Result<ApiClient::Answer> ApiClient::all(const std::string& path, const char* ke
             items.push_back(std::move(each));
         const nlohmann::json next = page.body.at("next");
         if (next.is_null()) return Answer{page.status, {{key, items}, {"next", nullptr}}};
-        cursor = "&cursor=" + (next.is_string() ? next.get<std::string>() : next.dump());
+        cursor =
+            "&cursor=" + percent_encoded(next.is_string() ? next.get<std::string>() : next.dump());
     }
 }
 

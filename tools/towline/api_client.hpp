@@ -37,4 +37,7 @@ class ApiClient {
     DaemonPlace place_;
 };
 
+// A text as a part of a path or query.
+std::string percent_encoded(const std::string& text);
+
 }  // namespace towline

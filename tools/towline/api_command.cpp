@@ -90,19 +90,6 @@ std::string field_text(const json& object, const char* key) {
     return text.empty() ? "-" : text;
 }
 
-std::string percent_encoded(const std::string& text) {
-    std::string encoded;
-    for (const char each : text) {
-        const bool plain = (each >= 'a' && each <= 'z') || (each >= 'A' && each <= 'Z') ||
-                           (each >= '0' && each <= '9') || each == '.' || each == '_' ||
-                           each == '-';
-        char code[4];
-        std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned char>(each));
-        encoded += plain ? std::string(1, each) : code;
-    }
-    return encoded;
-}
-
 std::string time_left(const json& seconds_left) {
     if (!seconds_left.is_number()) return "-";
     const long whole = std::lround(std::min(seconds_left.get<double>(), 1e8));

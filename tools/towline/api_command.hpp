@@ -41,7 +41,6 @@ int report_refused(const ApiClient::Answer& answer);
 
 // A field as a person reads it: null is "-".
 std::string field_text(const nlohmann::json& object, const char* key);
-std::string percent_encoded(const std::string& text);
 std::string time_left(const nlohmann::json& seconds);
 std::string schedule_text(const nlohmann::json& schedule);
 std::string jobs_table(const nlohmann::json& jobs);

@@ -27,6 +27,24 @@ void show_volumes(const json& body) {
     std::printf("%s", table.text().c_str());
 }
 
+struct ListWords : ApiWords {
+    std::string state;
+};
+
+int list(const ListWords& words) {
+    const std::string query = words.state.empty() ? "" : "?state=" + percent_encoded(words.state);
+    return finish(words, words.client().all("/v1/volumes" + query, "volumes"), show_volumes);
+}
+
+void add_list(CLI::App& parent, std::function<int()>& run) {
+    auto words = std::make_shared<ListWords>();
+    CLI::App* command =
+        parent.add_subcommand("list", "Those that are there, and those that were imported.");
+    add_api_options(*command, *words);
+    command->add_option("--state", words->state, "Available, Expired, Deleted, …");
+    command->callback([words, &run] { run = [words] { return list(*words); }; });
+}
+
 void add(CLI::App& parent, std::function<int()>& run, const char* name, const char* help,
          const char* method, const char* path, void (*show)(const json&)) {
     auto words = std::make_shared<ApiWords>();
@@ -44,8 +62,7 @@ void add_catalog_command(CLI::App& app, std::function<int()>& run) {
     parent->require_subcommand(1);
     add(*parent, run, "import", "Notes them as they are now.", "POST", "/v1/volumes/import",
         show_imported);
-    add(*parent, run, "list", "Those that are there, and those that were imported.", "GET",
-        "/v1/volumes?limit=500", show_volumes);
+    add_list(*parent, run);
     add(*parent, run, "clear", "Forgets what was imported; no job is touched.", "DELETE",
         "/v1/volumes", show_imported);
 }

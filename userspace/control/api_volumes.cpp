@@ -4,7 +4,7 @@
 // expired, or, where nothing is at its path any more, is deleted. An import looks at every device,
 // which takes as long as the slowest: until then what it will bring is Importing.
 
-#include <algorithm>
+#include <map>
 
 #include "userspace/control/api.hpp"
 #include "userspace/control/catalog.hpp"
@@ -22,29 +22,25 @@ bool same_volume(const json& imported, const json& there) {
            imported.at("uuid") == there.at("uuid");
 }
 
-const json* find(const json& volumes, const json& path) {
-    const auto found =
-        std::ranges::find_if(volumes, [&](const json& each) { return each.at("path") == path; });
-    return found == volumes.end() ? nullptr : &*found;
-}
-
 // By path; of one that is there it shows what is there.
-std::vector<json> merged(const json& there, const std::vector<json>& imported, bool importing) {
-    std::vector<json> all;
+std::map<std::string, json> merged(const json& there, const std::vector<json>& imported,
+                                   bool importing) {
+    std::map<std::string, json> all;
     for (json each : there) {
         each["state"] = importing ? "Importing" : "NotImported";
-        const json* known = nullptr;
-        for (const json& one : imported)
-            if (one.at("path") == each.at("path")) known = &one;
-        if (known != nullptr) each["state"] = same_volume(*known, each) ? "Available" : "Expired";
-        all.push_back(std::move(each));
+        const std::string path = each.at("path");
+        all[path] = std::move(each);
     }
     for (json each : imported) {
-        if (find(there, each.at("path")) != nullptr) continue;
-        each["state"] = "Deleted";
-        all.push_back(std::move(each));
+        const std::string path = each.at("path");
+        const auto now = all.find(path);
+        if (now != all.end()) {
+            now->second["state"] = same_volume(each, now->second) ? "Available" : "Expired";
+        } else {
+            each["state"] = "Deleted";
+            all[path] = std::move(each);
+        }
     }
-    std::ranges::sort(all, {}, [](const json& each) { return each.at("path").get<std::string>(); });
     return all;
 }
 
@@ -80,9 +76,9 @@ Api::Answered Api::list_volumes(const HttpRequest&, const ApiCall& call) {
     const std::size_t limit = call.number("limit").value_or(kLimitDefault);
     json volumes = json::array();
     json next = nullptr;
-    for (const json& each : merged(*there, *imported, importing_ > 0)) {
+    for (const auto& [path, each] : merged(*there, *imported, importing_ > 0)) {
+        if (path <= cursor) continue;
         if (!state.empty() && each.at("state") != state) continue;
-        if (!cursor.empty() && each.at("path") <= json(cursor)) continue;
         if (volumes.size() == limit) {
             next = volumes.back().at("path");
             break;
