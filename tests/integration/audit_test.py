@@ -10,6 +10,7 @@ import time
 
 from lib.daemon import Daemon
 from lib.lab import KIB, MIB, Skip, binary, equal, read_device, write_at
+from lib.operator import Operator
 from lib.runner import main
 from lib.tracked import Tracked
 
@@ -177,6 +178,25 @@ def test_a_job_raises_an_alarm(lab):
     healed = daemon.completed(daemon.start_run("db")["id"])
     assert healed["cause"] == "audit-failed", healed
     assert [event["type"] for event in daemon.events()].count("job.alarm") == 1
+
+
+def test_a_job_goes_round_in_its_days(lab):
+    """So many blocks that a sample of 256 does not make up for it."""
+    image = lab.sparse("image", 512 * MIB)
+    tracked = Tracked(lab, image, run_folder=lab.dir / "run")
+    daemon = Daemon(lab, ["--run-dir", lab.dir / "run"]).start()
+    made = daemon.put("db", tracked.volume, lab.dir / "one", {"manual": True}, tracker="fuse",
+                      snapshot="fuse", audit_days=0)["job"]
+    assert made["audit_days"] == 0, made
+    assert Operator(daemon).json("job", "edit", "db", "--audit-days",
+                                 PERIOD_SECONDS / 86400)["changed"]
+    daemon.completed(daemon.start_run("db")["id"])
+    write_unseen(image, 30 * BLOCK, lab.content(BLOCK))
+    time.sleep(2 * PERIOD_SECONDS)
+    run = daemon.ended(daemon.start_run("db")["id"])
+    assert run["state"] == "Failed" and "held to be unchanged" in run["error"]["message"], run
+    healed = daemon.completed(daemon.start_run("db")["id"])
+    assert healed["cause"] == "audit-failed", healed
 
 
 def test_against_a_point_of_a_vault(lab):

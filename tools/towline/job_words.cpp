@@ -42,6 +42,9 @@ void add_job_options(CLI::App& command, JobWords& words) {
     command.add_flag("--verify,!--no-verify", words.verify,
                      "the target reads back what it wrote before it attests");
     add_moment_options(command, words.moment);
+    command.add_option("--audit-days", words.audit_days,
+                       "days in which all that is held to be unchanged is compared once (30); 0: "
+                       "it is not");
     command.add_flag("--ignore-critical,!--no-ignore-critical", words.ignore_critical,
                      "run, whatever the preflight before the first run finds");
     command.add_option("--lag-max", words.lag_max,
@@ -72,6 +75,7 @@ json job_options(const JobWords& words, const CLI::App& command) {
     if (given("--snapshot")) body["snapshot"] = words.moment.snapshot;
     if (given("--store")) body["snapshot_store_bytes"] = words.moment.store_bytes();
     if (given("--freeze")) body["freeze"] = words.moment.freeze;
+    if (given("--audit-days")) body["audit_days"] = words.audit_days;
     if (given("--ignore-critical")) body["ignore_critical"] = words.ignore_critical;
     if (given("--lag-max"))
         body["lag_max"] = words.lag_max == "none" ? json(nullptr) : json(words.lag_max);

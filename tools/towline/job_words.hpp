@@ -21,6 +21,7 @@ struct JobWords : ApiWords {
     double rate_mbit = 0;
     bool verify = false;
     MomentWords moment;
+    double audit_days = 0;
     std::string lag_max;
     bool ignore_critical = false;
     unsigned failures_max = 0;

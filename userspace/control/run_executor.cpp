@@ -106,6 +106,8 @@ class RunExecutor::Execution {
             moment_wish(spec_.moment.tracker, spec_.moment.snapshot).value_or(MomentWish{});
         options.snapshot_store_bytes = spec_.moment.snapshot_store_bytes;
         options.freeze = spec_.moment.freeze;
+        options.audit_period = std::chrono::duration_cast<Duration>(
+            std::chrono::duration<double, std::chrono::days::period>(spec_.moment.audit_days));
         options.verify = spec_.transfer.verify;
         options.level = spec_.transfer.level;
         options.rate_bytes_per_second = rate_;

@@ -27,6 +27,7 @@ struct MomentOptions {
     std::string snapshot = "auto";
     std::uint64_t snapshot_store_bytes = 0;  // 0: by the volume's size
     bool freeze = true;                      // filesystems, around the snapshot
+    double audit_days = 30;  // all that the tracker holds to be unchanged is compared in; 0: not
 
     bool operator==(const MomentOptions&) const = default;
 };

@@ -184,6 +184,7 @@ json json_of(const JobSpec& spec) {
             {"snapshot", spec.moment.snapshot},
             {"snapshot_store_bytes", spec.moment.snapshot_store_bytes},
             {"freeze", spec.moment.freeze},
+            {"audit_days", spec.moment.audit_days},
             {"ignore_critical", spec.ignore_critical},
             {"overwrite", spec.overwrite},
             {"lag_max", spec.lag_max ? json(span_text(*spec.lag_max)) : json(nullptr)},
@@ -205,6 +206,7 @@ std::expected<JobSpec, FieldError> spec_of(const json& value) {
     read(value, "snapshot", spec.moment.snapshot);
     read(value, "snapshot_store_bytes", spec.moment.snapshot_store_bytes);
     read(value, "freeze", spec.moment.freeze);
+    read(value, "audit_days", spec.moment.audit_days);
     read(value, "ignore_critical", spec.ignore_critical);
     read(value, "overwrite", spec.overwrite);
     read(value, "failures_max", spec.failures_max);
