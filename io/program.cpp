@@ -27,14 +27,6 @@ namespace {
 constexpr std::array<std::string_view, 4> kFolders{"/usr/sbin", "/usr/bin", "/sbin", "/bin"};
 constexpr std::size_t kOutputBytesMax = std::size_t{16} << 20;
 
-std::string found(const std::string& name) {
-    for (const std::string_view folder : kFolders) {
-        std::string whole = std::string(folder) + "/" + name;
-        if (::access(whole.c_str(), X_OK) == 0) return whole;
-    }
-    return {};
-}
-
 std::vector<char*> pointers_to(std::vector<std::string>& words) {
     std::vector<char*> pointers;
     pointers.reserve(words.size() + 1);
@@ -127,10 +119,16 @@ std::string last_line(std::string_view text) {
 
 }  // namespace
 
+Result<std::string> find_program(const std::string& name) {
+    for (const std::string_view folder : kFolders) {
+        std::string whole = std::string(folder) + "/" + name;
+        if (::access(whole.c_str(), X_OK) == 0) return whole;
+    }
+    return fail(Code::kUnsupported, "the program " + name + " is not installed");
+}
+
 Result<ProgramEnd> run_program(const std::vector<std::string>& words, Duration limit) {
-    const std::string path = found(words.front());
-    if (path.empty())
-        return fail(Code::kUnsupported, "the program " + words.front() + " is not installed");
+    const std::string path = TRY(find_program(words.front()));
     Pipe output = TRY(make_pipe());
     Pipe complaints = TRY(make_pipe());
     const pid_t process = TRY(start(path, words, output.theirs.get(), complaints.theirs.get()));

@@ -15,8 +15,11 @@ struct ProgramEnd {
     std::string complaint;  // of standard error, its last line that says something
 };
 
+// Where a program of the system is; kUnsupported when there is none of this name.
+Result<std::string> find_program(const std::string& name);
+
 // Runs a program of the system without a shell, in the C locale and with nothing on its standard
-// input. kUnsupported: there is none of this name.
+// input. kUnsupported as above.
 // After `limit` kTimeout: it is asked to end (SIGTERM), is never killed, and goes on unwatched if
 // it doesn't. Nor does it end when this process does.
 Result<ProgramEnd> run_program(const std::vector<std::string>& words, Duration limit);

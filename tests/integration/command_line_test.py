@@ -45,7 +45,7 @@ HANDS = [*(("track", name) for name in TRACK),
          *(("snapshot", name) for name in ("create", "list", "delete"))]
 VAULTS = [*(("vault", name) for name in ("init", "info", "scrub", "check", "prune")),
           *(("vault", "key", name) for name in ("list", "add", "change", "remove")),
-          *(("point", name) for name in ("list", "show", "diff", "delete", "mount")),
+          *(("point", name) for name in ("list", "show", "diff", "delete", "mount", "serve")),
           ("restore",), ("export",), ("verify",)]
 
 

@@ -249,6 +249,7 @@ void add_point_command(CLI::App& app, std::function<int()>& run) {
             "vault:DIR/NAME@ID", run, words, diff);
     compared->add_option("OTHER", words->other, "the other one, vault:DIR/NAME@ID")->required();
     add_point_mount_command(*group, run);
+    add_point_serve_command(*group, run);
 }
 
 }  // namespace towline

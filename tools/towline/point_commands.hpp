@@ -9,5 +9,6 @@ namespace towline {
 
 // Of the group `towline point`, in files of their own.
 void add_point_mount_command(CLI::App& group, std::function<int()>& run);
+void add_point_serve_command(CLI::App& group, std::function<int()>& run);
 
 }  // namespace towline

@@ -144,4 +144,24 @@ Status Overlay::zero(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
     return {};
 }
 
+Result<Overlay::Stretch> Overlay::look(std::uint64_t from_bytes, std::uint64_t end_bytes) {
+    TRY_STATUS(within(from_bytes, end_bytes - from_bytes));
+    const std::shared_lock lock(mutex_);
+    const bool ours = written_[from_bytes / kPageBytes];
+    std::uint64_t stop = page_end(from_bytes);
+    while (stop < end_bytes && written_[stop / kPageBytes] == ours)
+        stop = page_end(stop);
+    stop = std::min(stop, end_bytes);
+    if (!ours) return Stretch{stop, Kind::kBelow};
+    // Pages that are the scratch's and have no room in it are zeros. (Its position is nobody's.)
+    const auto from = static_cast<off_t>(from_bytes);
+    off_t data = ::lseek(scratch_.get(), from, SEEK_DATA);
+    if (data < 0 && errno != ENXIO) return fail_errno("looking at the overlay's scratch");
+    if (data < 0) data = static_cast<off_t>(bytes_);
+    if (data > from) return Stretch{std::min(stop, static_cast<std::uint64_t>(data)), Kind::kZeros};
+    const off_t hole = ::lseek(scratch_.get(), from, SEEK_HOLE);
+    if (hole < 0) return fail_errno("looking at the overlay's scratch");
+    return Stretch{std::min(stop, static_cast<std::uint64_t>(hole)), Kind::kWritten};
+}
+
 }  // namespace towline

@@ -26,6 +26,16 @@ class Overlay {
     // Zeros, that take no room.
     Status zero(std::uint64_t offset_bytes, std::uint64_t length_bytes);
 
+    // What bytes are, up to an end: nobody wrote to them, somebody did, or they were made zeros.
+    enum class Kind { kBelow, kWritten, kZeros };
+    struct Stretch {
+        std::uint64_t end_bytes = 0;
+        Kind kind = Kind::kBelow;
+    };
+    // From the one byte on, at most up to the other, that is behind it. Not that what follows is
+    // of another kind.
+    Result<Stretch> look(std::uint64_t from_bytes, std::uint64_t end_bytes);
+
   private:
     static constexpr std::uint64_t kPageBytes = 4096;
 

@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "cbt/fuse/fuse_session.hpp"
 #include "userspace/vault/overlay.hpp"
 
 namespace towline {
 
-// What a mounted point shows: a folder, a file for each volume in it, as long as the volume.
+// What a point shows while it is held: a file for each volume, as long as the volume. Safe to use
+// from several threads once it is open.
 class PointFolder {
   public:
     struct File {
@@ -24,9 +24,15 @@ class PointFolder {
         std::uint64_t data_bytes_max = 0;            // what is no hole, at most
     };
 
-    // Volumes whose names are none for a file, or another's, are called volume-N.
+    // Volumes whose names are none for a file, or another's, are called volume-N. `only`: the name
+    // of the one that is shown; empty: all are.
     static Result<std::unique_ptr<PointFolder>> open(const OpenPoint& point,
-                                                     VolumeCache::Options options);
+                                                     VolumeCache::Options options,
+                                                     const std::string& only = {});
+    // What the files of a point are called, in the order of its volumes.
+    static std::vector<std::string> names_of(const Point& point);
+    // kRefused with the names that there are.
+    static Error no_volume(const Point& point, const std::string& name);
 
     // From now on the files are written to as well; what is written lies in `scratch`.
     Status overlay(const std::filesystem::path& scratch);
@@ -46,8 +52,5 @@ class PointFolder {
     std::function<void(const std::string&)> log_ = [](const std::string&) {};
     std::atomic<unsigned> told_{0};
 };
-
-// The session's owner is a PointFolder.
-const fuse_lowlevel_ops& point_operations();
 
 }  // namespace towline

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cbt/fuse/fuse_mount.hpp"
+#include "userspace/vault/point_fuse.hpp"
 
 namespace towline {
 

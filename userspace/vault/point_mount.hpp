@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "cbt/fuse/fuse_session.hpp"
 #include "cbt/fuse/mount_guard.hpp"
 #include "userspace/vault/key_source.hpp"
 #include "userspace/vault/point_folder.hpp"
