@@ -53,8 +53,20 @@ std::uint32_t crc32c(ByteSpan bytes, std::uint32_t start) {
 BlockCheck::BlockCheck(const Uuid& volume)
     : volume_seed_(XXH3_64bits(volume.bytes.data(), volume.bytes.size())) {}
 
+BlockCheck::BlockCheck(std::span<const Part> parts) : BlockCheck(parts.front().volume) {
+    for (const Part& each : parts.subspan(1))
+        further_parts_.push_back({each.start_bytes, BlockCheck(each.volume).seed()});
+}
+
 std::uint32_t BlockCheck::start_at(std::uint64_t offset_bytes) const {
-    const std::uint64_t mixed = (volume_seed_ ^ offset_bytes) * 0x9e3779b97f4a7c15ULL;
+    std::uint64_t seed = volume_seed_;
+    std::uint64_t start_bytes = 0;
+    for (const SeededPart& each : further_parts_) {
+        if (each.start_bytes > offset_bytes) break;
+        seed = each.seed;
+        start_bytes = each.start_bytes;
+    }
+    const std::uint64_t mixed = (seed ^ (offset_bytes - start_bytes)) * 0x9e3779b97f4a7c15ULL;
     return static_cast<std::uint32_t>(mixed >> 32);
 }
 

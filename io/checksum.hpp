@@ -7,6 +7,8 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "io/bytes.hpp"
 #include "io/uuid.hpp"
@@ -24,7 +26,13 @@ struct CheckedBlock;
 // belongs elsewhere fails its check.
 class BlockCheck {
   public:
+    // One of several volumes that are side by side: its blocks are seeded by where they lie in it.
+    struct Part {
+        std::uint64_t start_bytes = 0;
+        Uuid volume;
+    };
     explicit BlockCheck(const Uuid& volume);
+    explicit BlockCheck(std::span<const Part> parts);  // in order, the first at 0
     // As another one's seed() was: a vault keeps it with the blocks.
     static BlockCheck with_seed(std::uint64_t seed) { return BlockCheck(seed); }
     std::uint64_t seed() const { return volume_seed_; }
@@ -34,7 +42,12 @@ class BlockCheck {
     explicit BlockCheck(std::uint64_t seed) : volume_seed_(seed) {}
     friend CheckedBlock check_block(const BlockCheck&, const BlockHasher&, ByteSpan, std::uint64_t);
     std::uint32_t start_at(std::uint64_t offset_bytes) const;
-    std::uint64_t volume_seed_;
+    struct SeededPart {
+        std::uint64_t start_bytes = 0;
+        std::uint64_t seed = 0;
+    };
+    std::uint64_t volume_seed_;              // of the first
+    std::vector<SeededPart> further_parts_;  // in order
 };
 
 struct Hash128 {

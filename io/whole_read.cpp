@@ -5,20 +5,48 @@
 
 #include "io/whole_read.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "io/align.hpp"
 #include "io/check.hpp"
 
 namespace towline {
 
+namespace {
+
+const VolumeView::Part& part_at(const std::vector<VolumeView::Part>& parts,
+                                std::uint64_t offset_bytes) {
+    const auto behind =
+        std::ranges::upper_bound(parts, offset_bytes, {}, &VolumeView::Part::start_bytes);
+    CHECK(behind != parts.begin());
+    return *std::prev(behind);
+}
+
+}  // namespace
+
 void WholeRead::start(IoEngine& engine, const VolumeView& volume, MutableByteSpan into,
                       std::uint64_t offset_bytes, std::size_t length_bytes, Completion& done) {
-    const auto asked_bytes = align_up<std::size_t>(length_bytes, volume.alignment_bytes);
-    CHECK(length_bytes > 0 && asked_bytes <= into.size());
     engine_ = &engine;
-    volume_ = volume;
-    into_ = into.first(asked_bytes);
+    file_ = volume.handle;
+    alignment_bytes_ = volume.alignment_bytes;
+    start_bytes_ = 0;
+    padding_bytes_ = 0;
+    if (!volume.parts.empty()) {
+        const VolumeView::Part& part = part_at(volume.parts, offset_bytes);
+        const std::uint64_t within = offset_bytes - part.start_bytes;
+        CHECK(within < part.size_bytes);
+        file_ = part.handle;
+        start_bytes_ = part.start_bytes;
+        const std::size_t whole = length_bytes;
+        length_bytes = std::min<std::uint64_t>(length_bytes, part.size_bytes - within);
+        padding_bytes_ = whole - length_bytes;
+    }
+    const auto asked_bytes = align_up<std::size_t>(length_bytes, alignment_bytes_);
+    CHECK(length_bytes > 0 && asked_bytes <= into.size() &&
+          length_bytes + padding_bytes_ <= into.size());
+    into_ = into;
     offset_bytes_ = offset_bytes;
     length_bytes_ = length_bytes;
     have_bytes_ = 0;
@@ -29,7 +57,9 @@ void WholeRead::start(IoEngine& engine, const VolumeView& volume, MutableByteSpa
 }
 
 void WholeRead::ask() {
-    engine_->read(volume_.handle, into_.subspan(have_bytes_), offset_bytes(), *done_);
+    const auto end = align_up<std::size_t>(length_bytes_, alignment_bytes_);
+    engine_->read(file_, into_.subspan(have_bytes_, end - have_bytes_),
+                  offset_bytes() - start_bytes_, *done_);
 }
 
 WholeRead::Step WholeRead::fail(int system_errno) {
@@ -45,9 +75,10 @@ WholeRead::Step WholeRead::take(std::int64_t result) {
     const std::size_t began_bytes = have_bytes_;
     if (have_bytes_ + came_bytes >= length_bytes_) {
         have_bytes_ = length_bytes_;
+        std::memset(into_.data() + length_bytes_, 0, padding_bytes_);
         return Step::kWhole;
     }
-    have_bytes_ = align_down<std::size_t>(have_bytes_ + came_bytes, volume_.alignment_bytes);
+    have_bytes_ = align_down<std::size_t>(have_bytes_ + came_bytes, alignment_bytes_);
     if (!interrupted && have_bytes_ == began_bytes) {
         if (++reads_without_progress_ == kReadsWithoutProgressMax) return fail(ENODATA);
     } else {

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "io/engine.hpp"
 
 namespace towline {
 
 // What reading a volume through an engine needs to know of it.
 struct VolumeView {
+    // One of several volumes that a run has side by side; between two of them is a gap.
+    struct Part {
+        Handle handle;
+        std::uint64_t start_bytes = 0;
+        std::uint64_t size_bytes = 0;
+    };
     Handle handle;
     std::uint64_t size_bytes = 0;
     std::uint32_t alignment_bytes = 512;
+    std::vector<Part> parts{};  // in order; empty: all of it is behind `handle`
 };
 
 // One stretch of a volume, read whole however short the single reads come. The owner keeps the
@@ -23,7 +32,8 @@ class WholeRead {
     };
 
     // `into` has room for the length rounded up to the volume's alignment: the end of a volume is
-    // read with the sector that it lies in.
+    // read with the sector that it lies in. Begins in one part and does not reach the next; what is
+    // behind the part's end reads as zeros.
     void start(IoEngine& engine, const VolumeView& volume, MutableByteSpan into,
                std::uint64_t offset_bytes, std::size_t length_bytes, Completion& done);
     Step take(std::int64_t result);
@@ -41,10 +51,13 @@ class WholeRead {
     Step fail(int system_errno);
 
     IoEngine* engine_ = nullptr;
-    VolumeView volume_;
+    Handle file_;
+    std::uint32_t alignment_bytes_ = 512;
+    std::uint64_t start_bytes_ = 0;  // of the part
     MutableByteSpan into_;
     std::uint64_t offset_bytes_ = 0;
     std::size_t length_bytes_ = 0;
+    std::size_t padding_bytes_ = 0;  // behind the part's end
     std::size_t have_bytes_ = 0;
     int reads_without_progress_ = 0;
     int system_errno_ = 0;

@@ -128,6 +128,14 @@ void walk(auto& to, Of<Standing> auto& standing) {
     });
 }
 
+void walk(auto& to, Of<VolumesMessage> auto& m) {
+    to.list(m.volumes, wire::kVolumesMax, [](auto& each, auto& volume) {
+        each.text(volume.name, wire::kVolumeNameBytesMax);
+        each.field(volume.source);
+        each.field(volume.bytes);
+    });
+}
+
 void walk(auto& to, Of<OpenMessage> auto& m) {
     to.text(m.name, wire::kNameBytesMax);
     to.field(m.source);
@@ -202,6 +210,13 @@ void walk(auto& to, Of<ZeroMessage> auto& m) {
 void walk(auto& to, Of<AckMessage> auto& m) {
     to.field(m.durable_bytes);
 }
+
+void walk(auto& to, Of<MomentMessage> auto& m) {
+    to.enumeration(m.label, Label::kFuzzy, Label::kApplication);
+    to.field(m.group);
+    to.field(m.frozen_us);
+}
+
 void walk(auto& to, Of<EndMessage> auto& m) {
     walk(to, m.digest);
 }

@@ -38,6 +38,14 @@ enum class TargetState : std::uint8_t {
     kApplying = 3,  // the base, partly overwritten by an unfinished run
 };
 
+// What a replica can be trusted to be. Told of what was really done, never of what was asked for.
+enum class Label : std::uint8_t {
+    kFuzzy = 1,        // read while it was written to: blocks of several moments
+    kCrash = 2,        // one moment, as after a power cut
+    kFilesystem = 3,   // its filesystems were frozen at the moment
+    kApplication = 4,  // and the programs that write to it had been told (hooks)
+};
+
 // Sum over records: the order in which blocks pass does not matter, so connections may overtake
 // each other.
 struct RunDigest {
@@ -51,8 +59,8 @@ struct HelloMessage {
     static constexpr auto kType = wire::FrameType::kHello;
     std::uint16_t version_min = wire::kVersionMin;
     std::uint16_t version_max = wire::kVersionMax;
-    // What the one who says it can decode.
-    std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd;
+    // What the one who says it can decode, and hears.
+    std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd | wire::kCapVolumes;
     // Not nil: this connection joins the session that was given the token, and carries blocks.
     Uuid join_token;
     bool operator==(const HelloMessage&) const = default;
@@ -74,6 +82,19 @@ struct Standing {
     bool complete = false;
     std::vector<Element> elements;
     bool operator==(const Standing&) const = default;
+};
+
+// The volumes of the run, in order, where they are several or have names; before Open.
+struct VolumesMessage {
+    static constexpr auto kType = wire::FrameType::kVolumes;
+    struct Volume {
+        std::string name;
+        Uuid source;
+        std::uint64_t bytes = 0;
+        bool operator==(const Volume&) const = default;
+    };
+    std::vector<Volume> volumes;
+    bool operator==(const VolumesMessage&) const = default;
 };
 
 // Asks for a target by name; nothing is changed by it.
@@ -177,6 +198,15 @@ struct AckMessage {
     bool operator==(const AckMessage&) const = default;
 };
 
+// What moment was read; before End, when that is known for certain.
+struct MomentMessage {
+    static constexpr auto kType = wire::FrameType::kMoment;
+    Label label = Label::kFuzzy;
+    bool group = false;           // several volumes, and all of them at this one moment
+    std::uint64_t frozen_us = 0;  // how long filesystems were frozen for it
+    bool operator==(const MomentMessage&) const = default;
+};
+
 struct EndMessage {
     static constexpr auto kType = wire::FrameType::kEnd;
     RunDigest digest;
@@ -214,9 +244,10 @@ struct JoinedMessage {
     bool operator==(const JoinedMessage&) const = default;
 };
 
-using Message = std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
-                             RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage,
-                             SealedMessage, ErrorMessage, PingMessage, JoinedMessage>;
+using Message =
+    std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
+                 RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage, SealedMessage,
+                 ErrorMessage, PingMessage, JoinedMessage, VolumesMessage, MomentMessage>;
 
 // The run as every frame of it carries it.
 std::uint64_t run_number_of(const Uuid& run);

@@ -31,6 +31,10 @@ constexpr std::size_t kPlainBytesMax = std::size_t{512} * 1024;
 constexpr std::size_t kRangesPerFrameMax = 4096;
 constexpr std::size_t kHashesPerFrameMax = 4096;
 constexpr std::size_t kStandingMax = 512;
+// Volumes of one run. Side by side each begins at a multiple of the largest block, with at least
+// one such block between two of them.
+constexpr std::size_t kVolumesMax = 64;
+constexpr std::size_t kVolumeNameBytesMax = 255;
 
 enum class FrameType : std::uint16_t {
     kHello = 1,
@@ -48,8 +52,10 @@ enum class FrameType : std::uint16_t {
     kError = 13,
     kPing = 14,
     kJoined = 15,
+    kVolumes = 16,
+    kMoment = 17,
 };
-constexpr std::uint16_t kFrameTypeMax = 15;
+constexpr std::uint16_t kFrameTypeMax = 17;
 
 // Frame flags.
 // The sender hands the next frame's header to the same system call: a receiver may wait for it
@@ -60,6 +66,8 @@ constexpr std::uint16_t kFlagsKnown = kFlagNextFollows;
 // Capabilities, offered in Hello; a run uses what both sides have.
 constexpr std::uint64_t kCapDeflate = 1;
 constexpr std::uint64_t kCapZstd = 2;
+// Hears Volumes and Moment: a target that does not say so is sent neither.
+constexpr std::uint64_t kCapVolumes = 4;
 
 // How a block of a Data frame is stored. 0-2 are BlockKind of transport/codec.hpp.
 constexpr std::uint8_t kStoredZero = 255;

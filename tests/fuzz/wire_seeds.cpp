@@ -94,6 +94,11 @@ void write_conversations() {
         full.say(EndMessage{digest_of(2, 4, 20)}, true).wait(5);
         write("conversation_fuzz/target-full-" + std::to_string(kind), full.bytes());
     }
+    Conversation told(false, 0);
+    told.say(hello).say(VolumesMessage{.volumes = {{"a", uuid_of(1), kVolumeBytes}}}).say(open);
+    told.wait(1).say(begin(RunMode::kFull)).blocks(2, 4, 0).zero(20, 4);
+    told.say(MomentMessage{}, true).say(EndMessage{digest_of(2, 4, 20)}, true).wait(5);
+    write("conversation_fuzz/target-told", told.bytes());
     write("conversation_fuzz/target-scan",
           started(0, begin(RunMode::kScan)).wait(3).blocks(0, 1, 0).bytes());
     for (const std::uint8_t kind : {std::uint8_t{0}, std::uint8_t{2}})
@@ -153,7 +158,9 @@ void write_messages() {
         AckMessage{},
         EndMessage{},
         SealedMessage{},
-        ErrorMessage{.code = Code::kNoSpace, .system_errno = 28, .text = "full"}};
+        ErrorMessage{.code = Code::kNoSpace, .system_errno = 28, .text = "full"},
+        VolumesMessage{.volumes = {{"a", uuid_of(1), 5}, {"b", uuid_of(2), 7}}},
+        MomentMessage{.label = Label::kCrash, .group = true, .frozen_us = 9}};
     for (const Message& message : messages) {
         const auto type = static_cast<std::uint8_t>(type_of(message));
         ByteWriter writer;

@@ -129,9 +129,11 @@ def test_wrong_words(lab):
              ["--block", "18446744073709551617"], ["--compress", "11"], ["--compress", "x"],
              ["--compress", "-1"], ["--codec", "lz4"], ["--engine", "magic"], ["--rate", "-1"],
              ["--connections", "0"], ["--connections", "17"], ["--timeout", "0"], ["--nonsense"],
-             ["--full", "--scan"], ["--extents", "-", "--full"], ["surplus"]]
+             ["--full", "--scan"], ["--extents", "-", "--full"]]
     for words in wrong:
         lab.refused(source, target, *words, exit=2)
+    # Several volumes go into a vault alone.
+    lab.refused(source, target, "surplus", says="one volume")
     for url in ["tcp://127.0.0.1/x", "tcp://127.0.0.1:99999/x", "tcp://127.0.0.1:1/", "ftp://x/y",
                 "unix:/nothing", "tcp://:1/x"]:
         lab.refused(source, url, exit=2)

@@ -4,7 +4,8 @@
 Python's standard library and the zstd and openssl commands.
 
     read_vault.py VAULT NAME            lists the points
-    read_vault.py VAULT NAME ID FILE    writes the point's first volume to FILE
+    read_vault.py VAULT NAME ID FILE [VOLUME]    writes the point's volume (the first, or the one of
+                                        this name) to FILE
 
 An encrypted vault is opened by TOWLINE_KEY_FILE or TOWLINE_PASSPHRASE_FILE.
 
@@ -252,7 +253,7 @@ def restore(series, volume, out):
 
 
 def main():
-    if len(sys.argv) not in (3, 5):
+    if len(sys.argv) not in (3, 5, 6):
         sys.exit(__doc__)
     series = Series(Vault(sys.argv[1]), sys.argv[2])
     if len(sys.argv) == 3:
@@ -261,8 +262,10 @@ def main():
         return
     found = [each for each in series.points if each["id"].startswith(sys.argv[3])]
     check(len(found) == 1, f"{len(found)} points of that id")
+    volumes = [each for each in found[0]["volumes"] if each["name"] in sys.argv[5:6]]
+    check(volumes or len(sys.argv) == 5, "the point has no such volume")
     with open(sys.argv[4], "wb") as out:
-        restore(series, found[0]["volumes"][0], out)
+        restore(series, (volumes or found[0]["volumes"])[0], out)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ Result<Moment> SimulatedMoment::open(IoEngine& engine) {
                            .size_bytes = image_->size_bytes(),
                            .alignment_bytes = image_->plan().alignment_bytes},
                   .data = {{0, image_->size_bytes()}},
-                  .changes = set_};
+                  .changes = {set_}};
 }
 
 Status SimulatedMoment::settle(bool noted) {

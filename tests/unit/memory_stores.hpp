@@ -20,7 +20,7 @@ inline Uuid uuid_of(int fill) {
     return uuid;
 }
 
-class MemorySourceStore final : public SourceStore {
+class MemorySourceStore : public SourceStore {
   public:
     Result<std::optional<TargetMemory>> load(const Uuid& target) override {
         if (memory_damaged) return fail(Code::kCorrupt, "damaged");

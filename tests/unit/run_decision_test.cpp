@@ -91,6 +91,15 @@ const std::vector<Row> kNoBases{
      Cause::kUnfinishedRun},
     {"grown", [](Standing& s) { s.request.volume_bytes *= 2; }, {}, Cause::kSourceResized},
     {"older", [](Standing& s) { s.request.modified_ns = 99; }, {}, Cause::kSourceReverted},
+    {"other volumes", [](Standing& s) { s.request.volumes = "a b"; }, {}, Cause::kVolumesChanged},
+    {"one of several", [](Standing& s) { s.memory->volumes = "a b"; }, {}, Cause::kVolumesChanged},
+    {"pending of other volumes",
+     [](Standing& s) {
+         s.memory->pending_trust = Trust::kUnknown;
+         s.memory->pending_doubt = Cause::kVolumesChanged;
+     },
+     {},
+     Cause::kVolumesChanged},
 };
 
 TEST(RunDecision, AutoScansAndSaysWhy) {

@@ -77,7 +77,8 @@ TEST_F(RunWriterTest, AResumedRunHasWhatEarlierSessionsFlushed) {
     const auto state = SeriesLog(model.vault(), model.series).read();
     ASSERT_TRUE(state && state->unfinished() != nullptr);
     const auto acknowledged =
-        acknowledged_extents(*model.vault(), model.series, *state->unfinished());
+        acknowledged_extents(*model.vault(), model.series, *state->unfinished(),
+                             VolumeLayout::of_one(model.source, model.contents().size()));
     ASSERT_TRUE(acknowledged);
     std::uint64_t expected = 0;
     for (int i = 0; i < 20; ++i)

@@ -283,5 +283,30 @@ TEST_F(SourceCoreTest, PingsOnceHelloWasHeard) {
     EXPECT_EQ(step(ev::Tick{}), "send14");
 }
 
+TEST_F(SourceCoreTest, SeveralVolumesAreToldBeforeTheyAreOpened) {
+    const auto layout = VolumeLayout::of({{"a", uuid_of(1), 5}, {"b", uuid_of(2), 7}});
+    core = SourceCore({.target_name = "a", .layout = *layout});
+    step(ev::Started{});
+    EXPECT_EQ(hear(HelloMessage{}), "send16 send2");
+    // An older target would take them for one volume.
+    core = SourceCore({.target_name = "a", .layout = *layout});
+    step(ev::Started{});
+    EXPECT_EQ(hear(HelloMessage{.capabilities = wire::kCapDeflate}), "tell-unsupported");
+}
+
+TEST_F(SourceCoreTest, TheMomentIsToldToWhoHearsIt) {
+    for (const bool hears : {true, false}) {
+        start();
+        const std::uint64_t codecs = wire::kCapDeflate | wire::kCapZstd;
+        hear(HelloMessage{.capabilities = codecs | (hears ? wire::kCapVolumes : 0)});
+        hear(OpenedMessage{});
+        step(ev::Planned{.decision = {.mode = RunMode::kFull},
+                         .begin = {.run = uuid_of(9), .mode = RunMode::kFull}});
+        hear(BegunMessage{});
+        EXPECT_EQ(step(ev::AllSent{.digest = {1, 2, 3}, .moment = MomentMessage{}}),
+                  hears ? "send17 send11" : "send11");
+    }
+}
+
 }  // namespace
 }  // namespace towline

@@ -444,5 +444,57 @@ TEST_F(TargetCoreTest, OnlyAListCanBeCompared) {
     EXPECT_EQ(hear(message), "fail-protocol");
 }
 
+VolumesMessage two_volumes() {
+    return {{{"a", kSource, kVolume}, {"b", uuid_of(31), 7}}};
+}
+
+TEST_F(TargetCoreTest, SeveralVolumesAreOne) {
+    const std::uint64_t all = VolumeLayout::of(two_volumes().volumes)->size_bytes();
+    hear(HelloMessage{});
+    EXPECT_EQ(hear(two_volumes()), "");
+    EXPECT_EQ(hear(OpenMessage{.name = "a", .source = kSource, .source_bytes = all}), "look");
+    EXPECT_EQ(std::get<act::Look>(actions.front()).layout.parts().size(), 2U);
+}
+
+TEST_F(TargetCoreTest, VolumesMustBeThoseThatAreOpened) {
+    const std::uint64_t all = VolumeLayout::of(two_volumes().volumes)->size_bytes();
+    const OpenMessage wrong[] = {
+        {.name = "a", .source = kSource, .source_bytes = kVolume},
+        {.name = "a", .source = uuid_of(31), .source_bytes = all},
+    };
+    for (const OpenMessage& each : wrong) {
+        core = TargetCore("test");
+        hear(HelloMessage{});
+        hear(two_volumes());
+        EXPECT_EQ(hear(each), "fail-protocol");
+    }
+}
+
+TEST_F(TargetCoreTest, VolumesComeOnceAndBeforeTheyAreOpened) {
+    hear(HelloMessage{});
+    hear(two_volumes());
+    EXPECT_EQ(hear(two_volumes()), "fail-protocol");
+    core = TargetCore("test");
+    to_open();
+    EXPECT_EQ(hear(two_volumes()), "fail-protocol");
+    core = TargetCore("test");
+    hear(HelloMessage{});
+    EXPECT_EQ(hear(VolumesMessage{{{"a/b", kSource, 5}}}), "fail-protocol");
+}
+
+TEST_F(TargetCoreTest, TheMomentIsToldOnceAndSealed) {
+    to_transfer(begin(RunMode::kFull));
+    EXPECT_EQ(hear(MomentMessage{.label = Label::kCrash, .group = true}), "");
+    EXPECT_EQ(hear(EndMessage{}), "flush");
+    EXPECT_EQ(step(ev::Flushed{}), "seal");
+    const auto& seal = std::get<act::Seal>(actions.front());
+    ASSERT_TRUE(seal.moment.has_value());
+    EXPECT_EQ(seal.moment->label, Label::kCrash);
+    core = TargetCore("test");
+    to_transfer(begin(RunMode::kFull));
+    hear(MomentMessage{});
+    EXPECT_EQ(hear(MomentMessage{}), "fail-protocol");
+}
+
 }  // namespace
 }  // namespace towline

@@ -19,11 +19,19 @@ using Bytes = std::vector<std::byte>;
 
 constexpr std::uint32_t kBlock = 4096;
 
-// A source volume in memory, and its runs into a vault: every point's contents are remembered.
+// A source volume in memory, or two side by side, and runs into a vault: every point's contents are
+// remembered.
 class VaultModel {
   public:
-    VaultModel(std::shared_ptr<Vault> vault, std::uint64_t volume_bytes, std::uint64_t seed = 1)
-        : vault_(std::move(vault)), contents_(volume_bytes), random_(seed) {}
+    VaultModel(std::shared_ptr<Vault> vault, std::uint64_t volume_bytes, std::uint64_t seed = 1,
+               std::uint64_t second_bytes = 0)
+        : vault_(std::move(vault)), contents_(volume_bytes), random_(seed) {
+        if (second_bytes == 0) return;
+        layout_ = VolumeLayout::of(
+                      {{series, source, volume_bytes}, {"second", second_source, second_bytes}})
+                      .value();
+        contents_.resize(layout_.size_bytes());
+    }
 
     std::shared_ptr<Vault> vault() const { return vault_; }
     void reopen(std::shared_ptr<Vault> vault) { vault_ = std::move(vault); }
@@ -33,6 +41,7 @@ class VaultModel {
     std::uint64_t block_count() const { return (contents_.size() + kBlock - 1) / kBlock; }
     std::string series = "disk0";
     Uuid source = Uuid::parse("11111111-2222-3333-4444-555555555555").value();
+    Uuid second_source = Uuid::parse("66666666-2222-3333-4444-555555555555").value();
 
     MutableByteSpan block(std::uint64_t number) {
         const std::uint64_t at = number * kBlock;
@@ -43,14 +52,20 @@ class VaultModel {
     void change(std::uint64_t number) {
         const MutableByteSpan bytes = block(number);
         const auto kind = random_() % 4;
-        for (std::byte& each : bytes)
+        for (std::byte& each : bytes.first(std::min<std::uint64_t>(bytes.size(), room(number))))
             each = static_cast<std::byte>(kind == 0 ? 0 : kind == 1 ? random_() : random_() % 7);
+    }
+    // Bytes of the block that are a volume's.
+    std::uint64_t room(std::uint64_t number) const {
+        if (layout_.parts().empty()) return kBlock;
+        const VolumePart* part = layout_.part_at(number * kBlock);
+        return part->end_bytes() - std::min(part->end_bytes(), number * kBlock);
     }
     std::vector<std::uint64_t> change_some(std::size_t count) {
         std::vector<std::uint64_t> numbers;
         while (numbers.size() < std::min<std::uint64_t>(count, block_count())) {
             const std::uint64_t number = random_() % block_count();
-            if (std::ranges::find(numbers, number) != numbers.end()) continue;
+            if (std::ranges::find(numbers, number) != numbers.end() || room(number) == 0) continue;
             change(number);
             numbers.push_back(number);
         }
@@ -79,6 +94,7 @@ class VaultModel {
                                 {.state = record(TargetState::kApplying, mode),
                                  .block_bytes = kBlock,
                                  .volume_name = series,
+                                 .layout = layout_,
                                  .resume = resume});
     }
     Status put(RunWriter& writer, std::uint64_t number) {
@@ -90,7 +106,8 @@ class VaultModel {
         const RunWriter::Block head{
             .block = number,
             .kind = static_cast<std::uint8_t>(size ? kind : BlockKind::kRaw),
-            .check = BlockCheck(source).of(plain, number * kBlock)};
+            .check = check().of(plain, number * kBlock),
+            .plain = plain};
         return writer.append(head, size ? ByteSpan(packed).first(*size) : plain);
     }
     // What the next seal will make: known before, as it may count although its caller died.
@@ -115,9 +132,21 @@ class VaultModel {
     }
     Result<Bytes> read(const Uuid& point) const {
         const OpenPoint open = TRY(OpenPoint::open(vault_, series, point.text()));
-        const auto volume = TRY(open.volume(0));
-        Bytes bytes(volume->size_bytes());
-        TRY_STATUS(volume->read(0, bytes));
+        if (layout_.parts().empty()) {
+            const auto volume = TRY(open.volume(0));
+            Bytes bytes(volume->size_bytes());
+            TRY_STATUS(volume->read(0, bytes));
+            return bytes;
+        }
+        if (open.point().volumes.size() != layout_.parts().size())
+            return fail(Code::kCorrupt, "a point lacks a volume");
+        Bytes bytes(layout_.size_bytes());
+        for (std::size_t place = 0; place < layout_.parts().size(); ++place) {
+            const auto volume = TRY(open.volume(place));
+            const VolumePart& part = layout_.parts()[place];
+            TRY_STATUS(volume->read(
+                0, MutableByteSpan(bytes).subspan(part.start_bytes, volume->size_bytes())));
+        }
         return bytes;
     }
     // Every point that is there reads as it was; says how many there are.
@@ -138,8 +167,14 @@ class VaultModel {
         return state->points.size();
     }
 
+    const VolumeLayout& layout() const { return layout_; }
+    BlockCheck check() const {
+        return layout_.parts().empty() ? BlockCheck(source) : layout_.check();
+    }
+
   private:
     std::shared_ptr<Vault> vault_;
+    VolumeLayout layout_;  // of two
     Bytes contents_;
     std::mt19937_64 random_;
     Codec codec_;

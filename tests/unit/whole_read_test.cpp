@@ -3,6 +3,7 @@
 
 #include "io/whole_read.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -25,7 +26,8 @@ struct Asked {
 class ScriptedEngine final : public IoEngine {
   public:
     explicit ScriptedEngine(const std::byte* buffer) : buffer_(buffer) {}
-    void read(Handle, MutableByteSpan into, std::uint64_t offset, Completion&) override {
+    void read(Handle file, MutableByteSpan into, std::uint64_t offset, Completion&) override {
+        file_asked = file;
         asked.push_back({offset, into.size(), static_cast<std::size_t>(into.data() - buffer_)});
     }
     std::string_view name() const override { return "scripted"; }
@@ -46,6 +48,7 @@ class ScriptedEngine final : public IoEngine {
     Status run_once() override { return {}; }
 
     std::vector<Asked> asked;
+    Handle file_asked;  // the last time
 
   private:
     const std::byte* buffer_;
@@ -92,6 +95,29 @@ TEST_F(WholeReadTest, ATailIsAskedForWithItsSectorAndWholeWithout) {
     EXPECT_EQ(read.take(100), Step::kWhole);
     start(kSector + 100);
     EXPECT_EQ(read.take(2 * kSector), Step::kWhole);
+}
+
+// Of several volumes side by side each is read from its own begin; behind its end are zeros.
+TEST_F(WholeReadTest, APartIsReadFromItsOwnFileAndFilledUp) {
+    const VolumeView view{.size_bytes = 20 * kSector + 100,
+                          .alignment_bytes = kSector,
+                          .parts = {{{1}, 0, 3 * kSector + 100}, {{2}, 16 * kSector, 4 * kSector}}};
+    std::ranges::fill(buffer, std::byte{7});
+    read.start(engine, view, buffer, 2 * kSector, 4 * kSector, done);
+    EXPECT_EQ(engine.file_asked, Handle{1});
+    EXPECT_EQ(last(), (Asked{2 * kSector, 2 * kSector, 0}));
+    EXPECT_EQ(read.take(kSector), Step::kAgain);
+    EXPECT_EQ(last(), (Asked{3 * kSector, kSector, kSector}));
+    EXPECT_EQ(read.take(100), Step::kWhole);
+    EXPECT_EQ(buffer[kSector + 99], std::byte{7});
+    for (std::size_t at = kSector + 100; at < 4 * kSector; ++at)
+        ASSERT_EQ(buffer[at], std::byte{}) << at;
+    EXPECT_EQ(buffer[4 * kSector], std::byte{7});
+    read.start(engine, view, buffer, 17 * kSector, 3 * kSector, done);
+    EXPECT_EQ(engine.file_asked, Handle{2});
+    EXPECT_EQ(last(), (Asked{kSector, 3 * kSector, 0}));
+    EXPECT_EQ(read.take(-EIO), Step::kFailed);
+    EXPECT_EQ(read.offset_bytes(), 17 * kSector);
 }
 
 TEST_F(WholeReadTest, AnInterruptedReadIsAskedForAgain) {

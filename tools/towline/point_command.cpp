@@ -22,6 +22,7 @@ struct PointWords {
     std::string point;
     std::string other;
     KeyWords keys;
+    std::string volume;
     bool json = false;
     bool keep_space = false;
 };
@@ -63,6 +64,8 @@ nlohmann::json json_of(const Point& point) {
             {"sequence", point.sequence},
             {"created_at", point.created_at},
             {"label", point.label},
+            {"group", point.group},
+            {"frozen_us", point.frozen_us},
             {"mode", mode_name(point.mode)},
             {"attested", point.reread ? "reread" : "written"},
             {"digest", point.digest},
@@ -87,12 +90,16 @@ Result<int> list(const PointWords& words) {
         std::printf("%-36s %8s  %-20s %-10s %-8s %12s %12s\n", "ID", "SEQUENCE", "CREATED", "LABEL",
                     "MODE", "CHANGED", "STORED");
         for (const Point& each : state.points) {
-            const PointVolume& volume = each.volumes.front();
+            std::uint64_t changed = 0;
+            std::uint64_t stored = 0;
+            for (const PointVolume& volume : each.volumes) {
+                changed += volume.changed_bytes;
+                stored += volume.stored_bytes;
+            }
             std::printf("%-36s %8llu  %-20s %-10s %-8s %12s %12s\n", each.id.text().c_str(),
                         static_cast<unsigned long long>(each.sequence), each.created_at.c_str(),
                         each.label.c_str(), std::string(mode_name(each.mode)).c_str(),
-                        bytes_text(volume.changed_bytes).c_str(),
-                        bytes_text(volume.stored_bytes).c_str());
+                        bytes_text(changed).c_str(), bytes_text(stored).c_str());
         }
     }
     for (const auto& [number, error] : state.damaged)
@@ -111,7 +118,10 @@ Result<int> show(const PointWords& words) {
     std::printf("point     %s, the %llu. of %s\n", point.id.text().c_str(),
                 static_cast<unsigned long long>(point.sequence), place.name.c_str());
     std::printf("created   %s\n", point.created_at.c_str());
-    std::printf("label     %s\n", point.label.c_str());
+    std::printf("label     %s%s\n", point.label.c_str(),
+                point.group ? ", all volumes at one moment" : "");
+    if (point.frozen_us > 0)
+        std::printf("frozen    %.1f ms\n", static_cast<double>(point.frozen_us) / 1e3);
     std::printf("run       %s, attested as %s, digest %s\n",
                 std::string(mode_name(point.mode)).c_str(), point.reread ? "reread" : "written",
                 point.digest.c_str());
@@ -192,8 +202,10 @@ Result<int> diff(const PointWords& words) {
     const Place other = TRY(find_place(words.other, true, keys));
     const OpenPoint first = TRY(OpenPoint::open(place.vault, place.series, place.point));
     const OpenPoint second = TRY(OpenPoint::open(other.vault, other.series, other.point));
-    const auto a = TRY(first.volume(0));
-    const auto b = TRY(second.volume(0));
+    const std::size_t first_place = TRY(find_volume(first.point(), words.volume));
+    const std::size_t second_place = TRY(find_volume(second.point(), words.volume));
+    const auto a = TRY(first.volume(first_place));
+    const auto b = TRY(second.volume(second_place));
     const auto extents = TRY(differences(*a, *b));
     if (!words.json) {
         for (const Extent& each : extents)
@@ -248,6 +260,7 @@ void add_point_command(CLI::App& app, std::function<int()>& run) {
         add(*group, "diff", "Lists the bytes that were written between two points.",
             "vault:DIR/NAME@ID", run, words, diff);
     compared->add_option("OTHER", words->other, "the other one, vault:DIR/NAME@ID")->required();
+    compared->add_option("--volume", words->volume, "which one, of points that have several");
     add_point_mount_command(*group, run);
     add_point_serve_command(*group, run);
 }

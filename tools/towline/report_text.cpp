@@ -19,8 +19,8 @@ void print_moment(const MomentFacts& moment, bool dry_run) {
     if (!moment.reasons.empty()) std::printf(" (%s)", moment.reasons.c_str());
     std::printf("\n");
     if (!dry_run) {
-        std::printf("  moment   %s, snapshot %s", std::string(label_name(moment.label)).c_str(),
-                    moment.snapshot.c_str());
+        std::printf("  moment   %s%s, snapshot %s", std::string(label_name(moment.label)).c_str(),
+                    moment.group ? " of all volumes at once" : "", moment.snapshot.c_str());
         if (moment.frozen > Duration{})
             std::printf(", frozen for %.1f ms", seconds(moment.frozen) * 1e3);
         if (moment.held > Duration{})
@@ -30,10 +30,30 @@ void print_moment(const MomentFacts& moment, bool dry_run) {
     if (!moment.notes.empty()) std::printf("  note     %s\n", moment.notes.c_str());
 }
 
+void print_volumes(const RunReport& report) {
+    const auto bytes = [](std::uint64_t count) { return human_bytes(static_cast<double>(count)); };
+    if (report.volumes.size() < 2) {
+        std::printf("  volume   %s\n", bytes(report.bytes_total).c_str());
+        return;
+    }
+    for (const VolumeReport& each : report.volumes) {
+        std::printf("  volume   %s: %s, changed %s\n", each.name.c_str(), bytes(each.bytes).c_str(),
+                    bytes(each.changed_bytes).c_str());
+    }
+}
+
 }  // namespace
 
 nlohmann::json json_of(const RunReport& report, const std::string& source,
                        const std::string& target) {
+    nlohmann::json volumes = nlohmann::json::array();
+    for (const VolumeReport& each : report.volumes) {
+        volumes.push_back({{"name", each.name},
+                           {"path", each.path},
+                           {"source", each.source.text()},
+                           {"bytes_total", each.bytes},
+                           {"bytes_changed", each.changed_bytes}});
+    }
     char digest[40];
     std::snprintf(digest, sizeof digest, "%016llx%016llx",
                   static_cast<unsigned long long>(report.digest.high),
@@ -45,6 +65,7 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
                         {"cause_text", cause_text(report.cause)},
                         {"resumed", report.resumed},
                         {"dry_run", report.dry_run},
+                        {"volumes", std::move(volumes)},
                         {"bytes_total", report.bytes_total},
                         {"bytes_changed", report.bytes_changed},
                         {"bytes_zero", report.bytes_zero},
@@ -66,6 +87,7 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
                         {"snapshot", report.moment.snapshot},
                         {"audited_blocks", report.audited_blocks},
                         {"label", label_name(report.moment.label)},
+                        {"group", report.moment.group},
                         {"freeze_seconds", seconds(report.moment.frozen)},
                         {"held_seconds", seconds(report.moment.held)},
                         {"rounds", report.rounds},
@@ -94,7 +116,7 @@ void print_summary(const RunReport& report) {
     const double elapsed = std::max(1e-6, seconds(report.elapsed));
     std::printf("%s run%s: %s\n", std::string(mode_name(report.mode)).c_str(),
                 report.resumed ? " (resumed)" : "", std::string(cause_text(report.cause)).c_str());
-    std::printf("  volume   %s\n", human_bytes(static_cast<double>(report.bytes_total)).c_str());
+    print_volumes(report);
     const bool unknown = report.dry_run && report.mode == RunMode::kFull;
     std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),
                 unknown ? " (everything; holes travel as ranges)" : "");

@@ -24,6 +24,7 @@ struct RestoreWords {
     std::string point;
     std::string target;
     KeyWords keys;
+    std::string volume;
     std::string format = "raw";
     std::string state_dir = "/var/lib/towline";
     double rate_mbit = 0;
@@ -47,7 +48,7 @@ Result<RunReport> run_restore(const RestoreWords& words, const std::string& targ
     if (!elsewhere) TRY_STATUS(refuse_in_vault(point.folder, target));
     ProgressBar bar(!words.quiet);
     SyncOptions options;
-    options.source = words.point;
+    options.sources = {{.path = words.point, .volume = words.volume}};
     options.target = target;
     options.keys = key_source(words.keys);
     options.state_folder = words.state_dir;
@@ -100,7 +101,8 @@ Result<ExportReport> export_raw(const RestoreWords& words) {
 Result<ExportReport> export_as(const RestoreWords& words) {
     if (words.format == "raw") return export_raw(words);
     ProgressBar bar(!words.quiet);
-    ExportOptions options{.point = TRY(parse_point(words.point)), .file = words.target};
+    ExportOptions options{
+        .point = TRY(parse_point(words.point)), .volume = words.volume, .file = words.target};
     options.keys = key_source(words.keys);
     options.cancelled = interrupted;
     options.on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
@@ -131,6 +133,7 @@ CLI::App* add(CLI::App& app, const char* name, const char* what,
     CLI::App* command = app.add_subcommand(name, what);
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
     add_key_options(*command, words->keys);
+    command->add_option("--volume", words->volume, "which one, of a point that has several");
     command->add_flag("--json", words->json, "the report as one JSON object on standard output");
     command->add_flag("--quiet", words->quiet, "no progress bar and no summary");
     command->add_option("--state-dir", words->state_dir, "where this host's records are kept")

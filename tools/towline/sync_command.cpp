@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -27,7 +28,7 @@ namespace towline {
 namespace {
 
 struct SyncWords {
-    std::string source;
+    std::vector<std::string> sources;
     std::string target;
     std::string extents_file;
     KeyWords keys;
@@ -87,6 +88,24 @@ Result<std::string> read_list(const std::string& file) {
     return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
+// A path, or NAME=PATH. What is there as it stands is a path, whatever is in it.
+Result<std::vector<SourceName>> parse_sources(const std::vector<std::string>& texts) {
+    std::vector<SourceName> sources;
+    for (const std::string& text : texts) {
+        const auto equals = text.find('=');
+        struct stat status {};
+        const bool named = equals != std::string::npos && text.find('/') > equals &&
+                           !text.starts_with("vault:") && ::stat(text.c_str(), &status) != 0;
+        if (!named) {
+            sources.push_back({.path = text});
+            continue;
+        }
+        sources.push_back({.path = text.substr(equals + 1), .name = text.substr(0, equals)});
+        TRY_STATUS(check_part_name(sources.back().name));
+    }
+    return sources;
+}
+
 Result<SyncOptions> make_options(const SyncWords& words) {
     static const std::map<std::string, EngineKind> kEngines{
         {"auto", EngineKind::kAuto}, {"uring", EngineKind::kUring}, {"aio", EngineKind::kAio}};
@@ -94,7 +113,7 @@ Result<SyncOptions> make_options(const SyncWords& words) {
                                                             {"deflate", CodecChoice::kDeflate},
                                                             {"zstd", CodecChoice::kZstd}};
     SyncOptions options;
-    options.source = words.source;
+    options.sources = TRY(parse_sources(words.sources));
     options.target = words.target;
     options.keys = key_source(words.keys);
     options.state_folder = words.state_dir;
@@ -167,7 +186,8 @@ int sync(const SyncWords& words) {
     bar.clear();
     if (!report) return report_failed_sync(report.error(), words, noted);
     if (words.json) {
-        std::printf("%s\n", json_of(*report, words.source, words.target).dump(2).c_str());
+        std::printf("%s\n",
+                    json_of(*report, report->volumes.front().path, words.target).dump(2).c_str());
     } else if (!words.quiet) {
         print_summary(*report);
     }
@@ -199,9 +219,15 @@ void add_snapshot_options(CLI::App& command, SyncWords& words) {
 }
 
 void add_options(CLI::App& command, SyncWords& words) {
-    command.add_option("SOURCE", words.source, "a block device or image file")->required();
-    command.add_option("TARGET", words.target, "a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME")
-        ->required();
+    // CLI11 gives a list all words that are left: the target is told from them afterwards.
+    command
+        .add_option("SOURCE", words.sources,
+                    "a block device or image file, or NAME=PATH; several become one point of a "
+                    "vault. The last word is the TARGET: a path, tcp://HOST:PORT/NAME, "
+                    "unix:PATH:/NAME or vault:DIR/NAME")
+        ->required()
+        ->option_text("... TARGET")
+        ->expected(1, static_cast<int>(wire::kVolumesMax) + 1);
     add_key_options(command, words.keys);
     auto* extents = command.add_option(
         "--extents", words.extents_file,
@@ -251,7 +277,12 @@ void add_sync_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* command = app.add_subcommand("sync", "Brings a volume's changes to a target.");
     add_options(*command, *words);
     add_snapshot_options(*command, *words);
-    command->callback([words, &run] { run = [words] { return sync(*words); }; });
+    command->callback([words, &run] {
+        if (words->sources.size() < 2) throw CLI::RequiredError("TARGET");
+        words->target = std::move(words->sources.back());
+        words->sources.pop_back();
+        run = [words] { return sync(*words); };
+    });
 }
 
 }  // namespace towline

@@ -60,6 +60,13 @@ Result<SeriesFacts> facts_of(const std::shared_ptr<Vault>& vault, const std::str
     return facts;
 }
 
+std::uint64_t volume_bytes(const Point& point) {
+    std::uint64_t bytes = 0;
+    for (const PointVolume& each : point.volumes)
+        bytes += each.bytes;
+    return bytes;
+}
+
 nlohmann::json json_of(const SeriesFacts& facts) {
     const Point* newest = facts.state.newest();
     nlohmann::json json{{"name", facts.name},
@@ -70,7 +77,8 @@ nlohmann::json json_of(const SeriesFacts& facts) {
                         {"segment_bytes", facts.segment_bytes}};
     if (newest != nullptr) {
         json["newest"] = {{"id", newest->id.text()}, {"created_at", newest->created_at}};
-        json["volume_bytes"] = newest->volumes.front().bytes;
+        json["volume_bytes"] = volume_bytes(*newest);
+        json["volumes"] = newest->volumes.size();
     }
     return json;
 }
@@ -122,7 +130,7 @@ Result<int> info(const VaultWords& words) {
         std::snprintf(line, sizeof line, "%-24s %6zu  %-20s %12s %12s%s\n", facts.name.c_str(),
                       facts.state.points.size(),
                       newest == nullptr ? "-" : newest->created_at.c_str(),
-                      newest == nullptr ? "-" : bytes_text(newest->volumes.front().bytes).c_str(),
+                      newest == nullptr ? "-" : bytes_text(volume_bytes(*newest)).c_str(),
                       bytes_text(facts.index_bytes + facts.segment_bytes).c_str(),
                       facts.state.unfinished() == nullptr ? "" : "  (a run is unfinished)");
         table += line;

@@ -23,7 +23,7 @@ nlohmann::json json_of(const ScrubFinding& finding) {
         nlohmann::json ranges = nlohmann::json::array();
         for (const Extent& each : hit.bytes)
             ranges.push_back({{"offset", each.offset_bytes}, {"length", each.length_bytes}});
-        hits.push_back({{"point", hit.name}, {"bytes", std::move(ranges)}});
+        hits.push_back({{"point", hit.name}, {"volume", hit.volume}, {"bytes", std::move(ranges)}});
     }
     return {{"object", finding.object}, {"what", finding.what}, {"points", std::move(hits)}};
 }
@@ -31,7 +31,7 @@ nlohmann::json json_of(const ScrubFinding& finding) {
 void print(const ScrubFinding& finding) {
     std::printf("BAD  %s: %s\n", finding.object.c_str(), finding.what.c_str());
     for (const auto& hit : finding.hits) {
-        std::printf("     %s: %s cannot be read:", hit.name.c_str(),
+        std::printf("     %s, volume %s: %s cannot be read:", hit.name.c_str(), hit.volume.c_str(),
                     bytes_text(total_bytes(hit.bytes)).c_str());
         static constexpr std::size_t kShown = 4;
         for (std::size_t i = 0; i < hit.bytes.size() && i < kShown; ++i)

@@ -21,6 +21,7 @@ namespace {
 struct VerifyWords {
     std::string source;
     std::string point;
+    std::string volume;
     std::string state_dir = "/var/lib/towline";
     KeyWords keys;
     std::string snapshot = "auto";
@@ -45,16 +46,18 @@ Result<Verdict> verify(const VerifyWords& words) {
     const std::string series = TRY(encode_series(name->name));
     // Held from here on: what is compared is what was looked at.
     const OpenPoint point = TRY(OpenPoint::open(vault, series, name->point));
-    const PointVolume& volume = point.point().volumes.front();
+    const std::size_t place = TRY(find_volume(point.point(), words.volume));
+    const PointVolume& volume = point.point().volumes[place];
     ProgressBar bar(!words.quiet);
     SyncOptions options;
-    options.source = words.source;
+    options.sources = {{.path = words.source}};
     options.target =
         "vault:" + (name->folder / name->name).string() + "@" + point.point().id.text();
     options.keys = keys;
     options.state_folder = words.state_dir;
     options.kind = RunRequest::Kind::kScan;
     options.compare_only = true;
+    options.compare_volume = volume.name;
     options.dry_run = true;
     options.overwrite = true;
     options.block_bytes = volume.block_bytes;
@@ -107,6 +110,7 @@ void add_verify_command(CLI::App& app, std::function<int()>& run) {
     command->add_option("SOURCE", words->source, "a block device or image file")->required();
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
     add_key_options(*command, words->keys);
+    command->add_option("--volume", words->volume, "which one, of a point that has several");
     command
         ->add_option("--snapshot", words->snapshot, "as of sync: what a live source is read from")
         ->check(CLI::IsMember({"auto", "kmod", "fuse", "none"}))

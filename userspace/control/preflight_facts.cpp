@@ -52,17 +52,15 @@ void add_disks(const SystemUse& system, dev_t number, std::set<dev_t>& disks) {
     }
 }
 
-std::size_t disks_of(const Volume& volume) {
+void add_disks_of(const Volume& volume, std::set<dev_t>& disks) {
     const auto system = SystemUse::now();
-    if (!system) return 0;
-    std::set<dev_t> disks;
+    if (!system) return;
     if (volume.kind() == VolumeKind::kBlockDevice) {
         add_disks(*system, volume.status().st_rdev, disks);
     } else {
         for (const dev_t under : system->devices_under(volume.fd()))
             add_disks(*system, under, disks);
     }
-    return disks.size();
 }
 
 // Pieces from all over it, past the page cache.
@@ -80,16 +78,20 @@ std::optional<double> read_speed(const Volume& volume) {
     return static_cast<double>(read) / std::max(1e-6, seconds(monotonic_now() - began));
 }
 
-void look_at_moment(const Volume& volume, const JobSpec& spec, const RunPlaces& places,
-                    PreflightFacts& facts) {
-    const auto live = live_use(volume);
-    if (live) facts.live = *live;
+void look_at_moment(const std::vector<Volume>& volumes, const JobSpec& spec,
+                    const RunPlaces& places, PreflightFacts& facts) {
+    std::vector<const Volume*> all;
+    for (const Volume& each : volumes) {
+        all.push_back(&each);
+        const auto live = live_use(each);
+        if (live && *live && !facts.live) facts.live = *live;
+    }
     const auto wish = moment_wish(spec.moment.tracker, spec.moment.snapshot);
     const bool vault = spec.target.starts_with("vault:");
     const auto choice = LiveMoment::foresee(
-        volume, {.wish = wish.value_or(MomentWish{}),
-                 .places = {.run_folder = places.run_folder},
-                 .why_no_rounds = vault ? "a vault would keep each round as a point" : ""});
+        all, {.wish = wish.value_or(MomentWish{}),
+              .places = {.run_folder = places.run_folder},
+              .why_no_rounds = vault ? "a vault would keep each round as a point" : ""});
     if (!choice) {
         facts.no_moment = choice.error().text();
         return;
@@ -106,7 +108,7 @@ std::optional<std::uint64_t> free_at(const fs::path& folder) {
     return std::uint64_t{status.f_bavail} * status.f_frsize;
 }
 
-void look_at_vault(const VaultName& name, const Volume* volume, const KeySource& keys,
+void look_at_vault(const VaultName& name, const std::vector<Volume>& volumes, const KeySource& keys,
                    PreflightFacts& facts) {
     facts.target = PreflightFacts::Target::kVault;
     if (const auto vault = Vault::open(name.folder, keys); !vault) {
@@ -114,12 +116,13 @@ void look_at_vault(const VaultName& name, const Volume* volume, const KeySource&
         return;
     }
     facts.free_bytes = free_at(name.folder);
-    if (volume == nullptr) return;
-    const auto stored = is_stored_on(name.folder, *volume);
-    if (stored && *stored)
+    for (const Volume& each : volumes) {
+        const auto stored = is_stored_on(name.folder, each);
+        if (!stored || !*stored) continue;
         facts.target_is_source = "the vault " + name.folder.string() +
                                  " lies on the volume that it is to hold, and would grow by its "
                                  "own changes, and be lost with it; put it on another device";
+    }
 }
 
 void look_at_path(const fs::path& path, const Volume* volume, PreflightFacts& facts) {
@@ -170,13 +173,13 @@ void look_at_remote(const RemoteTarget& remote, Depth depth, PreflightFacts& fac
     facts.connect_seconds = seconds(monotonic_now() - began);
 }
 
-void look_at_target(const JobSpec& spec, const Volume* volume, Depth depth, const KeySource& keys,
-                    PreflightFacts& facts) {
+void look_at_target(const JobSpec& spec, const std::vector<Volume>& volumes, Depth depth,
+                    const KeySource& keys, PreflightFacts& facts) {
     if (const auto vault = VaultName::parse(spec.target); vault && *vault)
-        return look_at_vault(**vault, volume, keys, facts);
+        return look_at_vault(**vault, volumes, keys, facts);
     if (const auto remote = RemoteTarget::parse(spec.target); remote && *remote)
         return look_at_remote(**remote, depth, facts);
-    look_at_path(spec.target, volume, facts);
+    look_at_path(spec.target, volumes.empty() ? nullptr : &volumes.front(), facts);
 }
 
 bool may_lock_all_memory() {
@@ -195,29 +198,52 @@ void look_at_host(PreflightFacts& facts) {
     facts.clock_synchronised = ::adjtimex(&clock) != TIME_ERROR;
 }
 
+std::vector<Volume> open_volumes(const JobSpec& spec, PreflightFacts& facts) {
+    std::vector<Volume> volumes;
+    for (const std::string& path : spec.volumes) {
+        auto volume = Volume::open(path, Access::kRead);
+        if (!volume || volume->size_bytes() == 0) {
+            facts.no_volume =
+                volume ? volume->name() + " is empty (0 bytes)" : volume.error().text();
+            return {};
+        }
+        volumes.push_back(std::move(*volume));
+    }
+    return volumes;
+}
+
+void look_at_volume(const Volume& volume, PreflightFacts& facts) {
+    facts.volume_bytes += volume.size_bytes();
+    const auto ranges = volume.data_ranges();
+    if (!ranges) {
+        facts.data_bytes += volume.size_bytes();
+        return;
+    }
+    for (const DataRange& each : *ranges)
+        facts.data_bytes += each.length_bytes;
+}
+
 }  // namespace
 
 PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth depth) {
     PreflightFacts facts;
     look_at_host(facts);
-    const auto volume = Volume::open(spec.volumes.front(), Access::kRead);
-    if (!volume || volume->size_bytes() == 0) {
-        facts.no_volume = volume ? volume->name() + " is empty (0 bytes)" : volume.error().text();
-        look_at_target(spec, nullptr, depth, places.keys, facts);
+    const std::vector<Volume> volumes = open_volumes(spec, facts);
+    if (!facts.no_volume.empty()) {
+        look_at_target(spec, {}, depth, places.keys, facts);
         return facts;
     }
-    facts.volume_bytes = facts.data_bytes = volume->size_bytes();
-    if (const auto ranges = volume->data_ranges()) {
-        facts.data_bytes = 0;
-        for (const DataRange& each : *ranges)
-            facts.data_bytes += each.length_bytes;
+    std::set<dev_t> disks;
+    for (const Volume& each : volumes) {
+        look_at_volume(each, facts);
+        add_disks_of(each, disks);
+        const auto stored = is_stored_on(places.state_folder, each);
+        facts.state_on_volume |= stored && *stored;
     }
-    facts.disk_count = disks_of(*volume);
-    look_at_moment(*volume, spec, places, facts);
-    look_at_target(spec, &*volume, depth, places.keys, facts);
-    const auto stored = is_stored_on(places.state_folder, *volume);
-    facts.state_on_volume = stored && *stored;
-    if (depth == Depth::kThorough) facts.read_bytes_per_second = read_speed(*volume);
+    facts.disk_count = disks.size();
+    look_at_moment(volumes, spec, places, facts);
+    look_at_target(spec, volumes, depth, places.keys, facts);
+    if (depth == Depth::kThorough) facts.read_bytes_per_second = read_speed(volumes.front());
     return facts;
 }
 

@@ -93,7 +93,8 @@ class RunExecutor::Execution {
 
     SyncOptions options(const RunPlaces& places) {
         SyncOptions options;
-        options.source = spec_.volumes.front();
+        for (const std::string& each : spec_.volumes)
+            options.sources.push_back({.path = each});
         options.target = spec_.target;
         options.keys = places.keys;
         options.state_folder = places.state_folder;

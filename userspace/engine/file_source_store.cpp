@@ -52,12 +52,14 @@ nlohmann::json memory_json(const TargetMemory& memory) {
             {"volume_bytes", memory.volume_bytes},
             {"modified_ns", memory.modified_ns},
             {"filesystem", memory.filesystem},
+            {"volumes", memory.volumes},
             {"open_runs", runs},
             {"open_mode", static_cast<int>(memory.open_mode)},
             {"open_plan_digest", memory.open_plan_digest},
             {"open_base", to_json(memory.open_base)},
             {"open_modified_ns", memory.open_modified_ns},
             {"open_filesystem", memory.open_filesystem},
+            {"open_volumes", memory.open_volumes},
             {"open_volume_bytes", memory.open_volume_bytes},
             {"flush_failed_run", memory.flush_failed_run.text()},
             {"pending_trust", static_cast<int>(memory.pending_trust)},
@@ -105,6 +107,8 @@ Result<TargetMemory> memory_of(const nlohmann::json& json) {
             memory.pending_trust = known ? static_cast<Trust>(trust) : Trust::kUnknown;
             memory.pending_doubt = static_cast<Cause>(json.at("pending_doubt").get<int>());
         }
+        memory.volumes = json.value("volumes", "");
+        memory.open_volumes = json.value("open_volumes", "");
         memory.free_left_out = json.value("free_left_out", false);
         memory.open_free_left_out = json.value("open_free_left_out", false);
         memory.audit = audit_of(json, "audit");

@@ -129,6 +129,19 @@ Result<Footing> footing_of(const Volume& volume) {
     return footing;
 }
 
+// The first volume stands on nothing's account on the other one: it reaches all of itself, so that
+// nothing is taken to lie apart from it.
+void append(Footing& footing, const Footing& other) {
+    const std::size_t base = footing.elements.size();
+    for (std::size_t i = 0; i < other.elements.size(); ++i) {
+        Footing::Place place = other.places[i];
+        place.above = i == 0 ? 0 : base + place.above;
+        footing.elements.push_back(other.elements[i]);
+        footing.places.push_back(place);
+    }
+    footing.complete = footing.complete && other.complete;
+}
+
 std::string overlap(const Footing& one, const Footing& other) {
     for (std::size_t i = 0; i < one.elements.size(); ++i)
         for (std::size_t j = 0; j < other.elements.size(); ++j)

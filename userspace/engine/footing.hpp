@@ -37,6 +37,9 @@ struct Footing {
 Result<Footing> footing_of(const Volume& volume);
 Footing footing_of_device(dev_t number);
 
+// Puts what another volume stands on behind it: the ground of both.
+void append(Footing& footing, const Footing& other);
+
 // The name of an element that both may touch the same bytes of, or empty.
 std::string overlap(const Footing& one, const Footing& other);
 

@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -15,8 +17,16 @@
 #include "userspace/engine/hooks.hpp"
 #include "userspace/engine/moment.hpp"
 #include "userspace/engine/moment_choice.hpp"
+#include "userspace/engine/volume_layout.hpp"
 
 namespace towline {
+
+// A volume whose moment is taken.
+struct LiveSource {
+    std::filesystem::path path;
+    // Where what must be found again after a death of this process is noted.
+    std::filesystem::path memory_folder;
+};
 
 struct LiveMomentOptions {
     MomentWish wish;
@@ -28,31 +38,31 @@ struct LiveMomentOptions {
     Hooks hooks;
     TrackerPlaces places;
     bool dry_run = false;
-    std::filesystem::path source;
+    std::vector<LiveSource> sources;  // as the layout has them
+    VolumeLayout layout;
     std::string target;
-    // Where what must be found again after a death of this process is noted.
-    std::filesystem::path memory_folder;
-    std::function<Result<Fd>()> lock_tracking;
+    std::function<Result<std::vector<Fd>>()> lock_tracking;
     std::string why_no_rounds;  // of the target: it can't be brought up to date in rounds
 };
 
-// The moment of a real volume: hooks, freeze, the tracker's epoch and the image in one gate where
-// there is such a gate, thaw, hooks. The image goes with this object, which outlives every reader.
-// Without an image (MomentWish::Snapshot::kFrozen) the source stays frozen until all is read.
+// The moment of a run's volumes, one for all of them: hooks, freeze, the tracker's epochs and the
+// images in one gate where there is such a gate, thaw, hooks. One kind of tracker and one of
+// snapshots serves them all, or none does. The images go with this object, which outlives every
+// reader. Without images (MomentWish::Snapshot::kFrozen) the source stays frozen until all is read.
 class LiveMoment final : public MomentTaker {
   public:
     // Looks at what there is and decides; nothing is changed yet but that a tracker that was asked
     // for by name is attached.
-    static Result<std::unique_ptr<LiveMoment>> choose(const Volume& source,
-                                                      LiveMomentOptions options);
+    using Volumes = std::span<const Volume* const>;
+    static Result<std::unique_ptr<LiveMoment>> choose(Volumes sources, LiveMomentOptions options);
     // What choose() would take. Nothing is attached.
-    static Result<MomentChoice> foresee(const Volume& source, LiveMomentOptions options);
+    static Result<MomentChoice> foresee(Volumes sources, LiveMomentOptions options);
     ~LiveMoment() override;
 
     Status take() override;
     Result<Moment> open(IoEngine& engine) override;
     Status settle(bool noted) override;
-    void release() override { tracking_lock_.reset(); }
+    void release() override { tracking_locks_.clear(); }
     Status with_harvests(const std::function<Status()>& change) override;
     Status all_read() override;
     bool steady() override;
@@ -64,27 +74,48 @@ class LiveMoment final : public MomentTaker {
     const MomentChoice& choice() const { return choice_; }
 
   private:
+    // One of the volumes, and what was taken of it.
+    struct Subject {
+        std::filesystem::path path;
+        std::filesystem::path memory_folder;
+        Uuid tracked;
+        Fd image_lock;
+        std::optional<ChangeSet> changes;
+        std::optional<SnapshotImage> image;
+        std::optional<Volume> read_from;
+        std::uint64_t writes_before = 0;
+        bool image_is_later = false;  // than the epoch
+    };
+
     LiveMoment() = default;
-    static Result<std::unique_ptr<LiveMoment>> look(const Volume& source,
-                                                    LiveMomentOptions options);
-    void find_trackers(const Volume& source, MomentFindings& findings);
-    void find_snapshots(const Volume& source, MomentFindings& findings);
-    Status use(const Volume& source);
+    static Result<std::unique_ptr<LiveMoment>> look(Volumes sources, LiveMomentOptions options);
+    TrackerFinding judge(Tracker& tracker, Volumes sources) const;
+    void find_trackers(Volumes sources, MomentFindings& findings);
+    void find_snapshots(Volumes sources, MomentFindings& findings);
+    void find_lvm(Volumes sources, MomentFindings& findings);
+    Status use(Volumes sources);
+    Status use_tracker(Volumes sources);
     Status cut();
-    std::string why_no_rounds(const Volume& source) const;
+    std::string why_no_rounds(Volumes sources) const;
+    std::string why_no_rounds(const Volume& source, const Subject& subject) const;
     bool frozen_wish() const { return options_.wish.snapshot == MomentWish::Snapshot::kFrozen; }
     Status cut_frozen();
     Status cut_self_frozen();
     Status stay_frozen();
     Status thaw_after_reading();
-    void leave_out_free(Moment& moment);
+    Status open_part(IoEngine& engine, std::size_t place, Moment& moment);
+    void leave_out_free(const Subject& subject, std::vector<Extent>& data, Moment& moment);
     void tell_after();
     std::map<std::string, std::string> hook_words() const;
     Status freeze_epoch();
-    Status make_image();
-    Status remove_left_over();
+    Status make_images();
+    Status remove_left_over(Subject& subject);
     Status remove_noted(const nlohmann::json& note);
-    void remove_image();
+    Status still_unwritten(const Subject& subject, bool& still) const;
+    bool imaged() const { return subjects_.front().image.has_value(); }
+    bool several() const { return subjects_.size() > 1; }
+    void abandon();
+    void remove_image(Subject& subject);
 
     LiveMomentOptions options_;
     std::vector<std::unique_ptr<Tracker>> trackers_;
@@ -92,21 +123,18 @@ class LiveMoment final : public MomentTaker {
     MomentChoice choice_;
     bool live_ = false;
     Tracker* tracker_ = nullptr;
-    Uuid tracked_;
     SnapshotProvider* provider_ = nullptr;
     std::vector<std::string> mounts_;
     std::optional<FilesystemFreeze> frozen_;  // until all is read
     bool told_ = false;                       // `pre-snapshot` did what there was to do
     bool after_due_ = false;                  // `post-snapshot` is still to be run
 
-    Fd tracking_lock_;
-    Fd image_lock_;
-    std::optional<ChangeSet> changes_;
-    std::optional<SnapshotImage> image_;
-    bool image_is_later_ = false;
-    std::optional<Volume> read_from_;
-    std::uint64_t writes_before_ = 0;
+    std::vector<Fd> tracking_locks_;
+    std::vector<Subject> subjects_;  // as the layout has them
     MomentFacts facts_;
 };
+
+// Of several notes one text.
+void add_note(std::string& notes, const std::string& note);
 
 }  // namespace towline

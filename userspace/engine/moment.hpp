@@ -11,16 +11,9 @@
 #include "io/clock.hpp"
 #include "io/engine.hpp"
 #include "io/whole_read.hpp"
+#include "transport/messages.hpp"
 
 namespace towline {
-
-// What a replica can be trusted to be. Told of what was really done, never of what was asked for.
-enum class Label {
-    kFuzzy,        // read while it was written to: blocks of several moments
-    kCrash,        // one moment, as after a power cut
-    kFilesystem,   // its filesystems were frozen at the moment
-    kApplication,  // and the programs that write to it had been told (hooks)
-};
 
 std::string_view label_name(Label label);
 
@@ -32,6 +25,7 @@ struct MomentFacts {
     std::optional<Trust> trust;
     std::string reasons;
     Label label = Label::kFuzzy;
+    bool group = false;      // several volumes, and all of them at this one moment
     Duration frozen{};       // how long filesystems were frozen for it
     bool retreated = false;  // what was to be the last of several rounds became one more live one
     Duration held{};         // how long writes were held back for it
@@ -45,9 +39,9 @@ struct MomentFacts {
 struct Moment {
     VolumeView view;
     std::vector<Extent> data;  // ranges outside of which it is holes
-    std::string filesystem;    // the uuid of the one on it, or empty
+    std::string filesystem;    // the uuid of the one on it (of several volumes, each), or empty
     std::int64_t modified_ns = 0;
-    std::optional<ChangeSet> changes;
+    std::vector<ChangeSet> changes;  // one a volume; none: nothing tracks them all
     // `data` leaves out what is free as well, and that is not zeros: it is to be taken for zeros.
     bool free_left_out = false;
 };

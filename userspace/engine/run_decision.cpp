@@ -54,6 +54,8 @@ std::string_view cause_name(Cause cause) {
             return "audit-failed";
         case Cause::kResumed:
             return "resumed";
+        case Cause::kVolumesChanged:
+            return "volumes-changed";
     }
     return "unknown";
 }
@@ -105,6 +107,8 @@ std::string_view cause_text(Cause cause) {
             return "a block that the tracker held to be unchanged had changed";
         case Cause::kResumed:
             return "an unfinished run goes on where the target durably is";
+        case Cause::kVolumesChanged:
+            return "the run has other volumes than the one before it";
     }
     return "";
 }
@@ -114,6 +118,7 @@ void commit_open_run(TargetMemory& memory) {
     memory.volume_bytes = memory.open_volume_bytes;
     memory.modified_ns = memory.open_modified_ns;
     memory.filesystem = memory.open_filesystem;
+    memory.volumes = memory.open_volumes;
     memory.open_runs.clear();
     memory.free_left_out = memory.open_free_left_out ||
                            (memory.free_left_out && memory.open_mode == RunMode::kExtents);
@@ -168,6 +173,10 @@ std::optional<Cause> why_no_base(const RunRequest& request,
         if (std::find(runs.begin(), runs.end(), opened.run) == runs.end())
             return Cause::kUnfinishedRun;
     }
+    // The pending map of a run that had other volumes speaks of other bytes.
+    const bool mixed =
+        memory->pending_trust == Trust::kUnknown && memory->pending_doubt == Cause::kVolumesChanged;
+    if (mixed || memory->volumes != request.volumes) return Cause::kVolumesChanged;
     if (memory->volume_bytes != request.volume_bytes) return Cause::kSourceResized;
     // A tracker sees a volume being formatted as it sees any other write.
     const bool tracked_since = request.tracked && memory->base.tracker == request.tracked->tracker;
@@ -230,6 +239,7 @@ bool can_resume(const RunRequest& request, const std::optional<TargetMemory>& me
     return unfinished && memory && !memory->open_runs.empty() && opened.owner == request.source &&
            opened.run == memory->open_runs.back() && opened.run_mode == memory->open_mode &&
            opened.plan_digest == memory->open_plan_digest &&
+           memory->open_volumes == request.volumes &&
            memory->open_volume_bytes == request.volume_bytes;
 }
 

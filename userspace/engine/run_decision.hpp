@@ -41,6 +41,7 @@ enum class Cause {
     kSourceForeign,   // the source was written to while nothing tracked it
     kAuditFailed,     // a block that was held to be unchanged differs: the tracker is not believed
     kResumed,
+    kVolumesChanged,  // a volume was added to the run, or taken out of it
 };
 
 std::string_view cause_name(Cause cause);
@@ -64,6 +65,7 @@ struct RunRequest {
     std::uint64_t volume_bytes = 0;
     std::int64_t modified_ns = 0;  // of an image file; 0 where there is no such time (devices)
     std::string filesystem;        // the uuid of the one on it, or empty
+    std::string volumes;           // which they are, of several (VolumeLayout::text)
     std::optional<Tracked> tracked;
 };
 
@@ -75,12 +77,14 @@ struct TargetMemory {
     std::uint64_t volume_bytes = 0;
     std::int64_t modified_ns = 0;
     std::string filesystem;
+    std::string volumes;
     std::vector<Uuid> open_runs;  // begun since, not known to be sealed; the newest last
     RunMode open_mode{};          // of the newest
     std::uint64_t open_plan_digest = 0;
     Base open_base;  // what the newest was to become
     std::int64_t open_modified_ns = 0;
     std::string open_filesystem;
+    std::string open_volumes;
     std::uint64_t open_volume_bytes = 0;
     // The open run at which the target said that a flush had failed; nil: none. Kept here too,
     // since whatever failed there may keep the target from noting it.

@@ -56,20 +56,50 @@ Cause doubt_of(const Harvest& harvest) {
     return Cause::kTrackerGap;
 }
 
-// The pending map and the harvest together are what the target lacks, and the worse word counts.
-Tracked tracked_of(const ChangeSet& set, const std::optional<Harvest>& harvest,
+// Several volumes' trackings as one: another one as soon as any of them is.
+Uuid tracker_of(const std::vector<ChangeSet>& changes) {
+    if (changes.size() == 1) return changes.front().tracker;
+    std::vector<std::byte> names;
+    for (const ChangeSet& each : changes)
+        names.insert(names.end(), each.tracker.bytes.begin(), each.tracker.bytes.end());
+    const Hash128 hash = BlockHasher(BlockHasher::Seed{}).of(names);
+    Uuid tracker;
+    store_le(tracker.bytes.data(), hash.low);
+    store_le(tracker.bytes.data() + 8, hash.high);
+    return tracker;
+}
+
+// The pending map and the harvests together are what the target lacks, and the worst word counts.
+Tracked tracked_of(const std::vector<ChangeSet>& changes,
+                   const std::vector<std::optional<Harvest>>& harvests,
                    const std::optional<TargetMemory>& memory) {
-    Tracked tracked{.tracker = set.tracker, .sequence = set.sequence};
-    if (!harvest) {
-        tracked.doubt = Cause::kTrackerNew;
-        return tracked;
+    Tracked tracked{.tracker = tracker_of(changes), .trust = Trust::kExact};
+    for (const auto& harvest : harvests) {
+        const Trust trust = harvest ? harvest->trust : Trust::kUnknown;
+        if (trust == Trust::kUnknown && tracked.trust != Trust::kUnknown)
+            tracked.doubt = harvest ? doubt_of(*harvest) : Cause::kTrackerNew;
+        tracked.trust = worse(tracked.trust, trust);
     }
-    tracked.trust = harvest->trust;
-    if (harvest->trust == Trust::kUnknown) tracked.doubt = doubt_of(*harvest);
-    if (!memory) return tracked;
+    // Of several volumes' trackings none counts for all.
+    if (changes.size() == 1) tracked.sequence = changes.front().sequence;
+    if (!memory || !harvests.front()) return tracked;
     if (memory->pending_trust == Trust::kUnknown) tracked.doubt = memory->pending_doubt;
     tracked.trust = worse(tracked.trust, memory->pending_trust);
     return tracked;
+}
+
+// The marks of one volume among those of all.
+void merge_part(ChangeMap& all, const VolumePart& part, const ChangeMap& its) {
+    const ChangeMap marks = its.resampled(part.bytes, all.block_bytes());
+    const std::uint64_t start = part.start_bytes / all.block_bytes();
+    for (auto run = marks.next_run(0); run; run = marks.next_run(run->end()))
+        all.mark_blocks({.first = start + run->first, .count = run->count});
+}
+
+// All blocks of all volumes.
+void mark_volumes(ChangeMap& plan, const VolumeLayout& layout) {
+    for (const VolumePart& each : layout.parts())
+        plan.mark(each.extent());
 }
 
 std::uint64_t next_sequence(const TargetMemory& memory, const OpenedMessage& opened) {
@@ -98,7 +128,7 @@ BeginMessage make_begin(const SourceRequest& request, const RunDecision& decisio
                        .point = request.draw()};
     if (const auto& tracked = request.run.tracked) {
         begin.next_base.tracker = tracked->tracker;
-        begin.next_base.sequence = tracked->sequence;
+        if (tracked->sequence > 0) begin.next_base.sequence = tracked->sequence;
     }
     for (std::size_t at = 0; at < begin.hash_seed.size(); at += 16) {
         std::ranges::copy(request.draw().bytes,
@@ -115,6 +145,7 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
     memory.open_base = begin.next_base;
     memory.open_modified_ns = request.run.modified_ns;
     memory.open_filesystem = request.run.filesystem;
+    memory.open_volumes = request.run.volumes;
     memory.open_volume_bytes = request.run.volume_bytes;
     memory.open_free_left_out =
         request.free_left_out || (begin.resume && memory.open_free_left_out);
@@ -122,11 +153,13 @@ void remember_begun(TargetMemory& memory, const SourceRequest& request, const Be
 
 // The pending map holds the harvest now, and must not be believed further than that was.
 void take_over_doubts(PreparedRun& run) {
-    if (!run.harvest) return;
     TargetMemory& memory = run.memory;
-    if (run.harvest->trust == Trust::kUnknown && memory.pending_trust != Trust::kUnknown)
-        memory.pending_doubt = doubt_of(*run.harvest);
-    memory.pending_trust = worse(memory.pending_trust, run.harvest->trust);
+    for (const auto& harvest : run.harvests) {
+        if (!harvest) continue;
+        if (harvest->trust == Trust::kUnknown && memory.pending_trust != Trust::kUnknown)
+            memory.pending_doubt = doubt_of(*harvest);
+        memory.pending_trust = worse(memory.pending_trust, harvest->trust);
+    }
 }
 
 // Where free blocks were left out, blocks differ that no tracker has to answer for.
@@ -139,8 +172,14 @@ void draw_audit(PreparedRun& run, const SourceRequest& request) {
         after.covered_ms = request.now_ms;
         return;
     }
-    if (!request.changes || request.free_left_out || run.memory.free_left_out) return;
-    const auto& excluded = request.changes->excluded;
+    if (request.changes.empty() || request.free_left_out || run.memory.free_left_out) return;
+    const VolumeLayout layout = layout_of(request);
+    std::vector<Extent> excluded;
+    for (std::size_t place = 0; place < request.changes.size(); ++place) {
+        for (const Extent& each : request.changes[place].excluded)
+            excluded.push_back(
+                {layout.parts()[place].start_bytes + each.offset_bytes, each.length_bytes});
+    }
     if (request.audit_blocks > 0) {
         run.audit = audit_sample(run.plan, excluded, request.audit_blocks, [&] {
             return load_le<std::uint64_t>(request.draw().bytes.data());
@@ -159,6 +198,11 @@ void draw_audit(PreparedRun& run, const SourceRequest& request) {
 }
 
 }  // namespace
+
+VolumeLayout layout_of(const SourceRequest& request) {
+    if (!request.layout.parts().empty()) return request.layout;
+    return VolumeLayout::of_one(request.run.source, request.run.volume_bytes);
+}
 
 Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store) {
     bool known = false;
@@ -189,15 +233,24 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
         TRY_STATUS(store.save(*memory));
         TRY_STATUS(store.drop_pending(memory->target));
     }
-    PreparedRun run;
-    if (request.changes) {
-        run.harvest = TRY(harvest_of(store, opened.target, *request.changes, request.dry_run));
-        request.run.tracked = tracked_of(*request.changes, run.harvest, memory);
+    // Offsets of the pending map were those of other volumes: sticks until the target has sealed.
+    if (memory && !memory->open_runs.empty() && memory->open_volumes != request.run.volumes) {
+        memory->pending_trust = Trust::kUnknown;
+        memory->pending_doubt = Cause::kVolumesChanged;
     }
+    PreparedRun run;
+    for (std::size_t place = 0; place < request.changes.size(); ++place) {
+        run.harvests.push_back(TRY(harvest_of(store.of_volume(place), opened.target,
+                                              request.changes[place], request.dry_run)));
+        run.trackers.push_back(request.changes[place].tracker);
+    }
+    if (!request.changes.empty())
+        request.run.tracked = tracked_of(request.changes, run.harvests, memory);
     run.decision = TRY(decide_run(request.run, memory, opened));
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
     // A map is 32 MiB for 16 TiB: none is made that is not needed.
-    const bool harvested = run.harvest && run.harvest->changes.block_count() > 0;
+    const bool harvested = std::ranges::any_of(
+        run.harvests, [](const auto& each) { return each && each->changes.block_count() > 0; });
     if (run.decision.mode != RunMode::kScan || !request.extents.empty() || harvested) {
         run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
     }
@@ -205,17 +258,19 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     // again when that fails too.
     for (const Extent& extent : request.extents)
         run.plan.mark(extent);
-    if (harvested) {
-        run.plan.merge(
-            run.harvest->changes.resampled(request.run.volume_bytes, request.block_bytes));
+    const VolumeLayout layout = layout_of(request);
+    for (std::size_t place = 0; place < run.harvests.size(); ++place) {
+        const auto& harvest = run.harvests[place];
+        if (harvest && harvest->changes.block_count() > 0)
+            merge_part(run.plan, layout.parts()[place], harvest->changes);
     }
     switch (run.decision.mode) {
         case RunMode::kFull:
-            run.plan.mark_all();
+            mark_volumes(run.plan, layout);
             break;
         case RunMode::kExtents:
             run.changed_bytes =
-                request.changes ? run.plan.marked_bytes() : total_bytes(request.extents);
+                request.changes.empty() ? total_bytes(request.extents) : run.plan.marked_bytes();
             break;
         case RunMode::kScan:
             break;
@@ -226,7 +281,7 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
         run.changed_bytes += pending.marked_bytes();
         run.plan.merge(pending);
     }
-    if (run.decision.mode == RunMode::kFull) run.changed_bytes = request.run.volume_bytes;
+    if (run.decision.mode == RunMode::kFull) run.changed_bytes = layout.data_bytes();
     run.begin = make_begin(request, run.decision, run.memory, opened, run.plan.digest());
     draw_audit(run, request);
     if (request.dry_run) return run;
@@ -236,9 +291,11 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     remember_begun(run.memory, request, run.begin);
     take_over_doubts(run);
     TRY_STATUS(store.save(run.memory));
-    if (run.harvest) {
-        clear(*run.harvest);
-        TRY_STATUS(store.save_harvest(*run.harvest));
+    for (std::size_t place = 0; place < run.harvests.size(); ++place) {
+        auto& harvest = run.harvests[place];
+        if (!harvest) continue;
+        clear(*harvest);
+        TRY_STATUS(store.of_volume(place).save_harvest(*harvest));
     }
     return run;
 }
@@ -261,12 +318,15 @@ Status distrust_plan(PreparedRun& run, SourceStore& store) {
     return store.save(run.memory);
 }
 
-Status distrust_harvests(const Uuid& tracker, SourceStore& store) {
-    for (Harvest& harvest : TRY(store.harvests())) {
-        if (harvest.tracker != tracker) continue;
-        harvest.trust = Trust::kUnknown;
-        harvest.doubt = Harvest::Doubt::kAudit;
-        TRY_STATUS(store.save_harvest(harvest));
+Status distrust_harvests(const PreparedRun& run, SourceStore& store) {
+    for (std::size_t place = 0; place < run.trackers.size(); ++place) {
+        SourceStore& its = store.of_volume(place);
+        for (Harvest& harvest : TRY(its.harvests())) {
+            if (harvest.tracker != run.trackers[place]) continue;
+            harvest.trust = Trust::kUnknown;
+            harvest.doubt = Harvest::Doubt::kAudit;
+            TRY_STATUS(its.save_harvest(harvest));
+        }
     }
     return {};
 }

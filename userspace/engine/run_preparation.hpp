@@ -8,12 +8,14 @@
 #include "userspace/engine/harvest.hpp"
 #include "userspace/engine/run_decision.hpp"
 #include "userspace/engine/source_store.hpp"
+#include "userspace/engine/volume_layout.hpp"
 
 namespace towline {
 
 // What a source asks for: the decision's request, and what a run needs beside it.
 struct SourceRequest {
     RunRequest run;
+    VolumeLayout layout{};        // empty: the run's source, alone
     std::vector<Extent> extents;  // kExtents: normalized
     std::uint32_t block_bytes = 64 * 1024;
     bool verify = false;
@@ -26,8 +28,9 @@ struct SourceRequest {
     std::int64_t now_ms = 0;                    // on the wall
     // What is free is taken for zeros: blocks that the tracker holds to be unchanged may differ.
     bool free_left_out = false;
-    // The tracker's frozen epoch; `run.tracked` follows from it and is not to be filled in.
-    std::optional<ChangeSet> changes;
+    // The tracker's frozen epochs, one a volume, or none; `run.tracked` follows from them and is
+    // not to be filled in.
+    std::vector<ChangeSet> changes;
     // Names and secrets; the simulator draws its own, so that a seed replays.
     std::function<Uuid()> draw = Uuid::random;
 };
@@ -38,14 +41,19 @@ struct PreparedRun {
     RunDecision decision;
     BeginMessage begin;
     TargetMemory memory;
-    std::optional<Harvest> harvest;  // what the plan took over of it; a run with a tracker
+    // What the plan took over of them, one a volume; of a run with a tracker, where there are any.
+    std::vector<std::optional<Harvest>> harvests;
+    std::vector<Uuid> trackers;  // the same
     ChangeMap audit;  // blocks outside of the plan that must be equal; without a geometry: none
     ChangeMap plan;   // kScan: empty until compared
     std::uint64_t changed_bytes = 0;
 };
 
-// ORs a frozen epoch into what every target of this source has yet to get, and makes `target` one
-// of those that get it from now on. When it returns well the tracker may drop the epoch (rule 1).
+VolumeLayout layout_of(const SourceRequest& request);
+
+// ORs a frozen epoch of a volume into what every target of this source has yet to get, and makes
+// `target` one of those that get it from now on. When it returns well the tracker may drop the
+// epoch (rule 1).
 Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store);
 
 Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
@@ -58,7 +66,7 @@ Status note_plan(const PreparedRun& run, SourceStore& store);
 // The target lacks what the tracker held to be unchanged: its next run compares, and so does that
 // of every other target of this source. The second is for who holds the harvests' lock.
 Status distrust_plan(PreparedRun& run, SourceStore& store);
-Status distrust_harvests(const Uuid& tracker, SourceStore& store);
+Status distrust_harvests(const PreparedRun& run, SourceStore& store);
 
 // The target has sealed: the memory moves to the new base, the pending changes go.
 Status commit_run(PreparedRun& run, SourceStore& store);

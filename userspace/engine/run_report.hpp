@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/clock.hpp"
 #include "userspace/engine/moment.hpp"
@@ -11,13 +12,23 @@
 
 namespace towline {
 
+// What it says of one of its volumes.
+struct VolumeReport {
+    std::string name;  // in the point; empty: of one that came without a name
+    std::string path;
+    Uuid source;
+    std::uint64_t bytes = 0;
+    std::uint64_t changed_bytes = 0;  // what the run was to bring of it
+};
+
 // What a run says of itself when it has ended.
 struct RunReport {
     RunMode mode{};
     Cause cause{};
     bool dry_run = false;
     bool resumed = false;
-    std::uint64_t bytes_total = 0;    // the volume
+    std::vector<VolumeReport> volumes;
+    std::uint64_t bytes_total = 0;    // of the volumes
     std::uint64_t bytes_changed = 0;  // what the run was to bring
     std::uint64_t bytes_zero =
         0;  // of what was handled, zeros (sent as ranges, or known at the target)

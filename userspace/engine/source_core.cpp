@@ -68,7 +68,16 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
              "the target's name is longer than " + std::to_string(wire::kNameBytesMax) + " bytes"},
             true, actions);
     }
+    target_hears_volumes_ = (hello.capabilities & wire::kCapVolumes) != 0;
+    const auto volumes = request_.layout.message();
+    if (volumes && !target_hears_volumes_) {
+        return fail_with({Code::kUnsupported, 0,
+                          "the target's Towline takes one volume a run, without a name; upgrade "
+                          "it, or send the volumes one by one"},
+                         true, actions);
+    }
     phase_ = Phase::kOpen;
+    if (volumes) actions.push_back(act::Send{*volumes});
     actions.push_back(act::Send{OpenMessage{.name = request_.target_name,
                                             .source = request_.source,
                                             .source_bytes = request_.volume_bytes,
@@ -157,6 +166,7 @@ void SourceCore::on(const ev::AllSent& event, Actions& actions) {
     if (phase_ != Phase::kTransfer) return;
     digest_ = event.digest;
     phase_ = Phase::kSealing;
+    if (event.moment && target_hears_volumes_) actions.push_back(act::Send{*event.moment});
     actions.push_back(act::Send{EndMessage{event.digest}});
 }
 

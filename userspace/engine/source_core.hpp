@@ -8,6 +8,7 @@
 #include "io/clock.hpp"
 #include "userspace/engine/compression_choice.hpp"
 #include "userspace/engine/run_decision.hpp"
+#include "userspace/engine/volume_layout.hpp"
 
 namespace towline {
 
@@ -24,6 +25,7 @@ struct Planned {        // the run is decided, and durably begun on our side
 struct Compared {};  // the plan is what differs, durably noted
 struct AllSent {     // every block and zero range of the plan was handed to the connections
     RunDigest digest;
+    std::optional<MomentMessage> moment{};  // what all of it was read of, where that is known
 };
 struct Committed {};
 struct Tick {};
@@ -87,6 +89,7 @@ class SourceCore {
         std::string target_name;
         Uuid source;
         Standing standing;
+        VolumeLayout layout;
         std::uint64_t volume_bytes = 0;
         bool dry_run = false;
         bool further_lanes = false;
@@ -159,6 +162,7 @@ class SourceCore {
     RunDecision decision_;
     BeginMessage begin_;
     bool target_zeroed_ = false;
+    bool target_hears_volumes_ = false;
     RunDigest digest_;
     std::uint64_t durable_bytes_ = 0;
 };

@@ -35,6 +35,7 @@ SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore
       core_({.target_name = config_.target_name,
              .source = config_.request.run.source,
              .standing = config_.standing,
+             .layout = config_.request.layout,
              .volume_bytes = config_.request.run.volume_bytes,
              .dry_run = config_.request.dry_run,
              .further_lanes = config_.further_lanes > 0,
@@ -154,11 +155,17 @@ void SourcePipeline::on_sent_some(Channel&) {
 }
 
 void SourcePipeline::on_all_sent(const RunDigest& digest) {
+    std::optional<MomentMessage> told;
     if (config_.moment != nullptr) {
         const Status good = config_.moment->all_read();
         if (!good) return step(ev::Failed{good.error()});
+        const MomentFacts& facts = config_.moment->facts();
+        const auto frozen = std::chrono::duration_cast<std::chrono::microseconds>(facts.frozen);
+        told = {.label = facts.label,
+                .group = facts.group,
+                .frozen_us = static_cast<std::uint64_t>(frozen.count())};
     }
-    step(ev::AllSent{digest});
+    step(ev::AllSent{.digest = digest, .moment = told});
 }
 
 void SourcePipeline::on_read_failed(Error error) {
@@ -275,12 +282,19 @@ Status SourcePipeline::adopt_moment() {
     request.run.filesystem = std::move(moment.filesystem);
     request.run.modified_ns = moment.modified_ns;
     request.changes = std::move(moment.changes);
-    if (!request.changes) return {};
-    Status noted = request.dry_run ? Status(fail(Code::kCancelled, "a dry run notes nothing"))
-                                   : note_epoch(*request.changes, opened_.target, store_);
+    if (request.changes.empty()) return {};
+    Status noted =
+        request.dry_run ? Status(fail(Code::kCancelled, "a dry run notes nothing")) : note_epochs();
     Status settled = config_.moment->settle(noted.has_value());
     if (!noted && !request.dry_run) return noted;
     return settled;
+}
+
+Status SourcePipeline::note_epochs() {
+    const auto& changes = config_.request.changes;
+    for (std::size_t place = 0; place < changes.size(); ++place)
+        TRY_STATUS(note_epoch(changes[place], opened_.target, store_.of_volume(place)));
+    return {};
 }
 
 void SourcePipeline::plan() {
@@ -293,7 +307,7 @@ void SourcePipeline::plan() {
     report_.resumed = run_.decision.resume;
     report_.bytes_changed = run_.changed_bytes;
     report_.engine_target = opened_.engine;
-    check_.emplace(run_.begin.next_base.source);
+    check_.emplace(layout_of(config_.request).check());
     hasher_.emplace(run_.begin.hash_seed);
     digester_.emplace(*hasher_);
     if (run_.decision.mode == RunMode::kScan || run_.decision.resume) {
@@ -367,12 +381,25 @@ void SourcePipeline::perform(act::Fail& action) {
     close_at_ = engine_.now() + kLastWordTime;
 }
 
+void SourcePipeline::report_volumes() {
+    const VolumeLayout layout = layout_of(config_.request);
+    report_.bytes_total = layout.data_bytes();
+    report_.volumes.clear();
+    for (const VolumePart& part : layout.parts()) {
+        report_.volumes.push_back({.name = part.name,
+                                   .path = {},
+                                   .source = part.source,
+                                   .bytes = part.bytes,
+                                   .changed_bytes = marked_bytes(run_.plan, part)});
+    }
+}
+
 void SourcePipeline::stop(std::optional<Error> error) {
     if (stopped_) return;
     error_ = std::move(error);
     stopped_ = true;
     report_.dry_run = config_.request.dry_run;
-    report_.bytes_total = config_.request.run.volume_bytes;
+    report_volumes();
     report_.elapsed = engine_.now() - started_at_;
     for (const auto& lane : lanes_) {
         report_.bytes_sent += lane->channel.sent_bytes();

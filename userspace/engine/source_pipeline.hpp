@@ -79,6 +79,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void perform(source_action::Plan& action);
     void on_moment_taken();
     Status adopt_moment();
+    Status note_epochs();
     void plan();
     void perform(source_action::Acknowledged& action);
     void perform(source_action::TellListed& action);
@@ -103,6 +104,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     Status settle_listed();
     Status judge_audit();
     void report_progress();
+    void report_volumes();
     void on_tick();
     void stop(std::optional<Error> error);
 

@@ -152,8 +152,7 @@ Status SourcePipeline::judge_audit() {
     config_.on_alarm();
     // What needs no lock first: whatever becomes of the rest, this target is compared.
     TRY_STATUS(distrust_plan(run_, store_));
-    const Uuid& tracker = run_.begin.next_base.tracker;
-    const auto distrust = [this, &tracker] { return distrust_harvests(tracker, store_); };
+    const auto distrust = [this] { return distrust_harvests(run_, store_); };
     const Status told =
         config_.moment != nullptr ? config_.moment->with_harvests(distrust) : distrust();
     const std::uint64_t first = wrong.extent_of(*wrong.next_run(0)).offset_bytes;

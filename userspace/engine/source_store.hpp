@@ -29,6 +29,9 @@ class SourceStore {
     // Of all targets of this source. One that can't be read is left out, and vouches for nothing.
     virtual Result<std::vector<Harvest>> harvests() = 0;
     virtual Status save_harvest(const Harvest& harvest) = 0;
+    // Harvests are of one volume, whichever runs it is in; all else is of the run's first one. This
+    // is what is remembered of the volume at this place of the run.
+    virtual SourceStore& of_volume(std::size_t /*place*/) { return *this; }
 };
 
 }  // namespace towline

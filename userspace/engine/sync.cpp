@@ -4,6 +4,7 @@
 
 #include "userspace/engine/sync.hpp"
 
+#include <algorithm>
 #include <sys/stat.h>
 #include <thread>
 
@@ -45,6 +46,8 @@ struct WantedTarget {
     std::string point;                   // to compare with; empty: a new one is made
     std::string name;                    // as the target's side is asked for it
     std::string lock_name;               // one run at a time goes there
+
+    bool holds_several() const { return vault != nullptr || name.starts_with(kServedVault); }
 };
 
 // A vault that another host keeps, and that is sealed here before anything leaves this one.
@@ -82,7 +85,8 @@ Result<WantedTarget> find_target(const std::string& text, bool compare_only,
 
 // Whoever names a key believes that it is used.
 Status refuse_idle_key(const SyncOptions& options, const WantedTarget& target) {
-    const bool used = target.vault || TRY(VaultName::parse(options.source.string())).has_value();
+    const bool used =
+        target.vault || TRY(VaultName::parse(options.sources.front().path.string())).has_value();
     if (!options.keys.demanded || used) return {};
     return fail(
         Code::kRefused,
@@ -98,7 +102,9 @@ class LocalTarget {
           store_(std::make_unique<FileTargetStore>(options.state_folder / "targets", *place_)),
           session_(options.engine, {.silence_max = options.silence_max}) {}
     LocalTarget(const SyncOptions& options, const WantedTarget& target)
-        : store_(std::make_unique<VaultTargetStore>(target.vault, nullptr, target.point)),
+        : store_(std::make_unique<VaultTargetStore>(
+              target.vault, nullptr,
+              VaultTargetStore::Compared{.point = target.point, .volume = options.compare_volume})),
           session_(options.engine, {.silence_max = options.silence_max}) {}
     ~LocalTarget() {
         if (thread_.joinable()) thread_.join();
@@ -124,12 +130,43 @@ class LocalTarget {
     std::thread thread_;
 };
 
+// What the source's side remembers, of each volume of the run.
+class SourceStores {
+  public:
+    static Result<SourceStores> open(const SyncOptions& options, const SyncSource& source) {
+        SourceStores stores;
+        const bool read_only = options.dry_run && !options.compare_only;
+        for (const VolumeIdentity& each : TRY(source.identities()))
+            stores.stores_.push_back(
+                TRY(FileSourceStore::open(options.state_folder, each, read_only)));
+        return stores;
+    }
+
+    const std::vector<FileSourceStore>& all() const { return stores_; }
+    FileSourceStore& of_volume(std::size_t place) { return stores_[place]; }
+    // In one order, whatever the run's: two runs that share volumes do not wait for each other for
+    // ever.
+    Result<std::vector<Fd>> lock_tracking() const {
+        std::vector<const FileSourceStore*> ordered;
+        for (const FileSourceStore& each : stores_)
+            ordered.push_back(&each);
+        std::ranges::sort(ordered, {}, [](const auto* each) { return each->source().text(); });
+        std::vector<Fd> locks;
+        for (const FileSourceStore* each : ordered)
+            locks.push_back(TRY(each->lock_tracking(kLockTime)));
+        return locks;
+    }
+
+  private:
+    std::vector<FileSourceStore> stores_;
+};
+
 // Tells when the run's changes are durably pending. The plan, and with it the list, is in the first
 // map that is saved.
 class TellingStore final : public SourceStore {
   public:
-    TellingStore(SourceStore& store, std::function<void()> on_noted)
-        : store_(store), on_noted_(std::move(on_noted)) {}
+    TellingStore(SourceStores& stores, std::function<void()> on_noted)
+        : stores_(stores), store_(stores.of_volume(0)), on_noted_(std::move(on_noted)) {}
 
     Result<std::optional<TargetMemory>> load(const Uuid& target) override {
         return store_.load(target);
@@ -146,11 +183,33 @@ class TellingStore final : public SourceStore {
     Status drop_pending(const Uuid& target) override { return store_.drop_pending(target); }
     Result<std::vector<Harvest>> harvests() override { return store_.harvests(); }
     Status save_harvest(const Harvest& harvest) override { return store_.save_harvest(harvest); }
+    SourceStore& of_volume(std::size_t place) override { return stores_.of_volume(place); }
 
   private:
-    SourceStore& store_;
+    SourceStores& stores_;
+    SourceStore& store_;  // of the first volume
     std::function<void()> on_noted_;
 };
+
+// What a volume is called in the point.
+std::string name_of(const SourceName& source) {
+    if (!source.name.empty()) return source.name;
+    std::string name = source.path.filename().string();
+    if (name.starts_with('.')) name.front() = '_';
+    return name;
+}
+
+Result<VolumeLayout> layout_of(const SyncOptions& options, const SyncSource& source,
+                               const SourceStores& stores) {
+    const auto sizes = source.sizes();
+    const bool named = sizes.size() > 1 || !options.sources.front().name.empty();
+    if (!named) return VolumeLayout::of_one(stores.all().front().source(), sizes.front());
+    std::vector<VolumesMessage::Volume> volumes;
+    for (std::size_t place = 0; place < sizes.size(); ++place)
+        volumes.push_back(
+            {name_of(options.sources[place]), stores.all()[place].source(), sizes[place]});
+    return VolumeLayout::of(volumes);
+}
 
 // Declared in the order in which it must be taken down, last first.
 struct Run {
@@ -200,13 +259,15 @@ SourcePipeline::Config make_config(const SyncOptions& options, unsigned workers)
 }
 
 Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource& volume,
-                                   const Uuid& source) {
+                                   const VolumeLayout& layout) {
     SourceRequest request;
+    request.layout = layout;
     request.run = {.kind = options.kind,
                    .resume = options.resume,
                    .overwrite = options.overwrite,
-                   .source = source,
-                   .volume_bytes = volume.size_bytes()};
+                   .source = layout.parts().front().source,
+                   .volume_bytes = layout.size_bytes(),
+                   .volumes = layout.text()};
     request.block_bytes = volume.block_bytes().value_or(options.block_bytes);
     request.verify = options.verify;
     request.audit_blocks = options.audit_blocks;
@@ -217,13 +278,15 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
                          .count();
     request.dry_run = options.dry_run;
     if (options.kind == RunRequest::Kind::kExtents) {
-        request.extents = normalized(TRY(parse_extents(options.extents_text, volume.size_bytes())));
+        if (layout.several())
+            return fail(Code::kInvalid, "a list of changes is of one volume; this run has several");
+        request.extents = normalized(TRY(parse_extents(options.extents_text, layout.size_bytes())));
     }
     return request;
 }
 
-LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceStore& store,
-                                 const WantedTarget& target) {
+LiveMomentOptions moment_options(const SyncOptions& options, const SourceStores& stores,
+                                 const VolumeLayout& layout, const WantedTarget& target) {
     LiveMomentOptions wanted{.wish = options.moment,
                              .store = {.store_bytes = options.snapshot_store_bytes},
                              .freeze = options.freeze,
@@ -233,14 +296,16 @@ LiveMomentOptions moment_options(const SyncOptions& options, const FileSourceSto
                              .places = options.places,
                              // A comparison is of a moment too.
                              .dry_run = options.dry_run && !options.compare_only,
-                             .source = options.source,
+                             .sources = {},
+                             .layout = layout,
                              .target = options.target,
-                             .memory_folder = store.folder(),
-                             .lock_tracking = [&store] { return store.lock_tracking(kLockTime); }};
+                             .lock_tracking = [&stores] { return stores.lock_tracking(); }};
+    for (std::size_t place = 0; place < stores.all().size(); ++place)
+        wanted.sources.push_back({options.sources[place].path, stores.all()[place].folder()});
     // A list is the word of somebody else, who says what it stands on.
     if (options.kind == RunRequest::Kind::kExtents)
         wanted.wish.tracker = MomentWish::Tracker::kScan;
-    if (target.vault || target.name.starts_with(kServedVault))
+    if (target.holds_several())
         wanted.why_no_rounds = "in a vault each round would be a point, of no moment";
     return wanted;
 }
@@ -255,31 +320,38 @@ void add_engine(RunReport& report, const IoEngine& engine) {
 Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     const Instant began = monotonic_now();
     const Duration cpu_began = process_cpu_time();
-    const auto source = TRY(open_source(options.source, options.keys));
-    if (source->size_bytes() == 0) {
-        return fail(Code::kRefused, "the source " + options.source.string() +
-                                        " is empty (0 bytes); there is nothing to replicate");
-    }
     const WantedTarget target =
         TRY(find_target(options.target, options.compare_only, options.keys));
+    if (options.sources.size() > 1 && !target.holds_several()) {
+        return fail(Code::kRefused, options.target +
+                                        " is a device or image file, which is a replica of one "
+                                        "volume; send several into a vault (vault:DIR/NAME), or "
+                                        "each to a target of its own");
+    }
+    const auto source = TRY(open_source(options.sources, options.keys));
+    const auto sizes = source->sizes();
+    for (std::size_t place = 0; place < sizes.size(); ++place) {
+        if (sizes[place] > 0) continue;
+        return fail(Code::kRefused, "the source " + options.sources[place].path.string() +
+                                        " is empty (0 bytes); there is nothing to replicate");
+    }
     TRY_STATUS(refuse_idle_key(options, target));
     if (!target.vault_folder.empty()) TRY_STATUS(source->refuse_vault(target.vault_folder));
-    const VolumeIdentity identity = TRY(source->identity());
-    auto store = TRY(FileSourceStore::open(options.state_folder, identity,
-                                           options.dry_run && !options.compare_only));
+    auto stores = TRY(SourceStores::open(options, *source));
+    const VolumeLayout layout = TRY(layout_of(options, *source, stores));
     Fd lock;
-    if (!options.dry_run) lock = TRY(store.lock(target.lock_name));
+    if (!options.dry_run) lock = TRY(stores.of_volume(0).lock(target.lock_name));
     const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
     SourcePipeline::Config config = make_config(options, workers_max);
     config.target_name = target.name;
-    config.request = TRY(make_request(options, *source, store.source()));
+    config.request = TRY(make_request(options, *source, layout));
 
     // Before the run, so that its image goes when nobody reads it any more.
-    const auto moment = TRY(source->moment(moment_options(options, store, target)));
+    const auto moment = TRY(source->moment(moment_options(options, stores, layout, target)));
     if (moment && moment->in_rounds()) return std::optional<RunReport>();
     config.moment = moment.get();
     if (moment == nullptr) config.data = TRY(source->data());
-    if (target.remote) config.standing = TRY(source->standing(store.source()));
+    if (target.remote) config.standing = TRY(source->standing(layout.parts().front().source));
 
     Run run;
     TRY_STATUS(run.begin(options, *source, target));
@@ -288,7 +360,7 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     const OpenSource opened = TRY(source->open(*run.engine, workers));
     config.volume = opened.view;
 
-    TellingStore telling(store, options.on_noted);
+    TellingStore telling(stores, options.on_noted);
     SourcePipeline pipeline(*opened.engine, workers, telling, std::move(config));
     pipeline.start(TRY(run.connect(target)));
     while (!pipeline.finished())
@@ -297,6 +369,8 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     if (pipeline.error()) return std::unexpected(source->failure().value_or(*pipeline.error()));
     RunReport report = pipeline.report();
     report.moment = moment ? moment->facts() : source->facts();
+    for (std::size_t place = 0; place < report.volumes.size(); ++place)
+        report.volumes[place].path = options.sources[place].path.string();
     add_engine(report, *run.engine);
     report.elapsed = monotonic_now() - began;
     report.cpu_source = process_cpu_time() - cpu_began;

@@ -11,14 +11,15 @@
 #include "userspace/engine/moment_choice.hpp"
 #include "userspace/engine/run_report.hpp"
 #include "userspace/engine/source_sender.hpp"
+#include "userspace/engine/sync_source.hpp"
 #include "userspace/vault/key_source.hpp"
 
 namespace towline {
 
 // One run, as `towline sync` has it.
 struct SyncOptions {
-    std::filesystem::path source;
-    std::string target;  // a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME
+    std::vector<SourceName> sources;  // several: into one point, of one moment
+    std::string target;               // a path, tcp://HOST:PORT/NAME or unix:PATH:/NAME
     std::filesystem::path state_folder = "/var/lib/towline";
     RunRequest::Kind kind = RunRequest::Kind::kAuto;
     std::string extents_text;  // kExtents: the list itself
@@ -29,8 +30,9 @@ struct SyncOptions {
     // The target is a point (vault:DIR/NAME@ID), of whatever source: a dry run that compares with
     // it, from a moment as any run has.
     bool compare_only = false;
-    KeySource keys;          // of the vault, where source or target is in one that is encrypted
-    bool used_only = false;  // what the filesystem says is free is taken for zeros
+    std::string compare_volume;  // of a point that has several; empty: all of them
+    KeySource keys;              // of the vault, where source or target is in one that is encrypted
+    bool used_only = false;      // what the filesystem says is free is taken for zeros
     std::uint32_t block_bytes = 64 * 1024;
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto

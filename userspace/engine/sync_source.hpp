@@ -21,13 +21,21 @@ struct OpenSource {
     VolumeView view;
 };
 
-// What a run reads: a volume of this host, or a point of a vault.
+// A volume as a user names it.
+struct SourceName {
+    std::filesystem::path path;  // or vault:DIR/NAME@ID
+    std::string name{};          // in the point; empty: the path's last word, or the target's name
+    std::string volume{};        // of a point that has several: which one
+};
+
+// What a run reads: volumes of this host, or a volume of a point of a vault.
 class SyncSource {
   public:
     virtual ~SyncSource() = default;
 
-    virtual std::uint64_t size_bytes() const = 0;
-    virtual Result<VolumeIdentity> identity() const = 0;
+    // In the order in which they were named.
+    virtual std::vector<std::uint64_t> sizes() const = 0;
+    virtual Result<std::vector<VolumeIdentity>> identities() const = 0;
     // In which it is best read; nothing: whatever is wanted.
     virtual std::optional<std::uint32_t> block_bytes() const { return std::nullopt; }
     // Null: it never changes. What else is to be known of it comes with the moment, or as follows.
@@ -47,8 +55,8 @@ class SyncSource {
     virtual std::optional<Error> failure() const { return std::nullopt; }
 };
 
-// `name`: a path, or vault:DIR/NAME@ID. `keys`: of the vault.
-Result<std::unique_ptr<SyncSource>> open_source(const std::filesystem::path& name,
+// `keys`: of the vault that a point is in.
+Result<std::unique_ptr<SyncSource>> open_source(const std::vector<SourceName>& names,
                                                 const KeySource& keys);
 
 }  // namespace towline

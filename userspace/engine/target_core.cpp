@@ -44,16 +44,33 @@ void TargetCore::on_message(const HelloMessage& hello, Actions& actions) {
     actions.push_back(act::Send{HelloMessage{.capabilities = limits_.capabilities}});
 }
 
+void TargetCore::on_message(const VolumesMessage& volumes, Actions& actions) {
+    if (phase_ != Phase::kOpen || !layout_.parts().empty()) return unexpected(actions);
+    auto layout = VolumeLayout::of(volumes.volumes);
+    if (!layout) {
+        return fail_with({Code::kProtocol, 0, "the source's volumes: " + layout.error().context},
+                         actions);
+    }
+    layout_ = std::move(*layout);
+}
+
 void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     const Status possible = check_standing(open.standing);
     if (!possible) return fail_with(possible.error(), actions);
+    if (layout_.parts().empty()) layout_ = VolumeLayout::of_one(open.source, open.source_bytes);
+    if (layout_.parts().front().source != open.source ||
+        layout_.size_bytes() != open.source_bytes) {
+        return fail_with({Code::kProtocol, 0, "the source opens other volumes than it told of"},
+                         actions);
+    }
     open_ = open;
     phase_ = Phase::kLook;
     actions.push_back(act::Look{.name = open.name,
                                 .source = open.source,
                                 .dry_run = open.dry_run,
-                                .standing = open.standing});
+                                .standing = open.standing,
+                                .layout = layout_});
 }
 
 void TargetCore::on(const ev::Looked& event, Actions& actions) {
@@ -329,6 +346,11 @@ void TargetCore::on(const ev::Journaled&, Actions& actions) {
     try_finish(actions);
 }
 
+void TargetCore::on_message(const MomentMessage& moment, Actions& actions) {
+    if (phase_ != Phase::kTransfer || end_digest_ || moment_) return unexpected(actions);
+    moment_ = moment;
+}
+
 void TargetCore::on_message(const EndMessage& end, Actions& actions) {
     // A dry run has no end to be sealed.
     if (phase_ != Phase::kTransfer || end_digest_ || begin_.dry_run) return unexpected(actions);
@@ -362,7 +384,7 @@ void TargetCore::try_finish(Actions& actions) {
     if (begin_.verify) {
         actions.push_back(act::Reread{});
     } else {
-        actions.push_back(act::Seal{.record = record_sealed(), .reread = false});
+        actions.push_back(act::Seal{.record = record_sealed(), .reread = false, .moment = moment_});
     }
 }
 
@@ -374,7 +396,7 @@ void TargetCore::on(const ev::Reread& event, Actions& actions) {
             actions);
     }
     phase_ = Phase::kSeal;
-    actions.push_back(act::Seal{.record = record_sealed(), .reread = true});
+    actions.push_back(act::Seal{.record = record_sealed(), .reread = true, .moment = moment_});
 }
 
 void TargetCore::on(const ev::Sealed&, Actions&) {

@@ -62,6 +62,7 @@ struct Look {
     Uuid source;
     bool dry_run = false;
     Standing standing;  // of the source
+    VolumeLayout layout;
 };
 struct Prepare {
     std::uint64_t volume_bytes = 0;
@@ -89,6 +90,7 @@ struct Reread {};
 struct Seal {
     TargetRecord record;
     bool reread = false;
+    std::optional<MomentMessage> moment;  // that the source told of
 };
 struct Fail {  // tell the peer, then close
     Error error;
@@ -136,6 +138,7 @@ class TargetCore {
     bool sealed() const { return phase_ == Phase::kSealed; }
     const BeginMessage& begin() const { return begin_; }
     std::uint64_t volume_bytes() const { return open_.source_bytes; }
+    const VolumeLayout& layout() const { return layout_; }
     // What the record says when a flush of this run failed, whether or not the run had marked it.
     TargetRecord record_flush_failed() const;
     // What marks the run's frames.
@@ -177,9 +180,11 @@ class TargetCore {
     void on(const target_event::Failed& event, Actions& actions);
 
     void on_message(const HelloMessage& hello, Actions& actions);
+    void on_message(const VolumesMessage& volumes, Actions& actions);
     void on_message(const OpenMessage& open, Actions& actions);
     void on_message(const BeginMessage& begin, Actions& actions);
     void on_message(const RangesMessage& ranges, Actions& actions);
+    void on_message(const MomentMessage& moment, Actions& actions);
     void on_message(const EndMessage& end, Actions& actions);
     void on_message(const ErrorMessage& error, Actions& actions);
     void on_message(const PingMessage&, Actions&) {}
@@ -204,6 +209,7 @@ class TargetCore {
     Limits limits_;
     Phase phase_ = Phase::kHello;
     Instant now_{};
+    VolumeLayout layout_;  // told before Open, or one volume
     OpenMessage open_;
     TargetFacts facts_;
     BeginMessage begin_;
@@ -220,6 +226,7 @@ class TargetCore {
     std::uint64_t stored_unflushed_bytes_ = 0;
     Checkpoint checkpoint_ = Checkpoint::kNone;
     Instant checkpoint_at_{};
+    std::optional<MomentMessage> moment_;
     std::optional<RunDigest> end_digest_;
     RunDigest own_digest_;
     bool flushed_at_end_ = false;

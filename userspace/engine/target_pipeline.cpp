@@ -47,7 +47,7 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
     // It may wait for an earlier session to end, or for a disk; pings go on meanwhile.
     look_.run = [this](unsigned) {
         store_.hear_standing(wanted_look_.source, wanted_look_.standing);
-        facts_ = store_.look(wanted_look_.name, wanted_look_.source, wanted_look_.dry_run);
+        facts_ = look_at_target();
     };
     look_.done.on_done([this](std::int64_t) { on_looked(); });
     journal_.run = [this](unsigned) { journal_status_ = store_.journal(journaled_); };
@@ -59,7 +59,10 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
     seal_.run = [this](unsigned) {
         fitted_ = store_.fit_size();
         sealed_ = {};
-        if (fitted_) sealed_ = store_.seal(sealing_.record, {writer_->digest(), sealing_.reread});
+        if (fitted_) {
+            sealed_ =
+                store_.seal(sealing_.record, {writer_->digest(), sealing_.reread, sealing_.moment});
+        }
     };
     seal_.done.on_done([this](std::int64_t) { on_sealed(); });
 }
@@ -309,6 +312,11 @@ void TargetPipeline::perform(act::Look& action) {
     workers_.submit(look_);
 }
 
+Result<TargetFacts> TargetPipeline::look_at_target() {
+    TRY_STATUS(store_.hear_volumes(wanted_look_.layout));
+    return store_.look(wanted_look_.name, wanted_look_.source, wanted_look_.dry_run);
+}
+
 void TargetPipeline::on_looked() {
     if (stopped_) return;
     if (!*facts_) return step(ev::Failed{facts_->error()});
@@ -325,7 +333,7 @@ void TargetPipeline::perform(act::Prepare& action) {
 
 void TargetPipeline::perform(act::Begin& action) {
     const BeginMessage& begin = action.begin;
-    check_.emplace(begin.next_base.source);
+    check_.emplace(core_.layout().check());
     hasher_.emplace(begin.hash_seed);
     auto sink = store_.open_sink(engine_, workers_, volume_, begin);
     if (!sink) return step(ev::Failed{sink.error()});

@@ -91,6 +91,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Lane& lane_of(Channel& channel);
     void on_joining(Lane& lane, const Message& message);
     Channel& talk();
+    Result<TargetFacts> look_at_target();
     void on_looked();
     void tell_acknowledged();
     void start_compare(HashKind kind, ChangeMap wanted);

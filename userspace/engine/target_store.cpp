@@ -7,6 +7,14 @@
 
 namespace towline {
 
+Status TargetStore::hear_volumes(const VolumeLayout& layout) {
+    if (!layout.several()) return {};
+    return fail(Code::kRefused,
+                "the target is a device or image file, which is a replica of one "
+                "volume; send several into a vault (vault:NAME), or each to a "
+                "target of its own");
+}
+
 Result<std::unique_ptr<BlockSink>> TargetStore::open_sink(IoEngine& engine, WorkQueue&,
                                                           const TargetVolume& volume,
                                                           const BeginMessage&) {

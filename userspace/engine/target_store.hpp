@@ -7,6 +7,7 @@
 #include "io/work_queue.hpp"
 #include "userspace/engine/block_sink.hpp"
 #include "userspace/engine/target_record.hpp"
+#include "userspace/engine/volume_layout.hpp"
 
 namespace towline {
 
@@ -37,7 +38,8 @@ struct TargetVolume {
 // What a sealed record rests on.
 struct Attestation {
     RunDigest digest;
-    bool reread = false;  // read back, not only checked when it came
+    bool reread = false;                    // read back, not only checked when it came
+    std::optional<MomentMessage> moment{};  // what the source says of what it read
 };
 
 // What is durable at the target besides the blocks: records, the journal of acknowledged ranges.
@@ -51,6 +53,8 @@ class TargetStore {
     // Before look(): what the source stands on. Whoever writes onto volumes of this host looks
     // whether it is the same.
     virtual void hear_standing(const Uuid& /*source*/, const Standing& /*standing*/) {}
+    // Before look() too: which volumes the run has. By default one, and no more.
+    virtual Status hear_volumes(const VolumeLayout& layout);
     // Takes the name for this session of the source. An earlier session of the same source is ended
     // first (its host or link died, else it would still hold its own lock); another source's is
     // kBusy.

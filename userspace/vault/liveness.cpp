@@ -63,7 +63,7 @@ Result<std::vector<SharedIndex>> open_all(const Vault& vault, const std::string&
 }
 
 using Visit = std::function<void(const IndexSweep::Piece&, const IndexSweep::Hit&,
-                                 const SegmentRef&, const PointSet& points)>;
+                                 const SegmentRef&, const PointSet& points, std::size_t volume)>;
 
 // Calls for each stored block that is shown by somebody, with those who show it.
 Status for_each_shown(const Vault& vault, const std::string& series, std::span<const Point> points,
@@ -91,7 +91,7 @@ Status for_each_shown(const Vault& vault, const std::string& series, std::span<c
             for (const IndexSweep::Hit& hit : piece->hits) {
                 const SharedIndex& its = shared[hit.index];
                 if (take(left, its.points, taken) && !hit.entry.zeros())
-                    visit(*piece, hit, its.index.segments()[hit.entry.segment], taken);
+                    visit(*piece, hit, its.index.segments()[hit.entry.segment], taken, volume);
             }
             if (progress && ++pieces % 65536 == 0) progress(piece->first, block_count);
         }
@@ -107,7 +107,7 @@ Result<Liveness::Segments> Liveness::of(const Vault& vault, const std::string& s
     TRY_STATUS(for_each_shown(
         vault, series, points,
         [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const SegmentRef& ref,
-            const PointSet&) {
+            const PointSet&, std::size_t) {
             std::vector<LiveBlock>& blocks = segments[{ref.writer, ref.serial}];
             const LiveBlock block{hit.entry.origin, hit.entry.stored_bytes, hit.entry.check,
                                   piece.first};
@@ -115,34 +115,36 @@ Result<Liveness::Segments> Liveness::of(const Vault& vault, const std::string& s
             if (blocks.empty() || blocks.back() != block) blocks.push_back(block);
         },
         progress));
-    for (auto& [key, blocks] : segments)
+    for (auto& [key, blocks] : segments) {
         std::ranges::sort(blocks, {}, &LiveBlock::origin);
+        // A volume that is at another place in other points was met twice.
+        const auto again = std::ranges::unique(blocks);
+        blocks.erase(again.begin(), again.end());
+    }
     return segments;
 }
 
-Result<std::map<std::size_t, std::vector<Extent>>> Liveness::hit_by(const Vault& vault,
-                                                                    const std::string& series,
-                                                                    std::span<const Point> points,
-                                                                    const IsBad& is_bad) {
-    std::map<std::size_t, std::vector<Extent>> hit_points;
+Result<Liveness::Hits> Liveness::hit_by(const Vault& vault, const std::string& series,
+                                        std::span<const Point> points, const IsBad& is_bad) {
+    Hits hits;
     TRY_STATUS(for_each_shown(
         vault, series, points,
         [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const SegmentRef& ref,
-            const PointSet& shown_by) {
+            const PointSet& shown_by, std::size_t place) {
             if (!is_bad({ref.writer, ref.serial}, hit.entry.origin)) return;
             for (std::size_t at = 0; at < points.size(); ++at) {
                 if ((shown_by[at / 64] >> (at % 64) & 1) == 0) continue;
-                const PointVolume& volume = points[at].volumes.front();
+                const PointVolume& volume = points[at].volumes[place];
                 const std::uint64_t offset = piece.first * volume.block_bytes;
                 if (offset >= volume.bytes) continue;
-                hit_points[at].push_back(
+                hits[{at, place}].push_back(
                     {offset, std::min<std::uint64_t>(volume.block_bytes, volume.bytes - offset)});
             }
         },
         {}));
-    for (auto& [at, extents] : hit_points)
+    for (auto& [at, extents] : hits)
         extents = normalized(std::move(extents));
-    return hit_points;
+    return hits;
 }
 
 }  // namespace towline

@@ -39,12 +39,12 @@ class Liveness {
     static Result<Segments> of(const Vault& vault, const std::string& series,
                                std::span<const Point> points, const Progress& progress = {});
 
-    // Where the points show blocks that are bad: by the place of the point in `points`.
+    // Where the points show blocks that are bad: by the place of the point in `points`, and of the
+    // volume in the point.
     using IsBad = std::function<bool(const SegmentKey&, std::uint32_t origin)>;
-    static Result<std::map<std::size_t, std::vector<Extent>>> hit_by(const Vault& vault,
-                                                                     const std::string& series,
-                                                                     std::span<const Point> points,
-                                                                     const IsBad& is_bad);
+    using Hits = std::map<std::pair<std::size_t, std::size_t>, std::vector<Extent>>;
+    static Result<Hits> hit_by(const Vault& vault, const std::string& series,
+                               std::span<const Point> points, const IsBad& is_bad);
 };
 
 }  // namespace towline

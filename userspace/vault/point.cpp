@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
+#include <set>
 
 #include "transport/wire_format.hpp"
 
@@ -119,6 +120,8 @@ Json json_of(const Point& point) {
               {"boot_seconds", point.clock.boot_seconds},
               {"seconds", point.clock.seconds}}},
             {"label", point.label},
+            {"group", point.group},
+            {"frozen_us", point.frozen_us},
             {"mode", mode_name(point.mode)},
             {"attested", point.reread ? "reread" : "written"},
             {"digest", point.digest},
@@ -151,6 +154,8 @@ Point point_of(const Json& json) {
                           .boot_seconds = number_at(json.at("clock"), "boot_seconds"),
                           .seconds = number_at(json.at("clock"), "seconds")},
                 .label = text_at(json, "label"),
+                .group = json.value("group", false),
+                .frozen_us = json.value("frozen_us", std::uint64_t{0}),
                 .mode = mode_of(text_at(json, "mode")),
                 .reread = text_at(json, "attested") == "reread",
                 .digest = text_at(json, "digest"),
@@ -159,6 +164,10 @@ Point point_of(const Json& json) {
     for (const Json& each : json.at("volumes"))
         point.volumes.push_back(volume_of(each));
     if (point.volumes.empty()) refuse("a point without volumes");
+    // A mount would have two files of one name.
+    std::set<std::string> names;
+    for (const PointVolume& each : point.volumes)
+        if (!names.insert(each.name).second) refuse("two volumes of one name");
     if (text_at(json, "root") != point.root()) refuse("the root is not that of what it names");
     return point;
 }
@@ -211,6 +220,19 @@ std::string Point::root() const {
         }
     }
     return hex_of(towline::sha256(std::as_bytes(std::span(text))));
+}
+
+Result<std::size_t> find_volume(const Point& point, const std::string& name) {
+    if (name.empty() && point.volumes.size() == 1) return std::size_t{0};
+    std::string names;
+    for (std::size_t place = 0; place < point.volumes.size(); ++place) {
+        if (!name.empty() && point.volumes[place].name == name) return place;
+        names += (names.empty() ? "" : ", ") + point.volumes[place].name;
+    }
+    if (name.empty())
+        return fail(Code::kRefused,
+                    "the point has several volumes (" + names + "); say which one (--volume NAME)");
+    return fail(Code::kRefused, "the point has no volume " + name + "; it has " + names);
 }
 
 Json to_json(const LogEntry& entry) {

@@ -51,6 +51,8 @@ struct Point {
     std::string created_at;
     VaultClock clock;
     std::string label = "unknown";
+    bool group = false;           // all of several volumes at this one moment
+    std::uint64_t frozen_us = 0;  // how long filesystems were frozen for it
     RunMode mode{};
     bool reread = false;
     std::string digest;
@@ -77,6 +79,10 @@ struct Delete {
     std::uint64_t ended = 0;            // the last begin, if its run is no longer under way
     bool operator==(const Delete&) const = default;
 };
+
+// The place of the volume of this name; empty: the only one. kRefused with the names that there
+// are.
+Result<std::size_t> find_volume(const Point& point, const std::string& name);
 
 using LogEntry = std::variant<Begin, Point, Delete>;
 

@@ -83,9 +83,8 @@ Result<ExportReport> export_qcow2(const ExportOptions& options) {
     const auto vault = TRY(Vault::open(options.point.folder, options.keys));
     const std::string series = TRY(encode_series(options.point.name));
     const OpenPoint point = TRY(OpenPoint::open(vault, series, options.point.point));
-    if (point.point().volumes.size() != 1)
-        return fail(Code::kUnsupported, "the point has several volumes; mount it instead");
-    const auto volume = TRY(point.volume(0));
+    const std::size_t place = TRY(find_volume(point.point(), options.volume));
+    const auto volume = TRY(point.volume(place));
     const fs::path partial = partial_name(options.file);
     const Fd file(
         ::open(partial.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));

@@ -12,6 +12,7 @@ namespace towline {
 struct ExportOptions {
     VaultName point;
     KeySource keys;
+    std::string volume;  // of a point that has several
     std::filesystem::path file;
     std::function<bool()> cancelled = [] { return false; };
     std::function<void(const RunProgress&)> on_progress = [](const RunProgress&) {};

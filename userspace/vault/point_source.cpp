@@ -11,28 +11,28 @@ namespace towline {
 namespace fs = std::filesystem;
 
 Result<std::unique_ptr<SyncSource>> PointSource::open(const VaultName& name,
+                                                      const std::string& wanted,
                                                       const KeySource& keys) {
     if (name.name.empty() || name.point.empty())
         return fail(Code::kInvalid, "a point to read from: write vault:DIR/NAME@ID");
     auto vault = TRY(Vault::open(name.folder, keys));
     const std::string series = TRY(encode_series(name.name));
     OpenPoint point = TRY(OpenPoint::open(vault, series, name.point));
-    if (point.point().volumes.size() != 1) {
-        return fail(Code::kUnsupported, "the point has " +
-                                            std::to_string(point.point().volumes.size()) +
-                                            " volumes; mount it (towline point mount), and copy "
-                                            "them one by one");
-    }
-    auto volume = TRY(point.volume(0));
+    const std::size_t place = TRY(find_volume(point.point(), wanted));
+    auto volume = TRY(point.volume(place));
     return std::unique_ptr<SyncSource>(
         new PointSource(name, std::move(vault), std::move(point), std::move(volume)));
 }
 
-// A point is a source of its own: a target that was restored from it knows it again.
-Result<VolumeIdentity> PointSource::identity() const {
-    return VolumeIdentity{.kind = "point",
-                          .locator = vault_->id().text() + "/" + point_.point().id.text(),
-                          .generation = {}};
+// A point is a source of its own, and of several volumes each is one: a target that was restored
+// from it knows it again.
+Result<std::vector<VolumeIdentity>> PointSource::identities() const {
+    const bool several = point_.point().volumes.size() > 1;
+    return std::vector{VolumeIdentity{.kind = "point",
+                                      .locator = vault_->id().text() + "/" +
+                                                 point_.point().id.text() +
+                                                 (several ? "/" + volume_->name() : ""),
+                                      .generation = {}}};
 }
 
 MomentFacts PointSource::facts() const {

@@ -9,10 +9,13 @@ namespace towline {
 // A point that is restored: a run's source. It is held meanwhile.
 class PointSource final : public SyncSource {
   public:
-    static Result<std::unique_ptr<SyncSource>> open(const VaultName& name, const KeySource& keys);
+    // `volume`: which of several; empty: there is one.
+    static Result<std::unique_ptr<SyncSource>> open(const VaultName& name,
+                                                    const std::string& volume,
+                                                    const KeySource& keys);
 
-    std::uint64_t size_bytes() const override { return volume_->size_bytes(); }
-    Result<VolumeIdentity> identity() const override;
+    std::vector<std::uint64_t> sizes() const override { return {volume_->size_bytes()}; }
+    Result<std::vector<VolumeIdentity>> identities() const override;
     Result<std::vector<Extent>> data() const override;
     std::optional<std::uint32_t> block_bytes() const override { return volume_->block_bytes(); }
     Result<std::unique_ptr<MomentTaker>> moment(LiveMomentOptions) const override {

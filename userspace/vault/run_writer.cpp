@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Segments as blocks come, indexes when the run is sealed, the point last. Everything before the
-// point is invisible; the point is one put. Memory: a chunk of a segment, and the entries of at
-// most kEntriesMax blocks; more are written away sorted, and merged at the seal.
+// Blocks go to the volume that they are of; the point, with all volumes, is put last. Everything
+// before it is invisible, and it is one put: so the volumes of a run become a point together.
 
 #include "userspace/vault/run_writer.hpp"
 
@@ -9,12 +8,12 @@
 #include <ranges>
 
 #include "io/checksum.hpp"
-#include "userspace/vault/index_sweep.hpp"
+#include "transport/codec.hpp"
+#include "userspace/engine/moment.hpp"
 
 namespace towline {
 
-namespace format = vault_format;
-using format::ObjectKind;
+using vault_format::ObjectKind;
 
 namespace {
 
@@ -43,14 +42,15 @@ Result<std::vector<OpenSegment>> segments_of(const Vault& vault, const std::stri
     return segments;
 }
 
-IndexEntry index_entry(const SegmentEntry& entry, std::uint32_t place) {
-    return {.block = entry.block,
-            .count = entry.zeros() ? entry.zero_count : 1,
-            .segment = entry.zeros() ? 0 : place,
-            .origin = entry.origin,
-            .kind = entry.kind,
-            .stored_bytes = entry.stored_bytes,
-            .check = entry.check};
+bool is_of(const OpenSegment& segment, const VolumePart& volume) {
+    return segment.table.source == volume.source && segment.table.volume_bytes == volume.bytes;
+}
+
+// Null: of a volume that the layout does not have.
+const VolumePart* part_of(const VolumeLayout& layout, const OpenSegment& segment) {
+    for (const VolumePart& each : layout.parts())
+        if (is_of(segment, each)) return &each;
+    return nullptr;
 }
 
 std::vector<Uuid> writers_of(const Begin& begin) {
@@ -62,15 +62,19 @@ std::vector<Uuid> writers_of(const Begin& begin) {
 }  // namespace
 
 Result<std::vector<Extent>> acknowledged_extents(const Vault& vault, const std::string& series,
-                                                 const Begin& unfinished) {
+                                                 const Begin& unfinished,
+                                                 const VolumeLayout& layout) {
     std::vector<Extent> extents;
     for (const Uuid& writer : writers_of(unfinished)) {
         for (const OpenSegment& each : TRY(segments_of(vault, series, writer))) {
+            const VolumePart* part = part_of(layout, each);
+            if (part == nullptr) continue;
             const std::uint64_t block = each.table.block_bytes;
             for (const SegmentEntry& entry : each.table.entries) {
                 const std::uint64_t offset = entry.block * block;
                 const std::uint64_t length = (entry.zeros() ? entry.zero_count : 1) * block;
-                extents.push_back({offset, std::min(length, each.table.volume_bytes - offset)});
+                extents.push_back({part->start_bytes + offset,
+                                   std::min(length, each.table.volume_bytes - offset)});
             }
         }
     }
@@ -78,12 +82,13 @@ Result<std::vector<Extent>> acknowledged_extents(const Vault& vault, const std::
 }
 
 Result<std::vector<IndexLayer>> layers_of(const Vault& vault, const std::string& series,
-                                          const Begin& unfinished) {
+                                          const Begin& unfinished, const VolumePart& volume) {
     std::vector<IndexLayer> layers;
     const std::vector<Uuid> writers = writers_of(unfinished);
     for (const Uuid& writer : std::views::reverse(writers)) {
         IndexLayer layer;
         for (const OpenSegment& each : TRY(segments_of(vault, series, writer))) {
+            if (!is_of(each, volume)) continue;
             const auto place = static_cast<std::uint32_t>(layer.segments.size());
             layer.segments.push_back({writer, each.id.number, each.table.seed});
             for (const SegmentEntry& entry : each.table.entries)
@@ -95,7 +100,28 @@ Result<std::vector<IndexLayer>> layers_of(const Vault& vault, const std::string&
     return layers;
 }
 
+const PointVolume* base_of(const Point& point, const VolumeLayout& layout, std::size_t place) {
+    const VolumePart& part = layout.parts()[place];
+    const auto same = std::ranges::find(point.volumes, part.source, &PointVolume::source);
+    if (same != point.volumes.end()) return &*same;
+    // In place of another source's replica: what is equal need not come again.
+    const auto namesake = std::ranges::find(point.volumes, part.name, &PointVolume::name);
+    if (namesake != point.volumes.end()) return &*namesake;
+    if (!layout.several() && point.volumes.size() == 1) return &point.volumes.front();
+    return nullptr;
+}
+
 // --- begin --------------------------------------------------------------------------------------
+
+RunWriter::RunWriter(std::shared_ptr<Vault> vault, const std::string& series,
+                     std::shared_ptr<ObjectHold> held, Plan plan)
+    : vault_(std::move(vault)),
+      log_(vault_, series),
+      held_(std::move(held)),
+      plan_(std::move(plan)) {
+    if (plan_.layout.parts().empty())
+        plan_.layout = VolumeLayout::of_one(plan_.state.owner, plan_.state.volume_bytes);
+}
 
 Result<std::unique_ptr<RunWriter>> RunWriter::begin(std::shared_ptr<Vault> vault,
                                                     const std::string& series,
@@ -105,20 +131,36 @@ Result<std::unique_ptr<RunWriter>> RunWriter::begin(std::shared_ptr<Vault> vault
         new RunWriter(std::move(vault), series, std::move(held), plan));
     writer->before_ = TRY(writer->log_.read_newest());
     TRY_STATUS(writer->before_.refuse_damaged());
-    const Point* base = writer->before_.newest();
-    const bool whole = plan.state.run_mode == RunMode::kFull;
-    if (base != nullptr && !whole && base->volumes.front().block_bytes != plan.block_bytes) {
-        return fail(Code::kRefused, "the points of " + decode_series(series) + " have blocks of " +
-                                        std::to_string(base->volumes.front().block_bytes) +
-                                        " bytes; take the same (--block), or run once with --full");
-    }
-    writer->seed_ = BlockCheck(plan.state.owner).seed();
+    TRY_STATUS(writer->make_volumes());
     if (plan.resume) TRY_STATUS(writer->join_earlier());
     TRY_STATUS(writer->take_name());
     // What earlier sessions of this run brought is written away first: what comes now is newer.
     for (const Uuid& each : writer->begin_.writers)
         TRY_STATUS(writer->load_writer(each));
     return writer;
+}
+
+Status RunWriter::make_volumes() {
+    shared_ = {.vault = vault_,
+               .series = log_.series(),
+               .run = plan_.state.run,
+               .whole = plan_.state.run_mode == RunMode::kFull,
+               .block_bytes = plan_.block_bytes};
+    const Point* before = before_.newest();
+    for (std::size_t place = 0; place < plan_.layout.parts().size(); ++place) {
+        VolumePart part = plan_.layout.parts()[place];
+        if (part.name.empty()) part.name = plan_.volume_name;
+        const PointVolume* base =
+            before == nullptr ? nullptr : base_of(*before, plan_.layout, place);
+        if (base != nullptr && !shared_.whole && base->block_bytes != plan_.block_bytes) {
+            return fail(Code::kRefused,
+                        "the points of " + decode_series(log_.series()) + " have blocks of " +
+                            std::to_string(base->block_bytes) +
+                            " bytes; take the same (--block), or run once with --full");
+        }
+        volumes_.push_back(std::make_unique<RunVolume>(shared_, std::move(part), base));
+    }
+    return {};
 }
 
 Status RunWriter::join_earlier() {
@@ -136,6 +178,8 @@ Status RunWriter::take_name() {
     begin_.number = before_.last_number + 1;
     if (!TRY(log_.append(begin_.number, begin_))) return fenced(log_.series());
     last_number_ = begin_.number;
+    shared_.writer = begin_.writer;
+    shared_.epoch = begin_.number;
     return {};
 }
 
@@ -143,199 +187,79 @@ Status RunWriter::load_writer(const Uuid& writer) {
     for (const OpenSegment& each : TRY(segments_of(*vault_, log_.series(), writer))) {
         if (each.table.run != plan_.state.run || each.table.block_bytes != plan_.block_bytes)
             return object_damaged(each.id.object_name(), "it is of another run");
-        const std::uint32_t place = place_of({writer, each.id.number, each.table.seed});
-        for (const SegmentEntry& entry : each.table.entries) {
-            entries_.push_back(index_entry(entry, place));
-            stored_bytes_ += entry.stored_bytes;
-            count_changed(entry.block, entries_.back().count);
-        }
+        const auto volume = std::ranges::find_if(
+            volumes_, [&](const auto& its) { return is_of(each, its->part()); });
+        if (volume == volumes_.end())
+            return fail(Code::kRefused, "the run that is to be resumed had other volumes");
+        TRY_STATUS((*volume)->load(each));
     }
-    return spill();
-}
-
-void RunWriter::count_changed(std::uint64_t first, std::uint64_t count) {
-    const std::uint64_t offset = first * plan_.block_bytes;
-    changed_bytes_ += std::min(count * plan_.block_bytes, plan_.state.volume_bytes - offset);
+    for (const auto& each : volumes_)
+        TRY_STATUS(each->spill());
+    return {};
 }
 
 // --- blocks -------------------------------------------------------------------------------------
 
-std::uint32_t RunWriter::place_of(const SegmentRef& ref) {
-    if (segments_.empty() || segments_.back() != ref) segments_.push_back(ref);
-    return static_cast<std::uint32_t>(segments_.size() - 1);
-}
-
-Result<SegmentWriter*> RunWriter::segment() {
-    if (segment_) return &*segment_;
-    const ObjectId id{ObjectKind::kSegment, log_.series(), begin_.writer, segment_serial_,
-                      format::kGenerationFirst};
-    segment_ = TRY(SegmentWriter::begin(vault_->store(), vault_->id(), id,
-                                        {.run = plan_.state.run,
-                                         .source = plan_.state.owner,
-                                         .seed = seed_,
-                                         .volume_bytes = plan_.state.volume_bytes,
-                                         .epoch = begin_.number,
-                                         .block_bytes = plan_.block_bytes,
-                                         .entries = {}}));
-    return &*segment_;
+Result<RunWriter::Place> RunWriter::place_of(std::uint64_t block) const {
+    const std::uint64_t offset = block * plan_.block_bytes;
+    const VolumePart* part = plan_.layout.part_at(offset);
+    if (part == nullptr || offset >= part->end_bytes())
+        return fail(Code::kProtocol, "the source sent a block that is of no volume");
+    return Place{
+        .volume = volumes_[static_cast<std::size_t>(part - plan_.layout.parts().data())].get(),
+        .block = block - part->start_bytes / plan_.block_bytes};
 }
 
 Status RunWriter::append(const Block& block, ByteSpan stored) {
-    SegmentWriter* segment = TRY(this->segment());
-    const std::uint32_t origin = TRY(
-        segment->append({.block = block.block, .kind = block.kind, .check = block.check}, stored));
-    entries_.push_back({.block = block.block,
-                        .count = 1,
-                        .segment = place_of({begin_.writer, segment_serial_, seed_}),
-                        .origin = origin,
-                        .kind = block.kind,
-                        .stored_bytes = static_cast<std::uint32_t>(stored.size()),
-                        .check = block.check});
-    count_changed(block.block, 1);
-    stored_bytes_ += stored.size();
-    return segment->full() ? flush() : Status{};
+    const Place place = TRY(place_of(block.block));
+    const std::uint64_t end = (block.block + 1) * plan_.block_bytes;
+    const bool whole = end <= place.volume->part().end_bytes() || end >= plan_.layout.size_bytes();
+    if (!whole) return append_cut(place, block);
+    return place.volume->append({place.block, block.kind, block.check}, stored);
+}
+
+// The last block of a volume behind which another one lies came with zeros up to its end, and is
+// kept without them, as the last one of any volume. The check that it came with is that of the
+// shorter block, gone on with over the zeros: so the new one says of its bytes what the old one
+// did.
+Status RunWriter::append_cut(const Place& place, const Block& block) {
+    const VolumePart& part = place.volume->part();
+    const std::uint64_t offset = place.block * plan_.block_bytes;
+    const ByteSpan kept = block.plain.first(part.bytes - offset);
+    const ByteSpan behind = block.plain.subspan(kept.size());
+    const std::uint32_t check = BlockCheck(part.source).of(kept, offset);
+    if (!is_zero(behind) || crc32c(behind, check) != block.check) {
+        return fail(Code::kCorrupt, "the block at the end of the volume " + part.name +
+                                        " has something behind that end");
+    }
+    return place.volume->append({place.block, static_cast<std::uint8_t>(BlockKind::kRaw), check},
+                                kept);
 }
 
 Status RunWriter::zeros(std::uint64_t first, std::uint64_t count) {
-    SegmentWriter* segment = TRY(this->segment());
-    segment->zeros(first, count);
-    entries_.push_back({.block = first, .count = count, .kind = format::kKindZeros});
-    count_changed(first, count);
+    const std::uint64_t block_bytes = plan_.block_bytes;
+    for (const auto& each : volumes_) {
+        const VolumePart& part = each->part();
+        const std::uint64_t begin = part.start_bytes / block_bytes;
+        const std::uint64_t end = begin + (part.bytes - 1) / block_bytes + 1;
+        const std::uint64_t from = std::max(first, begin);
+        const std::uint64_t to = std::min(first + count, end);
+        if (from < to) TRY_STATUS(each->zeros(from - begin, to - from));
+    }
     return {};
 }
 
 Status RunWriter::flush() {
-    if (!segment_) return {};
-    TRY_STATUS(segment_->commit());
-    segment_.reset();
-    ++segment_serial_;
-    return entries_.size() >= kEntriesMax ? spill() : Status{};
-}
-
-// --- indexes ------------------------------------------------------------------------------------
-
-ObjectId RunWriter::next_index() {
-    return {ObjectKind::kIndex, log_.series(), begin_.writer, index_serial_++};
-}
-
-IndexGeometry RunWriter::geometry(std::uint64_t sequence) const {
-    return {.block_bytes = plan_.block_bytes,
-            .volume_bytes = plan_.state.volume_bytes,
-            .sequence = sequence};
-}
-
-Result<WrittenIndex> RunWriter::write_entries(std::uint64_t sequence, bool drop_zeros) {
-    std::ranges::stable_sort(entries_, {}, &IndexEntry::block);
-    IndexWriter writer =
-        TRY(IndexWriter::begin(vault_->store(), vault_->id(), next_index(), geometry(sequence)));
-    for (IndexEntry& each : entries_) {
-        if (each.zeros() && drop_zeros) continue;
-        if (!each.zeros()) each.segment = writer.segment(segments_[each.segment]);
-        TRY_STATUS(writer.add(each));
-    }
-    entries_.clear();
-    segments_.clear();
-    return writer.finish();
-}
-
-Status RunWriter::spill() {
-    if (entries_.empty()) return {};
-    const WrittenIndex piece = TRY(write_entries(0, false));
-    pieces_.push_back(piece.id);
+    for (const auto& each : volumes_)
+        TRY_STATUS(each->flush());
     return {};
 }
 
-RunWriter::Levels RunWriter::plan_levels(std::uint64_t own_entries) const {
-    Levels levels;
-    const Point* base = before_.newest();
-    if (base == nullptr || plan_.state.run_mode == RunMode::kFull) {
-        levels.level = format::kLevelWhole;
-        return levels;
-    }
-    const auto& indexes = base->volumes.front().indexes;
-    std::uint64_t above = own_entries;
-    for (const PointIndex& each : indexes) {
-        // As many above the whole one as in it: one whole one again.
-        if (each.level == format::kLevelWhole && above >= each.entries)
-            return {.merged = indexes, .kept = {}, .level = format::kLevelWhole};
-        above += each.entries;
-    }
-    auto at = indexes.begin();
-    for (;;) {
-        const auto end = std::find_if(
-            at, indexes.end(), [&](const PointIndex& each) { return each.level != levels.level; });
-        if (end - at < format::kLevelIndexesMax) break;
-        levels.merged.insert(levels.merged.end(), at, end);
-        ++levels.level;
-        at = end;
-    }
-    levels.kept.assign(at, indexes.end());
-    return levels;
-}
-
-// The newest first.
-Result<std::vector<Index>> RunWriter::open_pieces() const {
-    std::vector<Index> opened;
-    for (const ObjectId& piece : std::views::reverse(pieces_))
-        opened.push_back(
-            TRY(Index::open(vault_->shared_store(), vault_->id(), piece, std::nullopt)));
-    return opened;
-}
-
-Result<std::shared_ptr<VolumeReader>> RunWriter::written() const {
-    IndexLayer layer{.entries = entries_, .segments = segments_};
-    std::ranges::sort(layer.entries, {}, &IndexEntry::block);
-    std::vector<IndexLayer> layers;
-    layers.push_back(std::move(layer));
-    const PointVolume geometry{.name = plan_.volume_name,
-                               .bytes = plan_.state.volume_bytes,
-                               .block_bytes = plan_.block_bytes};
-    return VolumeReader::over(vault_, log_.series(), geometry, std::move(layers),
-                              TRY(open_pieces()));
-}
-
-Result<WrittenIndex> RunWriter::merge(const Levels& levels, std::uint64_t sequence) {
-    TRY_STATUS(spill());
-    std::vector<Index> opened = TRY(open_pieces());
-    for (const PointIndex& each : levels.merged) {
-        const ObjectId id{ObjectKind::kIndex, log_.series(), each.writer, each.serial};
-        opened.push_back(TRY(Index::open(vault_->shared_store(), vault_->id(), id, each.sha256)));
-    }
-    std::vector<const Index*> newest_first;
-    newest_first.reserve(opened.size());
-    for (const Index& each : opened)
-        newest_first.push_back(&each);
-    return merge_indexes(vault_->store(), vault_->id(), next_index(), geometry(sequence),
-                         newest_first, levels.level == format::kLevelWhole);
-}
-
-Result<std::vector<PointIndex>> RunWriter::write_indexes(std::uint64_t sequence) {
-    const Point* base = before_.newest();
-    const bool nothing = entries_.empty() && pieces_.empty();
-    if (nothing && base != nullptr && plan_.state.run_mode != RunMode::kFull &&
-        base->volumes.front().bytes == plan_.state.volume_bytes)
-        return base->volumes.front().indexes;
-    const Levels levels = plan_levels(entries_.size());
-    const bool alone = pieces_.empty() && levels.merged.empty();
-    const WrittenIndex own = alone
-                                 ? TRY(write_entries(sequence, levels.level == format::kLevelWhole))
-                                 : TRY(merge(levels, sequence));
-    std::vector<PointIndex> indexes{{.writer = own.id.writer,
-                                     .serial = own.id.number,
-                                     .level = levels.level,
-                                     .entries = own.entry_count,
-                                     .sha256 = own.sha256}};
-    indexes.insert(indexes.end(), levels.kept.begin(), levels.kept.end());
-    return indexes;
-}
-
-Status RunWriter::drop_pieces() {
-    std::vector<std::string> names;
-    names.reserve(pieces_.size());
-    for (const ObjectId& each : pieces_)
-        names.push_back(each.object_name());
-    pieces_.clear();
-    return names.empty() ? Status{} : vault_->store().remove(names);
+Result<std::shared_ptr<PartsReader>> RunWriter::written() const {
+    std::vector<std::shared_ptr<VolumeReader>> readers;
+    for (const auto& each : volumes_)
+        readers.push_back(TRY(each->written()));
+    return std::make_shared<PartsReader>(plan_.layout, plan_.block_bytes, std::move(readers));
 }
 
 // --- seal ---------------------------------------------------------------------------------------
@@ -347,23 +271,21 @@ Result<Point> RunWriter::seal(const Sealing& sealing) {
                 .sequence = base == nullptr ? 1 : base->sequence + 1,
                 .created_at = utc_now(),
                 .clock = now_on_this_host(base == nullptr ? VaultClock{} : base->clock),
-                .label = sealing.label,
                 .mode = sealing.mode,
                 .reread = sealing.reread,
                 .digest = sealing.digest,
                 .begin = begin_.number,
                 .state = sealing.state};
-    PointVolume volume{.name = plan_.volume_name,
-                       .source = plan_.state.owner,
-                       .bytes = plan_.state.volume_bytes,
-                       .block_bytes = plan_.block_bytes,
-                       .changed_bytes = changed_bytes_,
-                       .stored_bytes = stored_bytes_};
-    volume.indexes = TRY(write_indexes(point.sequence));
-    point.volumes.push_back(std::move(volume));
+    if (sealing.moment) {
+        point.label = label_name(sealing.moment->label);
+        point.group = sealing.moment->group;
+        point.frozen_us = sealing.moment->frozen_us;
+    }
+    for (const auto& each : volumes_)
+        point.volumes.push_back(TRY(each->finish(point.sequence)));
     point.number = TRY(append_point(point));
     // The point is sealed: what cannot be tidied up now is garbage for the next collection.
-    static_cast<void>(drop_pieces());
+    drop_pieces();
     drop_outdated();
     return point;
 }
@@ -383,6 +305,13 @@ Result<std::uint64_t> RunWriter::append_point(Point& point) {
     }
     return fail(Code::kBusy, "the log of " + decode_series(log_.series()) +
                                  " in the vault does not stand still; try again");
+}
+
+void RunWriter::drop_pieces() {
+    std::vector<std::string> names;
+    for (const auto& each : volumes_)
+        each->list_pieces(names);
+    if (!names.empty()) static_cast<void>(vault_->store().remove(names));
 }
 
 void RunWriter::drop_outdated() {

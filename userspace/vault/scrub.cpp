@@ -158,7 +158,7 @@ std::vector<std::size_t> Scrub::scrub_indexes(const Series& series) {
                 if (!has) continue;
                 unreadable.push_back(at);
                 report_.findings.back().hits.push_back(
-                    {shown(series.name, series.state.points[at]), {whole(volume)}});
+                    {shown(series.name, series.state.points[at]), volume.name, {whole(volume)}});
             }
         }
     }
@@ -318,8 +318,11 @@ Status Scrub::report_bad(const Series& series, std::span<const Point> readable,
                 return its == key && (what.whole || std::ranges::find(what.origins, origin) !=
                                                         what.origins.end());
             }));
-        for (const auto& [at, extents] : hit)
-            report_.findings.back().hits.push_back({shown(series.name, readable[at]), extents});
+        for (const auto& [at, extents] : hit) {
+            const Point& point = readable[at.first];
+            report_.findings.back().hits.push_back(
+                {shown(series.name, point), point.volumes[at.second].name, extents});
+        }
     }
     return {};
 }

@@ -20,7 +20,8 @@ struct ScrubFinding {
     std::string object;
     std::string what;
     struct Hit {
-        std::string name;  // as a user names it: NAME@ID
+        std::string name;    // as a user names it: NAME@ID
+        std::string volume;  // of the point
         std::vector<Extent> bytes;
     };
     std::vector<Hit> hits;  // points that cannot be read whole

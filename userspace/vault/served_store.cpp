@@ -16,12 +16,14 @@ Result<TargetFacts> ServedStore::look(const std::string& name, const Uuid& sourc
         TRY_STATUS(judge_(source_, standing_));
         points_ = std::make_unique<VaultTargetStore>(vault_, claim_);
         chosen_ = points_.get();
+        TRY_STATUS(chosen_->hear_volumes(layout_));
         return chosen_->look(name.substr(kScheme.size()), source, dry_run);
     }
     if (!volumes_) {
         return fail(Code::kRefused, "this daemon offers a vault alone: name the target vault:NAME");
     }
     chosen_ = volumes_.get();
+    TRY_STATUS(chosen_->hear_volumes(layout_));
     return chosen_->look(name, source, dry_run);
 }
 

@@ -28,6 +28,11 @@ class ServedStore final : public TargetStore {
         source_ = source;
         standing_ = standing;
     }
+    // The kind of target that the name chooses judges them.
+    Status hear_volumes(const VolumeLayout& layout) override {
+        layout_ = layout;
+        return {};
+    }
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override {
@@ -60,6 +65,7 @@ class ServedStore final : public TargetStore {
     std::unique_ptr<TargetStore> points_;
     Uuid source_;
     Standing standing_;
+    VolumeLayout layout_;
     TargetStore* chosen_ = nullptr;  // by the look, before anything else is asked
 };
 

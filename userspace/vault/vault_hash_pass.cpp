@@ -19,11 +19,11 @@ struct VaultHashPass::Slot {
     Work work;
 };
 
-VaultHashPass::VaultHashPass(WorkQueue& workers, Result<std::shared_ptr<VolumeReader>> volume,
+VaultHashPass::VaultHashPass(WorkQueue& workers, Result<std::shared_ptr<PartsReader>> volumes,
                              const BlockHasher& hasher, const ChangeMap& wanted, Sink sink,
                              Done done)
     : workers_(workers),
-      volume_(std::move(volume)),
+      volumes_(std::move(volumes)),
       hasher_(hasher),
       wanted_(wanted),
       sink_(std::move(sink)),
@@ -48,8 +48,8 @@ VaultHashPass::~VaultHashPass() {
 
 void VaultHashPass::start() {
     // It is a bug to want blocks of nothing; an index that cannot be read is not.
-    if (!volume_) return finish(std::unexpected(volume_.error()));
-    CHECK(*volume_ != nullptr || wanted_.empty());
+    if (!volumes_) return finish(std::unexpected(volumes_.error()));
+    CHECK(*volumes_ != nullptr || wanted_.empty());
     pump();
 }
 
@@ -104,38 +104,54 @@ void VaultHashPass::read(Slot& slot) const {
     }
 }
 
-// The volume's last block, where the point's volume went on behind it: stored whole, it is not what
-// the volume will have there.
-bool VaultHashPass::cut_off(std::uint64_t block) const {
-    const Extent extent = wanted_.extent_of({.first = block, .count = 1});
-    return extent.length_bytes < wanted_.block_bytes() &&
-           extent.end_bytes() != (*volume_)->size_bytes();
-}
-
 Status VaultHashPass::read_run(BlockRun run, Slot& slot) const {
-    if (cut_off(run.end() - 1)) --run.count;
-    const std::uint64_t at_once = std::max<std::uint64_t>(1, kReadBytes / wanted_.block_bytes());
-    for (std::uint64_t at = run.first; at < run.end();) {
-        const std::uint64_t data = std::min(TRY((*volume_)->next_data(at)), run.end());
-        if (data > at)
-            slot.pieces.push_back({.run = {.first = at, .count = data - at}, .hashes = {}});
-        const std::uint64_t end = std::min(data + at_once, run.end());
-        if (end > data) TRY_STATUS(hash({.first = data, .count = end - data}, slot));
-        at = end;
+    while (run.count > 0) {
+        const PartsReader::Stretch stretch = (*volumes_)->front_of(run);
+        if (stretch.reader == nullptr) {
+            slot.pieces.push_back({.run = stretch.run, .hashes = {}});
+        } else if (!stretch.outgrown) {
+            TRY_STATUS(read_stretch(stretch, slot));
+        }
+        run.count -= stretch.run.count;
+        run.first = stretch.run.end();
     }
     return {};
 }
 
-Status VaultHashPass::hash(BlockRun run, Slot& slot) const {
-    const Extent extent = wanted_.extent_of(run);
-    slot.memory.resize(extent.length_bytes);
-    TRY_STATUS((*volume_)->read(extent.offset_bytes, slot.memory));
-    Found found{.run = run, .hashes = {}};
-    for (std::uint64_t i = 0; i < run.count; ++i) {
+Status VaultHashPass::read_stretch(const PartsReader::Stretch& stretch, Slot& slot) const {
+    const std::uint64_t at_once = std::max<std::uint64_t>(1, kReadBytes / wanted_.block_bytes());
+    const std::uint64_t end = stretch.first + stretch.run.count;
+    const auto part_of = [&](std::uint64_t from, std::uint64_t to) {
+        return PartsReader::Stretch{
+            .run = {.first = stretch.run.first + (from - stretch.first), .count = to - from},
+            .reader = stretch.reader,
+            .first = from};
+    };
+    for (std::uint64_t at = stretch.first; at < end;) {
+        const std::uint64_t data = std::min(TRY(stretch.reader->next_data(at)), end);
+        if (data > at) slot.pieces.push_back({.run = part_of(at, data).run, .hashes = {}});
+        const std::uint64_t stop = std::min(data + at_once, end);
+        if (stop > data) TRY_STATUS(hash(part_of(data, stop), slot));
+        at = stop;
+    }
+    return {};
+}
+
+// Behind a volume's end are zeros, up to the end of its last block.
+Status VaultHashPass::hash(const PartsReader::Stretch& stretch, Slot& slot) const {
+    const std::uint64_t length = wanted_.extent_of(stretch.run).length_bytes;
+    const std::uint64_t offset = stretch.first * wanted_.block_bytes();
+    const std::uint64_t stored = std::min(length, stretch.reader->size_bytes() - offset);
+    slot.memory.resize(length);
+    TRY_STATUS(stretch.reader->read(offset, MutableByteSpan(slot.memory).first(stored)));
+    std::fill(slot.memory.begin() + static_cast<std::ptrdiff_t>(stored), slot.memory.end(),
+              std::byte{});
+    Found found{.run = stretch.run, .hashes = {}};
+    for (std::uint64_t i = 0; i < stretch.run.count; ++i) {
         const std::uint64_t begin = i * wanted_.block_bytes();
-        const std::uint64_t length =
+        const std::uint64_t bytes =
             std::min<std::uint64_t>(wanted_.block_bytes(), slot.memory.size() - begin);
-        found.hashes.push_back(hasher_.of(ByteSpan(slot.memory).subspan(begin, length)));
+        found.hashes.push_back(hasher_.of(ByteSpan(slot.memory).subspan(begin, bytes)));
     }
     slot.pieces.push_back(std::move(found));
     return {};

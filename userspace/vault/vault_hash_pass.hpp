@@ -7,16 +7,16 @@
 
 #include "cbt/range_hasher.hpp"
 #include "io/work_queue.hpp"
-#include "userspace/vault/volume_reader.hpp"
+#include "userspace/vault/parts_reader.hpp"
 
 namespace towline {
 
-// Hashes blocks of a point as RangeHasher does those of a volume: reads, and so checks, each stored
-// block. One that is damaged is left out: for a comparison it differs, and the source sends it
-// again. Owned by one loop thread; reading and hashing run on the work queue.
+// Hashes blocks of a point's volumes as RangeHasher does those of a volume: reads, and so checks,
+// each stored block. One that is damaged is left out: for a comparison it differs, and the source
+// sends it again. Owned by one loop thread; reading and hashing run on the work queue.
 class VaultHashPass final : public HashPass {
   public:
-    VaultHashPass(WorkQueue& workers, Result<std::shared_ptr<VolumeReader>> volume,
+    VaultHashPass(WorkQueue& workers, Result<std::shared_ptr<PartsReader>> volumes,
                   const BlockHasher& hasher, const ChangeMap& wanted, Sink sink, Done done);
     ~VaultHashPass() override;
 
@@ -38,13 +38,13 @@ class VaultHashPass final : public HashPass {
     void pump();
     void read(Slot& slot) const;
     Status read_run(BlockRun run, Slot& slot) const;
-    Status hash(BlockRun run, Slot& slot) const;
-    bool cut_off(std::uint64_t block) const;
+    Status read_stretch(const PartsReader::Stretch& stretch, Slot& slot) const;
+    Status hash(const PartsReader::Stretch& stretch, Slot& slot) const;
     void deliver();
     void finish(Status status);
 
     WorkQueue& workers_;
-    Result<std::shared_ptr<VolumeReader>> volume_;  // or why it cannot be read
+    Result<std::shared_ptr<PartsReader>> volumes_;  // or why they cannot be read
     const BlockHasher& hasher_;
     const ChangeMap& wanted_;
     Sink sink_;

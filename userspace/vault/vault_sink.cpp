@@ -79,9 +79,13 @@ Status VaultSink::perform(const Job& job) {
 Status VaultSink::append(const Job& job) {
     const std::byte* stored = job.stretch.stored;
     std::uint64_t block = job.stretch.extent.offset_bytes / run_->block_bytes;
+    ByteSpan plain{job.stretch.plain, job.stretch.extent.length_bytes};
     for (const StoredBlock& each : job.blocks) {
-        TRY_STATUS(run_->writer->append({.block = block++, .kind = each.kind, .check = each.crc},
-                                        {stored, each.stored_bytes}));
+        const ByteSpan its = plain.first(std::min<std::size_t>(plain.size(), run_->block_bytes));
+        plain = plain.subspan(its.size());
+        TRY_STATUS(run_->writer->append(
+            {.block = block++, .kind = each.kind, .check = each.crc, .plain = its},
+            {stored, each.stored_bytes}));
         stored += each.stored_bytes;
     }
     return {};
@@ -103,11 +107,11 @@ void VaultSink::on_worked() {
 std::unique_ptr<HashPass> VaultSink::hash(HashKind kind, BufferPool&, const BlockHasher& hasher,
                                           const ChangeMap& wanted, const std::vector<Extent>&,
                                           HashPass::Sink sink, HashPass::Done done) {
-    const auto volume = [&]() -> Result<std::shared_ptr<VolumeReader>> {
+    const auto volumes = [&]() -> Result<std::shared_ptr<PartsReader>> {
         if (kind == HashKind::kWritten && run_->writer) return run_->writer->written();
         return kind == HashKind::kAcknowledged ? run_->resumed : run_->before;
     };
-    return std::make_unique<VaultHashPass>(workers_, volume(), hasher, wanted, std::move(sink),
+    return std::make_unique<VaultHashPass>(workers_, volumes(), hasher, wanted, std::move(sink),
                                            std::move(done));
 }
 

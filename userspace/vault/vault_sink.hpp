@@ -7,16 +7,16 @@
 
 #include "io/work_queue.hpp"
 #include "userspace/engine/block_sink.hpp"
+#include "userspace/vault/parts_reader.hpp"
 #include "userspace/vault/run_writer.hpp"
-#include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
 
 // What a session of a vault has open; the store makes it, the sink uses it.
 struct VaultRun {
-    std::unique_ptr<RunWriter> writer;      // from the mark on
-    std::shared_ptr<VolumeReader> before;   // what a comparison reads: the newest point's volume
-    std::shared_ptr<VolumeReader> resumed;  // what the unfinished run had brought; null: none
+    std::unique_ptr<RunWriter> writer;     // from the mark on
+    std::shared_ptr<PartsReader> before;   // what a comparison reads: the newest point's volumes
+    std::shared_ptr<PartsReader> resumed;  // what the unfinished run had brought; null: none
     std::uint32_t block_bytes = 0;
 };
 

@@ -4,6 +4,8 @@
 
 #include "userspace/vault/vault_target_store.hpp"
 
+#include <algorithm>
+
 #include "userspace/engine/root_folder.hpp"
 
 namespace towline {
@@ -21,10 +23,13 @@ std::string hex_digest(const RunDigest& digest) {
 
 // Whoever compares with one point sees it alone, and keeps no writer out.
 Status VaultTargetStore::take_state(bool dry_run) {
-    if (!compared_.empty()) {
+    if (!compared_.point.empty()) {
         if (!dry_run) return fail(Code::kProtocol, "a point that is sealed is not written to");
-        pinned_ = TRY(OpenPoint::open(vault_, series_, compared_));
-        state_ = {.points = {pinned_->point()}};
+        pinned_ = TRY(OpenPoint::open(vault_, series_, compared_.point));
+        Point point = pinned_->point();
+        if (!compared_.volume.empty())
+            point.volumes = {point.volumes[TRY(find_volume(point, compared_.volume))]};
+        state_ = {.points = {std::move(point)}};
         return {};
     }
     const SeriesLog log(vault_, series_);
@@ -50,7 +55,7 @@ Result<TargetFacts> VaultTargetStore::look(const std::string& name, const Uuid& 
     facts.has_data = facts.exists;
     if (point != nullptr) {
         facts.record = point->state;
-        facts.size_bytes = point->volumes.front().bytes;
+        facts.size_bytes = point->state.volume_bytes;
     }
     if (unfinished != nullptr) facts.record = unfinished->state;
     if (facts.record.target.is_nil()) facts.record.target = Uuid::random();
@@ -58,10 +63,9 @@ Result<TargetFacts> VaultTargetStore::look(const std::string& name, const Uuid& 
 }
 
 Result<TargetVolume> VaultTargetStore::prepare(IoEngine&, std::uint64_t volume_bytes, bool) {
-    volume_bytes_ = volume_bytes;
     TargetVolume volume;
-    volume.view.size_bytes =
-        state_.newest() == nullptr ? 0 : state_.newest()->volumes.front().bytes;
+    // What the point has not is zeros, and can be compared as such.
+    volume.view.size_bytes = state_.newest() == nullptr ? 0 : volume_bytes;
     // A first run starts from nothing, and what it does not bring is zeros.
     volume.zeroed = state_.newest() == nullptr && state_.unfinished() == nullptr;
     return volume;
@@ -74,25 +78,56 @@ std::string VaultTargetStore::volume_name() const {
     return last;
 }
 
-Status VaultTargetStore::open_readers(const BeginMessage& begin) {
+// The base of a list of changes must be these very volumes; the source believes so too.
+Status VaultTargetStore::check_volumes(const BeginMessage& begin) const {
     const Point* point = state_.newest();
-    const bool compares = begin.mode == RunMode::kScan || begin.compare_listed;
-    if (point != nullptr && compares) {
-        if (point->volumes.front().block_bytes != begin.block_bytes) {
+    if (begin.mode != RunMode::kExtents || point == nullptr) return {};
+    const bool same = std::ranges::equal(
+        layout_.parts(), point->volumes, [](const VolumePart& part, const PointVolume& volume) {
+            return part.source == volume.source && part.bytes == volume.bytes;
+        });
+    if (same) return {};
+    return fail(Code::kRefused, "the newest point of " + name_ +
+                                    " has other volumes than the run; run once with --scan");
+}
+
+Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_before(const Point& point,
+                                                                   std::uint32_t block_bytes) {
+    std::vector<std::shared_ptr<VolumeReader>> readers;
+    for (std::size_t place = 0; place < layout_.parts().size(); ++place) {
+        const PointVolume* volume = base_of(point, layout_, place);
+        if (volume != nullptr && volume->block_bytes != block_bytes) {
             return fail(Code::kRefused, "the points of " + name_ + " have blocks of " +
-                                            std::to_string(point->volumes.front().block_bytes) +
+                                            std::to_string(volume->block_bytes) +
                                             " bytes; take the same (--block), or run once with "
                                             "--full");
         }
-        run_->before = TRY(VolumeReader::open(vault_, series_, point->volumes.front()));
+        readers.push_back(volume == nullptr ? nullptr
+                                            : TRY(VolumeReader::open(vault_, series_, *volume)));
     }
-    const Begin* unfinished = state_.unfinished();
-    if (unfinished != nullptr && begin.resume) {
+    return std::make_shared<PartsReader>(layout_, block_bytes, std::move(readers));
+}
+
+Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_resumed(const Begin& unfinished,
+                                                                    std::uint32_t block_bytes) {
+    std::vector<std::shared_ptr<VolumeReader>> readers;
+    for (const VolumePart& part : layout_.parts()) {
         const PointVolume geometry{
-            .name = volume_name(), .bytes = volume_bytes_, .block_bytes = begin.block_bytes};
-        run_->resumed = VolumeReader::over(vault_, series_, geometry,
-                                           TRY(layers_of(*vault_, series_, *unfinished)), {});
+            .name = part.name, .bytes = part.bytes, .block_bytes = block_bytes};
+        readers.push_back(VolumeReader::over(
+            vault_, series_, geometry, TRY(layers_of(*vault_, series_, unfinished, part)), {}));
     }
+    return std::make_shared<PartsReader>(layout_, block_bytes, std::move(readers));
+}
+
+Status VaultTargetStore::open_readers(const BeginMessage& begin) {
+    TRY_STATUS(check_volumes(begin));
+    const Point* point = state_.newest();
+    const bool compares = begin.mode == RunMode::kScan || begin.compare_listed;
+    if (point != nullptr && compares) run_->before = TRY(open_before(*point, begin.block_bytes));
+    const Begin* unfinished = state_.unfinished();
+    if (unfinished != nullptr && begin.resume)
+        run_->resumed = TRY(open_resumed(*unfinished, begin.block_bytes));
     return {};
 }
 
@@ -110,6 +145,7 @@ Status VaultTargetStore::mark(const TargetRecord& record, bool keep_journal) {
                                         {.state = record,
                                          .block_bytes = begin_.block_bytes,
                                          .volume_name = volume_name(),
+                                         .layout = layout_,
                                          .resume = keep_journal}));
     return {};
 }
@@ -117,7 +153,7 @@ Status VaultTargetStore::mark(const TargetRecord& record, bool keep_journal) {
 Result<std::vector<Extent>> VaultTargetStore::acknowledged() {
     const Begin* unfinished = state_.unfinished();
     if (unfinished == nullptr) return std::vector<Extent>();
-    return acknowledged_extents(*vault_, series_, *unfinished);
+    return acknowledged_extents(*vault_, series_, *unfinished, layout_);
 }
 
 Status VaultTargetStore::seal(const TargetRecord& record, const Attestation& attestation) {
@@ -133,7 +169,8 @@ Status VaultTargetStore::seal(const TargetRecord& record, const Attestation& att
     TRY_STATUS(run_->writer->seal({.state = record,
                                    .mode = begin_.mode,
                                    .reread = attestation.reread,
-                                   .digest = hex_digest(attestation.digest)}));
+                                   .digest = hex_digest(attestation.digest),
+                                   .moment = attestation.moment}));
     return {};
 }
 

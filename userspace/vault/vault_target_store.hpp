@@ -17,11 +17,19 @@ class VaultTargetStore final : public TargetStore {
   public:
     using Claim = std::function<Status(const std::string& name, const Uuid& source, bool dry_run)>;
 
-    // `point`: dry runs alone, that compare with this one in place of the newest.
+    // With a point: dry runs alone, that compare with it in place of the newest.
+    struct Compared {
+        std::string point;
+        std::string volume;  // of it; empty: all
+    };
     explicit VaultTargetStore(std::shared_ptr<Vault> vault, Claim claim = {},
-                              std::string point = {})
-        : vault_(std::move(vault)), claim_(std::move(claim)), compared_(std::move(point)) {}
+                              Compared compared = {})
+        : vault_(std::move(vault)), claim_(std::move(claim)), compared_(std::move(compared)) {}
 
+    Status hear_volumes(const VolumeLayout& layout) override {
+        layout_ = layout;
+        return {};
+    }
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;
@@ -41,17 +49,21 @@ class VaultTargetStore final : public TargetStore {
   private:
     Status take_state(bool dry_run);
     Status open_readers(const BeginMessage& begin);
+    Status check_volumes(const BeginMessage& begin) const;
+    Result<std::shared_ptr<PartsReader>> open_before(const Point& point, std::uint32_t block_bytes);
+    Result<std::shared_ptr<PartsReader>> open_resumed(const Begin& unfinished,
+                                                      std::uint32_t block_bytes);
     std::string volume_name() const;
 
     std::shared_ptr<Vault> vault_;
     Claim claim_;
-    std::string compared_;
+    Compared compared_;
     std::optional<OpenPoint> pinned_;  // what is compared
+    VolumeLayout layout_;
     std::string name_;
     std::string series_;
     std::shared_ptr<ObjectHold> held_;
     SeriesState state_;
-    std::uint64_t volume_bytes_ = 0;
     BeginMessage begin_;
     std::shared_ptr<VaultRun> run_ = std::make_shared<VaultRun>();
 };
