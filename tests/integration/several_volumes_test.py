@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from lib.daemon import Daemon
 from lib.lab import KIB, MIB, equal, wait_for, write_at
 from lib.mounted import Mounted
 from lib.runner import main
@@ -318,6 +319,26 @@ def test_two_live_filesystems(lab):
     fuzzy = lab.sync(f"one={devices[0]}", f"three={plain}", f"vault:{vault.dir}/fuzzy",
                      "--snapshot", "none")
     assert fuzzy["label"] == "fuzzy" and not fuzzy["group"], fuzzy
+
+
+def test_a_job_has_several(lab):
+    a, b = images(lab)
+    vault = Vault(lab)
+    daemon = Daemon(lab).start()
+    body = {"volumes": [str(a), str(b)], "target": vault.url, "schedule": {"manual": True}}
+    daemon.good("PUT", "/v1/jobs/both", body)
+    checked = daemon.good("POST", "/v1/jobs/both/preflight")
+    assert any("2 volumes" in each["message"] for each in checked["findings"]), checked
+    run = daemon.completed(daemon.start_run("both")["id"])
+    assert run["bytes_total"] == FIRST + SECOND, run
+    shown = json.loads(towline("point", "show", f"{vault.url}@latest", "--json").stdout)
+    assert [each["name"] for each in shown["volumes"]] == ["a.img", "b.img"], shown
+    wrong = {**body, "target": str(lab.dir / "replica")}
+    daemon.refused("INVALID_REQUEST", "PUT", "/v1/jobs/both", wrong, field="volumes")
+    twin = lab.dir / "other"
+    twin.mkdir()
+    wrong = {**body, "volumes": [str(a), str(twin / "a.img")]}
+    daemon.refused("INVALID_REQUEST", "PUT", "/v1/jobs/both", wrong, field="volumes")
 
 
 if __name__ == "__main__":

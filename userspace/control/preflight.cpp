@@ -47,7 +47,10 @@ class Findings {
 
 void judge_volume(const PreflightFacts& facts, const JobSpec& spec, Findings& findings) {
     if (!facts.no_volume.empty()) return findings.critical("volume", facts.no_volume);
-    findings.info("size", spec.volumes.front() + " has " + size_text(facts.volume_bytes) + ", " +
+    const std::size_t count = spec.volumes.size();
+    const std::string what =
+        count == 1 ? spec.volumes.front() + " has " : std::to_string(count) + " volumes have ";
+    findings.info("size", what + size_text(facts.volume_bytes) + ", " +
                               size_text(facts.data_bytes) + " of it data at most, on " +
                               std::to_string(facts.disk_count) +
                               (facts.disk_count == 1 ? " disk" : " disks"));

@@ -4,6 +4,9 @@
 
 #include "userspace/jobs/job_json.hpp"
 
+#include <filesystem>
+#include <set>
+
 #include "transport/address.hpp"
 #include "userspace/vault/vault.hpp"
 
@@ -103,13 +106,28 @@ std::expected<Start, FieldError> start_of(const json& value) {
     return Start{.kind = Start::Kind::kAt, .at = *at};
 }
 
-std::optional<FieldError> check_places(const JobSpec& spec) {
-    if (spec.volumes.size() > 1)
-        return FieldError{"volumes",
-                          "a job has one volume: make a job for each (volumes of one job would be "
-                          "promised to be of one moment, which no run can make yet)"};
-    for (const std::string& volume : spec.volumes)
+// Several become one point: only a vault has points, and each volume has a name in it.
+std::optional<FieldError> check_volumes(const JobSpec& spec) {
+    std::set<std::string> names;
+    for (const std::string& volume : spec.volumes) {
         if (!volume.starts_with('/')) return FieldError{"volumes", volume + " is no absolute path"};
+        const std::string name = std::filesystem::path(volume).filename().string();
+        if (spec.volumes.size() > 1 && !names.insert(name).second)
+            return FieldError{"volumes", "two volumes would be called " + name +
+                                             " in the point; give one of them another name (a "
+                                             "link), or make two jobs"};
+    }
+    const bool vault =
+        spec.target.starts_with("vault:") || spec.target.find("/vault:") != std::string::npos;
+    if (spec.volumes.size() > 1 && !vault)
+        return FieldError{"volumes",
+                          "several volumes of one moment are kept in a vault (target "
+                          "vault:DIR/NAME); to devices or images make a job for each"};
+    return std::nullopt;
+}
+
+std::optional<FieldError> check_places(const JobSpec& spec) {
+    if (auto wrong = check_volumes(spec)) return wrong;
     const std::string& target = spec.target;
     if (target.starts_with('/')) return std::nullopt;
     const auto vault = VaultName::parse(target);
