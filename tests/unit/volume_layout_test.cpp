@@ -83,7 +83,7 @@ TEST(VolumeLayout, RefusesWhatCannotBe) {
 }
 
 TEST(VolumeLayout, TellsWhetherVolumesAreTheSame) {
-    const auto text = [](Volumes volumes) { return VolumeLayout::of(volumes)->text(); };
+    const auto text = [](const Volumes& volumes) { return VolumeLayout::of(volumes)->text(); };
     const std::string both = text({{"a", uuid_of(1), 5}, {"b", uuid_of(2), 7}});
     EXPECT_EQ(both, text({{"x", uuid_of(1), 5}, {"y", uuid_of(2), 7}}));  // names may change
     EXPECT_NE(both, text({{"b", uuid_of(2), 7}, {"a", uuid_of(1), 5}}));

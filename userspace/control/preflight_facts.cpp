@@ -200,6 +200,7 @@ void look_at_host(PreflightFacts& facts) {
 
 std::vector<Volume> open_volumes(const JobSpec& spec, PreflightFacts& facts) {
     std::vector<Volume> volumes;
+    volumes.reserve(spec.volumes.size());
     for (const std::string& path : spec.volumes) {
         auto volume = Volume::open(path, Access::kRead);
         if (!volume || volume->size_bytes() == 0) {

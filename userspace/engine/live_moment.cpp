@@ -174,6 +174,7 @@ Status LiveMoment::cut() {
 
 Status LiveMoment::freeze_epoch() {
     FreezeRequest request{.trackers = {}, .drain_max = options_.drain_max};
+    request.trackers.reserve(subjects_.size());
     for (const Subject& each : subjects_)
         request.trackers.push_back(each.tracked);
     if (provider_ != nullptr && provider_ == tracker_->snapshots())
@@ -201,6 +202,7 @@ Status LiveMoment::make_images() {
     std::vector<Volume> volumes;
     volumes.reserve(subjects_.size());
     std::vector<const Volume*> sources;
+    sources.reserve(subjects_.size());
     for (const Subject& each : subjects_) {
         volumes.push_back(TRY(Volume::open(each.path, Access::kRead)));
         sources.push_back(&volumes.back());

@@ -135,6 +135,6 @@ class LiveMoment final : public MomentTaker {
 };
 
 // Of several notes one text.
-void add_note(std::string& notes, const std::string& note);
+void add_note(std::string& notes, const std::string& text);
 
 }  // namespace towline

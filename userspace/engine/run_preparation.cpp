@@ -197,6 +197,45 @@ void draw_audit(PreparedRun& run, const SourceRequest& request) {
     run.begin.compare_listed |= !run.audit.empty();
 }
 
+// What is to be sent, or compared where that is the mode; merges what is still pending.
+Status make_plan(PreparedRun& run, const SourceRequest& request, SourceStore& store) {
+    // A map is 32 MiB for 16 TiB: none is made that is not needed.
+    const bool harvested = std::ranges::any_of(
+        run.harvests, [](const auto& each) { return each && each->changes.block_count() > 0; });
+    if (run.decision.mode != RunMode::kScan || !request.extents.empty() || harvested) {
+        run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
+    }
+    // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
+    // again when that fails too.
+    for (const Extent& extent : request.extents)
+        run.plan.mark(extent);
+    const VolumeLayout layout = layout_of(request);
+    for (std::size_t place = 0; place < run.harvests.size(); ++place) {
+        const auto& harvest = run.harvests[place];
+        if (harvest && harvest->changes.block_count() > 0)
+            merge_part(run.plan, layout.parts()[place], harvest->changes);
+    }
+    switch (run.decision.mode) {
+        case RunMode::kFull:
+            mark_volumes(run.plan, layout);
+            break;
+        case RunMode::kExtents:
+            run.changed_bytes =
+                request.changes.empty() ? total_bytes(request.extents) : run.plan.marked_bytes();
+            break;
+        case RunMode::kScan:
+            break;
+    }
+    if (run.decision.include_pending && run.decision.mode == RunMode::kExtents) {
+        ChangeMap pending = TRY(pending_changes(store, run.memory, request));
+        pending.subtract(run.plan);
+        run.changed_bytes += pending.marked_bytes();
+        run.plan.merge(pending);
+    }
+    if (run.decision.mode == RunMode::kFull) run.changed_bytes = layout.data_bytes();
+    return {};
+}
+
 }  // namespace
 
 VolumeLayout layout_of(const SourceRequest& request) {
@@ -248,40 +287,7 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
         request.run.tracked = tracked_of(request.changes, run.harvests, memory);
     run.decision = TRY(decide_run(request.run, memory, opened));
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
-    // A map is 32 MiB for 16 TiB: none is made that is not needed.
-    const bool harvested = std::ranges::any_of(
-        run.harvests, [](const auto& each) { return each && each->changes.block_count() > 0; });
-    if (run.decision.mode != RunMode::kScan || !request.extents.empty() || harvested) {
-        run.plan = ChangeMap(request.run.volume_bytes, request.block_bytes);
-    }
-    // Noted whatever the mode: a list that comes with the resumption of a comparison is not given
-    // again when that fails too.
-    for (const Extent& extent : request.extents)
-        run.plan.mark(extent);
-    const VolumeLayout layout = layout_of(request);
-    for (std::size_t place = 0; place < run.harvests.size(); ++place) {
-        const auto& harvest = run.harvests[place];
-        if (harvest && harvest->changes.block_count() > 0)
-            merge_part(run.plan, layout.parts()[place], harvest->changes);
-    }
-    switch (run.decision.mode) {
-        case RunMode::kFull:
-            mark_volumes(run.plan, layout);
-            break;
-        case RunMode::kExtents:
-            run.changed_bytes =
-                request.changes.empty() ? total_bytes(request.extents) : run.plan.marked_bytes();
-            break;
-        case RunMode::kScan:
-            break;
-    }
-    if (run.decision.include_pending && run.decision.mode == RunMode::kExtents) {
-        ChangeMap pending = TRY(pending_changes(store, run.memory, request));
-        pending.subtract(run.plan);
-        run.changed_bytes += pending.marked_bytes();
-        run.plan.merge(pending);
-    }
-    if (run.decision.mode == RunMode::kFull) run.changed_bytes = layout.data_bytes();
+    TRY_STATUS(make_plan(run, request, store));
     run.begin = make_begin(request, run.decision, run.memory, opened, run.plan.digest());
     draw_audit(run, request);
     if (request.dry_run) return run;

@@ -148,10 +148,12 @@ class SourceStores {
     // ever.
     Result<std::vector<Fd>> lock_tracking() const {
         std::vector<const FileSourceStore*> ordered;
+        ordered.reserve(stores_.size());
         for (const FileSourceStore& each : stores_)
             ordered.push_back(&each);
         std::ranges::sort(ordered, {}, [](const auto* each) { return each->source().text(); });
         std::vector<Fd> locks;
+        locks.reserve(ordered.size());
         for (const FileSourceStore* each : ordered)
             locks.push_back(TRY(each->lock_tracking(kLockTime)));
         return locks;
@@ -205,6 +207,7 @@ Result<VolumeLayout> layout_of(const SyncOptions& options, const SyncSource& sou
     const bool named = sizes.size() > 1 || !options.sources.front().name.empty();
     if (!named) return VolumeLayout::of_one(stores.all().front().source(), sizes.front());
     std::vector<VolumesMessage::Volume> volumes;
+    volumes.reserve(sizes.size());
     for (std::size_t place = 0; place < sizes.size(); ++place)
         volumes.push_back(
             {name_of(options.sources[place]), stores.all()[place].source(), sizes[place]});
@@ -300,6 +303,7 @@ LiveMomentOptions moment_options(const SyncOptions& options, const SourceStores&
                              .layout = layout,
                              .target = options.target,
                              .lock_tracking = [&stores] { return stores.lock_tracking(); }};
+    wanted.sources.reserve(stores.all().size());
     for (std::size_t place = 0; place < stores.all().size(); ++place)
         wanted.sources.push_back({options.sources[place].path, stores.all()[place].folder()});
     // A list is the word of somebody else, who says what it stands on.

@@ -17,18 +17,21 @@ class VolumeSource final : public SyncSource {
 
     std::vector<std::uint64_t> sizes() const override {
         std::vector<std::uint64_t> sizes;
+        sizes.reserve(volumes_.size());
         for (const Volume& each : volumes_)
             sizes.push_back(each.size_bytes());
         return sizes;
     }
     Result<std::vector<VolumeIdentity>> identities() const override {
         std::vector<VolumeIdentity> identities;
+        identities.reserve(volumes_.size());
         for (const Volume& each : volumes_)
             identities.push_back(TRY(each.identity()));
         return identities;
     }
     Result<std::unique_ptr<MomentTaker>> moment(LiveMomentOptions options) const override {
         std::vector<const Volume*> volumes;
+        volumes.reserve(volumes_.size());
         for (const Volume& each : volumes_)
             volumes.push_back(&each);
         return TRY(LiveMoment::choose(volumes, std::move(options)));

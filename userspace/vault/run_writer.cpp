@@ -257,6 +257,7 @@ Status RunWriter::flush() {
 
 Result<std::shared_ptr<PartsReader>> RunWriter::written() const {
     std::vector<std::shared_ptr<VolumeReader>> readers;
+    readers.reserve(volumes_.size());
     for (const auto& each : volumes_)
         readers.push_back(TRY(each->written()));
     return std::make_shared<PartsReader>(plan_.layout, plan_.block_bytes, std::move(readers));

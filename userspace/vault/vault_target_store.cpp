@@ -111,6 +111,7 @@ Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_before(const Point& 
 Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_resumed(const Begin& unfinished,
                                                                     std::uint32_t block_bytes) {
     std::vector<std::shared_ptr<VolumeReader>> readers;
+    readers.reserve(layout_.parts().size());
     for (const VolumePart& part : layout_.parts()) {
         const PointVolume geometry{
             .name = part.name, .bytes = part.bytes, .block_bytes = block_bytes};
