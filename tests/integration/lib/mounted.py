@@ -38,7 +38,8 @@ class Mounted:
         self.file = Path(self.report["volumes"][0]["path"])
 
     def unmount(self):
-        subprocess.run(["umount", self.dir], check=True)
+        # A loop device over a file in it lets go of it when its last opener does (udev, as a rule).
+        wait_for(lambda: subprocess.run(["umount", self.dir]).returncode == 0, 60, "umount")
         self._ended()
 
     def end(self, number):
