@@ -54,8 +54,8 @@ class TwoVolumes : public ::testing::Test {
         EXPECT_TRUE(commit_run(run, store));
     }
     // The epoch `sequence` of both, with these blocks.
-    void freeze(std::uint64_t sequence, std::vector<std::uint64_t> a,
-                std::vector<std::uint64_t> b) {
+    void freeze(std::uint64_t sequence, const std::vector<std::uint64_t>& a,
+                const std::vector<std::uint64_t>& b) {
         request.changes = {set_of(11, sequence, kFirst, a), set_of(12, sequence, kSecond, b)};
     }
     static ChangeSet set_of(int tracker, std::uint64_t sequence, std::uint64_t bytes,

@@ -11,17 +11,17 @@ namespace towline {
 namespace fs = std::filesystem;
 
 Result<std::unique_ptr<SyncSource>> PointSource::open(const VaultName& name,
-                                                      const std::string& wanted,
+                                                      const std::string& volume,
                                                       const KeySource& keys) {
     if (name.name.empty() || name.point.empty())
         return fail(Code::kInvalid, "a point to read from: write vault:DIR/NAME@ID");
     auto vault = TRY(Vault::open(name.folder, keys));
     const std::string series = TRY(encode_series(name.name));
     OpenPoint point = TRY(OpenPoint::open(vault, series, name.point));
-    const std::size_t place = TRY(find_volume(point.point(), wanted));
-    auto volume = TRY(point.volume(place));
+    const std::size_t place = TRY(find_volume(point.point(), volume));
+    auto reader = TRY(point.volume(place));
     return std::unique_ptr<SyncSource>(
-        new PointSource(name, std::move(vault), std::move(point), std::move(volume)));
+        new PointSource(name, std::move(vault), std::move(point), std::move(reader)));
 }
 
 // A point is a source of its own, and of several volumes each is one: a target that was restored
