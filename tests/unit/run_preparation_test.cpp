@@ -229,10 +229,10 @@ TEST_F(RunPreparationTest, TheRollingAuditMovesWithTheSeal) {
     request.audit_period = std::chrono::days(10);
     store.memories[kTarget].audit = {.next_bytes = 48 * kBlock, .covered_ms = kDay};
     request.changes = {ChangeSet{.tracker = uuid_of(3),
-                                .sequence = 5,
-                                .after = 4,
-                                .trust = Trust::kExact,
-                                .changes = ChangeMap(kVolume, kBlock)}};
+                                 .sequence = 5,
+                                 .after = 4,
+                                 .trust = Trust::kExact,
+                                 .changes = ChangeMap(kVolume, kBlock)}};
     request.changes.front().changes.mark_blocks({.first = 0, .count = 1});
     ASSERT_TRUE(store.save_harvest({.target = kTarget,
                                     .tracker = uuid_of(3),
