@@ -178,7 +178,7 @@ def test_a_crash_costs_the_hot_regions(rig):
     origin, one, keep = target(rig, "origin"), target(rig, "one"), rig.disk("keep", 32 * MIB)
     os.truncate(origin.path, size)
     os.truncate(one.path, size)
-    disks, more = [origin, one, keep], {"files": programs(), "host_programs": PROGRAMS,
+    disks, more = [origin, one, keep], {"files": towline_programs("towline"), "host_programs": PROGRAMS,
                                         "memory_mib": 1024, "deadline": 600}
     crashed = rig.boot(CRASH_PRELUDE + """
         mkfs.ext4 -q -F /dev/disk/keep
