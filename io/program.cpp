@@ -56,7 +56,7 @@ Result<Pipe> make_pipe() {
     return Pipe{Fd(ends[0]), Fd(ends[1])};
 }
 
-Result<pid_t> start(const std::string& path, std::vector<std::string> words, int output,
+Result<pid_t> start(const std::string& path, std::vector<std::string> words, int input, int output,
                     int complaints) {
     std::vector<std::string> variables = environment();
     posix_spawnattr_t attributes;
@@ -64,7 +64,7 @@ Result<pid_t> start(const std::string& path, std::vector<std::string> words, int
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
     posix_spawn_file_actions_t files;
     posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&files, complaints, STDERR_FILENO);
     pid_t process = -1;
@@ -127,11 +127,20 @@ Result<std::string> find_program(const std::string& name) {
     return fail(Code::kUnsupported, "the program " + name + " is not installed");
 }
 
-Result<ProgramEnd> run_program(const std::vector<std::string>& words, Duration limit) {
+Result<ProgramEnd> run_program(const std::vector<std::string>& words, Duration limit,
+                               const std::string& input) {
     const std::string path = TRY(find_program(words.front()));
     Pipe output = TRY(make_pipe());
     Pipe complaints = TRY(make_pipe());
-    const pid_t process = TRY(start(path, words, output.theirs.get(), complaints.theirs.get()));
+    // All of it lies there before anybody reads, and behind it nothing.
+    Pipe given = TRY(make_pipe());
+    if (::write(given.theirs.get(), input.data(), input.size()) !=
+        static_cast<ssize_t>(input.size()))
+        return fail_errno("handing over what " + words.front() + " is to read");
+    given.theirs.reset();
+    const pid_t process =
+        TRY(start(path, words, given.ours.get(), output.theirs.get(), complaints.theirs.get()));
+    given.ours.reset();
     output.theirs.reset();
     complaints.theirs.reset();
     ProgramEnd end;

@@ -2,8 +2,10 @@
 // `towline restore` and `towline export`: a recovery point onto a volume, or into a file. Restoring
 // is a run from the point to the target, with all that a run refuses and checks.
 
+#include <algorithm>
 #include <cstdio>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/towline/commands.hpp"
 #include "tools/towline/error_report.hpp"
@@ -11,6 +13,7 @@
 #include "tools/towline/key_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "tools/towline/report_text.hpp"
+#include "tools/towline/restore_growth.hpp"
 #include "transport/address.hpp"
 #include "userspace/engine/sync.hpp"
 #include "userspace/vault/point_export.hpp"
@@ -28,6 +31,8 @@ struct RestoreWords {
     std::string format = "raw";
     std::string state_dir = "/var/lib/towline";
     double rate_mbit = 0;
+    std::uint64_t grow_bytes = 0;  // of an export; 0: as long as the volume
+    bool grow = false;
     bool overwrite = false;
     bool dry_run = false;
     bool json = false;
@@ -42,7 +47,8 @@ Result<VaultName> parse_point(const std::string& text) {
 }
 
 // What was cut off goes on; what was written is read again before it counts.
-Result<RunReport> run_restore(const RestoreWords& words, const std::string& target) {
+Result<RunReport> run_restore(const RestoreWords& words, const std::string& target,
+                              const KeySource& keys) {
     const VaultName point = TRY(parse_point(words.point));
     const bool elsewhere = TRY(RemoteTarget::parse(target)).has_value();
     if (!elsewhere) TRY_STATUS(refuse_in_vault(point.folder, target));
@@ -50,7 +56,7 @@ Result<RunReport> run_restore(const RestoreWords& words, const std::string& targ
     SyncOptions options;
     options.sources = {{.path = words.point, .volume = words.volume}};
     options.target = target;
-    options.keys = key_source(words.keys);
+    options.keys = keys;
     options.state_folder = words.state_dir;
     options.resume = true;
     options.verify = true;
@@ -62,28 +68,60 @@ Result<RunReport> run_restore(const RestoreWords& words, const std::string& targ
     return run_sync(options);
 }
 
+struct Restored {
+    RunReport run;
+    std::optional<Growth> growth;
+};
+
+Result<Restored> restore_point(const RestoreWords& words) {
+    const KeySource keys = key_source(words.keys);
+    std::optional<GrowthPlan> plan;
+    if (words.grow) {
+        const VaultName point = TRY(parse_point(words.point));
+        plan = TRY(plan_growth_onto(point, keys, words.target));
+    }
+    Restored restored{.run = TRY(run_restore(words, words.target, keys)), .growth = {}};
+    if (plan && !words.dry_run) restored.growth = TRY(grow(words.target, *plan));
+    return restored;
+}
+
 int restore(const RestoreWords& words) {
     catch_signals();
-    const auto report = run_restore(words, words.target);
-    if (!report) return report_error("restore", report.error(), words.json);
+    const auto restored = restore_point(words);
+    if (!restored) return report_error("restore", restored.error(), words.json);
     if (words.json) {
-        std::printf("%s\n", json_of(*report, words.point, words.target).dump(2).c_str());
+        nlohmann::json json = json_of(restored->run, words.point, words.target);
+        if (restored->growth) json["growth"] = json_of(*restored->growth);
+        std::printf("%s\n", json.dump(2).c_str());
     } else if (!words.quiet) {
-        print_summary(*report);
+        print_summary(restored->run);
+        if (restored->growth) std::printf("%s\n", text_of(*restored->growth).c_str());
     }
     return 0;
 }
 
 // --- export -------------------------------------------------------------------------------------
 
+// An export that is cut off from here on is begun anew.
+Status grow_file(const std::string& partial, std::uint64_t bytes, const GrowthPlan& plan) {
+    if (::truncate(partial.c_str(), static_cast<off_t>(bytes)) != 0)
+        return fail_errno("making " + partial + " longer");
+    static_cast<void>(TRY(grow(partial, plan)));
+    return {};
+}
+
 Result<ExportReport> export_raw(const RestoreWords& words) {
     TRY_STATUS(refuse_existing(words.target));
     const VaultName point = TRY(parse_point(words.point));
     TRY_STATUS(refuse_in_vault(point.folder, words.target));
+    const KeySource keys = key_source(words.keys);
+    std::optional<GrowthPlan> plan;
+    if (words.grow_bytes != 0)
+        plan = TRY(plan_growth_to(point, keys, words.target, words.grow_bytes));
     const std::string partial = partial_name(words.target).string();
     struct stat status {};
     const bool there = ::lstat(partial.c_str(), &status) == 0;
-    auto done = run_restore(words, partial);
+    auto done = run_restore(words, partial, keys);
     // A run names --overwrite as the remedy; a file that we begin ourselves is better removed.
     if (!done && there && done.error().code == Code::kRefused) {
         return fail(Code::kRefused, partial +
@@ -91,15 +129,19 @@ Result<ExportReport> export_raw(const RestoreWords& words) {
                                         "point left; remove it, and export again");
     }
     const RunReport report = TRY(std::move(done));
+    if (plan) TRY_STATUS(grow_file(partial, words.grow_bytes, *plan));
     if (::stat(partial.c_str(), &status) != 0) return fail_errno("looking at " + partial);
     TRY_STATUS(publish(words.target));
     return ExportReport{.point = words.point,
-                        .volume_bytes = report.bytes_total,
+                        .volume_bytes = std::max(report.bytes_total, words.grow_bytes),
                         .file_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512};
 }
 
 Result<ExportReport> export_as(const RestoreWords& words) {
     if (words.format == "raw") return export_raw(words);
+    if (words.grow_bytes != 0) {
+        return fail(Code::kRefused, "--grow makes a raw image; then: qemu-img convert -O qcow2");
+    }
     ProgressBar bar(!words.quiet);
     ExportOptions options{
         .point = TRY(parse_point(words.point)), .volume = words.volume, .file = words.target};
@@ -150,6 +192,8 @@ void add_restore_commands(CLI::App& app, std::function<int()>& run) {
         ->required();
     command->add_flag("--overwrite", words->overwrite,
                       "the target's data may be replaced; what is equal is left as it is");
+    command->add_flag("--grow", words->grow,
+                      "onto a larger device: then grow the last partition and its filesystem");
     command->add_flag("--dry-run", words->dry_run, "find out what would be sent; change nothing");
     command->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
         ->check(CLI::NonNegativeNumber)
@@ -162,6 +206,10 @@ void add_restore_commands(CLI::App& app, std::function<int()>& run) {
     command->add_option("--format", exported->format, "raw (sparse) or qcow2")
         ->check(CLI::IsMember({"raw", "qcow2"}))
         ->capture_default_str();
+    command
+        ->add_option("--grow", exported->grow_bytes,
+                     "make the image this large, and grow the last partition and its filesystem")
+        ->transform(CLI::AsSizeValue(false));
     command->callback([exported, &run] { run = [exported] { return export_point(*exported); }; });
 }
 

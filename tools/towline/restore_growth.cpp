@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The point is looked at here, by the same reader that restores it; what is found decides.
+
+#include "tools/towline/restore_growth.hpp"
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include "io/volume.hpp"
+#include "tools/towline/progress_bar.hpp"
+#include "transport/address.hpp"
+#include "userspace/vault/volume_reader.hpp"
+
+namespace towline {
+
+namespace {
+
+Result<GrowthPlan> plan(const VaultName& name, const KeySource& keys, const GrowthTarget& target) {
+    const auto vault = TRY(Vault::open(name.folder, keys));
+    const std::string series = TRY(encode_series(name.name));
+    const OpenPoint point = TRY(OpenPoint::open(vault, series, name.point));
+    const auto volume = TRY(point.volume(0));
+    const ReadVolume read = [&](std::uint64_t offset, MutableByteSpan into) {
+        return volume->read(offset, into);
+    };
+    const VolumeFacts facts = TRY(look_at_volume(volume->size_bytes(), read));
+    GrowthPlan plan = TRY(plan_growth(facts, target));
+    TRY_STATUS(check_growth(plan, read));
+    return plan;
+}
+
+}  // namespace
+
+Result<GrowthPlan> plan_growth_onto(const VaultName& point, const KeySource& keys,
+                                    const std::string& device) {
+    if (TRY(RemoteTarget::parse(device)).has_value() || TRY(VaultName::parse(device)).has_value())
+        return fail(Code::kRefused,
+                    "--grow is for a device of this host; run it where the device "
+                    "is, or restore without --grow");
+    const Volume volume = TRY(Volume::open(device, Access::kRead));
+    if (volume.kind() != VolumeKind::kBlockDevice) {
+        return fail(Code::kRefused, device +
+                                        " is no device, and an image is as long as the volume "
+                                        "is; for a larger one: towline export --grow SIZE");
+    }
+    GrowthTarget target{.name = device, .bytes = volume.size_bytes()};
+    int sector_bytes = 0;
+    if (::ioctl(volume.fd(), BLKSSZGET, &sector_bytes) == 0)
+        target.sector_bytes = static_cast<std::uint32_t>(sector_bytes);
+    return plan(point, keys, target);
+}
+
+Result<GrowthPlan> plan_growth_to(const VaultName& point, const KeySource& keys,
+                                  const std::string& file, std::uint64_t bytes) {
+    return plan(point, keys, {.name = file, .bytes = bytes});
+}
+
+nlohmann::json json_of(const Growth& growth) {
+    return {{"partition", growth.partition},
+            {"filesystem", growth.filesystem},
+            {"bytes_before", growth.bytes_before},
+            {"bytes_after", growth.bytes_after}};
+}
+
+std::string text_of(const Growth& growth) {
+    return "grown: " + growth.filesystem +
+           (growth.partition == 0 ? "" : " on partition " + std::to_string(growth.partition)) +
+           ", from " + human_bytes(static_cast<double>(growth.bytes_before)) + " to " +
+           human_bytes(static_cast<double>(growth.bytes_after));
+}
+
+}  // namespace towline
