@@ -4,6 +4,7 @@
 writes is the overlay's alone; the point stays while it is served; and nothing is left behind, whoever
 ends."""
 
+import json
 import os
 import pty
 import select
@@ -174,6 +175,27 @@ def test_a_damaged_block_is_never_served(lab):
     ask("qemu-io", "-r", "-f", "raw", "-c", f"read {bad['offset'] + 64 * KIB} 64k", served.uri)
     before = vault.known[point][bad["offset"] - 1]
     ask("qemu-io", "-r", "-f", "raw", "-c", f"read -P {before} {bad['offset'] - 1} 1", served.uri)
+
+
+def test_several_volumes_are_exports(lab):
+    vault = Vault(lab)
+    sizes = {"one": MIB + 512, "two": MIB // 2}
+    for name, size in sizes.items():
+        lab.image(name, size, lab.content(size))
+    towline("sync", *(lab.dir / name for name in sizes), vault.url, "--state-dir", lab.state)
+    served = Served(lab, vault, "latest")
+    assert [each["name"] for each in served.report["volumes"]] == list(sizes), served.report
+    for each in served.report["volumes"]:
+        assert each["bytes"] == sizes[each["name"]], each
+        ask("nbdcopy", each["uri"], lab.dir / "copy")
+        equal(lab.dir / "copy", lab.dir / each["name"])
+        (lab.dir / "copy").unlink()
+    listed = ask("nbdinfo", "--list", "--json", served.uri.replace("/one?", "/?")).stdout
+    assert {each["export-name"] for each in json.loads(listed)["exports"]} == set(sizes)
+    ask("nbdinfo", served.uri.replace("/one?", "/?"), exit=1)  # which one?
+    assert served.end() == 0
+    served = Served(lab, vault, "latest", "--volume", "two")
+    equal(served.copy_to(lab.dir / "copy"), lab.dir / "two")
 
 
 def secret_file(lab, name, contents):

@@ -10,7 +10,7 @@
 #include "tools/towline/key_words.hpp"
 #include "tools/towline/nbdkit_process.hpp"
 #include "tools/towline/point_commands.hpp"
-#include "userspace/vault/point_folder.hpp"
+#include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
 
@@ -74,11 +74,9 @@ struct Shown {
 
 Result<Shown> look_at(const Point& point, const std::string& only) {
     Shown shown{.point = point.id.text(), .created_at = point.created_at, .exports = {}};
-    const std::vector<std::string> names = PointFolder::names_of(point);
-    for (std::size_t i = 0; i < names.size(); ++i)
-        if (only.empty() || names[i] == only)
-            shown.exports.push_back({names[i], point.volumes[i].bytes});
-    if (shown.exports.empty()) return std::unexpected(PointFolder::no_volume(point, only));
+    for (const PointVolume& each : point.volumes)
+        if (only.empty() || each.name == only) shown.exports.push_back({each.name, each.bytes});
+    if (shown.exports.empty()) static_cast<void>(TRY(find_volume(point, only)));
     return shown;
 }
 
@@ -158,7 +156,8 @@ void add_point_serve_command(CLI::App& group, std::function<int()>& run) {
     command->add_option("--nbd", words->address, "where: unix:PATH, a socket that is made")
         ->required();
     add_key_options(*command, words->keys);
-    command->add_option("--volume", words->volume, "only this one, of a point that has several");
+    command->add_option("--volume", words->volume,
+                        "which one, of a point that has several; else all");
     command
         ->add_option("--cache", words->cache_bytes,
                      "memory for blocks that were read (default 64M)")

@@ -78,7 +78,7 @@ Result<Restored> restore_point(const RestoreWords& words) {
     std::optional<GrowthPlan> plan;
     if (words.grow) {
         const VaultName point = TRY(parse_point(words.point));
-        plan = TRY(plan_growth_onto(point, keys, words.target));
+        plan = TRY(plan_growth_onto({point, words.volume, keys}, words.target));
     }
     Restored restored{.run = TRY(run_restore(words, words.target, keys)), .growth = {}};
     if (plan && !words.dry_run) restored.growth = TRY(grow(words.target, *plan));
@@ -117,7 +117,7 @@ Result<ExportReport> export_raw(const RestoreWords& words) {
     const KeySource keys = key_source(words.keys);
     std::optional<GrowthPlan> plan;
     if (words.grow_bytes != 0)
-        plan = TRY(plan_growth_to(point, keys, words.target, words.grow_bytes));
+        plan = TRY(plan_growth_to({point, words.volume, keys}, words.target, words.grow_bytes));
     const std::string partial = partial_name(words.target).string();
     struct stat status {};
     const bool there = ::lstat(partial.c_str(), &status) == 0;

@@ -15,24 +15,24 @@ namespace towline {
 
 namespace {
 
-Result<GrowthPlan> plan(const VaultName& name, const KeySource& keys, const GrowthTarget& target) {
-    const auto vault = TRY(Vault::open(name.folder, keys));
-    const std::string series = TRY(encode_series(name.name));
-    const OpenPoint point = TRY(OpenPoint::open(vault, series, name.point));
-    const auto volume = TRY(point.volume(0));
+Result<GrowthPlan> plan(const GrownPoint& grown, const GrowthTarget& target) {
+    const auto vault = TRY(Vault::open(grown.name.folder, grown.keys));
+    const std::string series = TRY(encode_series(grown.name.name));
+    const OpenPoint point = TRY(OpenPoint::open(vault, series, grown.name.point));
+    const std::size_t place = TRY(find_volume(point.point(), grown.volume));
+    const auto volume = TRY(point.volume(place));
     const ReadVolume read = [&](std::uint64_t offset, MutableByteSpan into) {
         return volume->read(offset, into);
     };
     const VolumeFacts facts = TRY(look_at_volume(volume->size_bytes(), read));
-    GrowthPlan plan = TRY(plan_growth(facts, target));
-    TRY_STATUS(check_growth(plan, read));
-    return plan;
+    GrowthPlan growth = TRY(plan_growth(facts, target));
+    TRY_STATUS(check_growth(growth, read));
+    return growth;
 }
 
 }  // namespace
 
-Result<GrowthPlan> plan_growth_onto(const VaultName& point, const KeySource& keys,
-                                    const std::string& device) {
+Result<GrowthPlan> plan_growth_onto(const GrownPoint& point, const std::string& device) {
     if (TRY(RemoteTarget::parse(device)).has_value() || TRY(VaultName::parse(device)).has_value())
         return fail(Code::kRefused,
                     "--grow is for a device of this host; run it where the device "
@@ -47,12 +47,12 @@ Result<GrowthPlan> plan_growth_onto(const VaultName& point, const KeySource& key
     int sector_bytes = 0;
     if (::ioctl(volume.fd(), BLKSSZGET, &sector_bytes) == 0)
         target.sector_bytes = static_cast<std::uint32_t>(sector_bytes);
-    return plan(point, keys, target);
+    return plan(point, target);
 }
 
-Result<GrowthPlan> plan_growth_to(const VaultName& point, const KeySource& keys,
-                                  const std::string& file, std::uint64_t bytes) {
-    return plan(point, keys, {.name = file, .bytes = bytes});
+Result<GrowthPlan> plan_growth_to(const GrownPoint& point, const std::string& file,
+                                  std::uint64_t bytes) {
+    return plan(point, {.name = file, .bytes = bytes});
 }
 
 nlohmann::json json_of(const Growth& growth) {

@@ -24,15 +24,10 @@ class PointFolder {
         std::uint64_t data_bytes_max = 0;            // what is no hole, at most
     };
 
-    // Volumes whose names are none for a file, or another's, are called volume-N. `only`: the name
-    // of the one that is shown; empty: all are.
+    // `only`: the name of the one that is shown; empty: all are.
     static Result<std::unique_ptr<PointFolder>> open(const OpenPoint& point,
                                                      VolumeCache::Options options,
                                                      const std::string& only = {});
-    // What the files of a point are called, in the order of its volumes.
-    static std::vector<std::string> names_of(const Point& point);
-    // kRefused with the names that there are.
-    static Error no_volume(const Point& point, const std::string& name);
 
     // From now on the files are written to as well; what is written lies in `scratch`.
     Status overlay(const std::filesystem::path& scratch);
