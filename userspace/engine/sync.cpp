@@ -255,6 +255,7 @@ SourcePipeline::Config make_config(const SyncOptions& options, unsigned workers)
     config.rate_bytes_per_second = options.rate_bytes_per_second;
     config.rate_now = options.rate_now;
     config.level_now = options.level_now;
+    config.verify_now = options.verify_now;
     config.silence_max = options.silence_max;
     config.further_lanes = options.connections - 1;
     config.cancelled = options.cancelled;
