@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A thick snapshot that is full is dropped by the kernel, and its origin goes on. A thin one shares
 // its pool with its origin: when that is full, writes of the origin wait, and then fail. So it is
-// given up before: an error takes its place, which ends the run that reads it, and the run removes
-// it, which gives its room back. Should the pool fill up within one look, it holds its writes back
-// for a minute (`no_space_timeout`), and goes on when the image is gone.
+// given up before: an error takes its place, which ends the run that reads it, and the pool drops
+// what it held. That does not wait for the run: it may be at rest in a slow link, and need not
+// notice before the minute (`no_space_timeout`) is over for which a pool that filled up within one
+// look holds writes back. LVM keeps the name until the run removes it, and expects that the pool
+// has no such device any more.
 
 #include "cbt/lvm_watch.hpp"
 
@@ -58,9 +60,7 @@ bool LvmWatch::look() {
     if (!thick) {
         // A pool that cannot be looked after is taken for a full one.
         if (known && !(*room)->lost && (*room)->share() < kPoolShareMax) return true;
-        // Its name may be gone by now, which is as good.
-        static_cast<void>(
-            run_program({"dmsetup", "wipe_table", "--force", subject_.path}, kProgramTime));
+        give_up();
         return false;
     }
     if ((*room)->lost) return false;
@@ -71,6 +71,16 @@ bool LvmWatch::look() {
     // The group has no more: the kernel drops the image when it is full.
     grows_ = grown && grown->exit_code == 0;
     return true;
+}
+
+void LvmWatch::give_up() const {
+    const auto wiped =
+        run_program({"dmsetup", "wipe_table", "--force", subject_.path}, kProgramTime);
+    // Its name may be gone by now, which is as good; and then the number may be another's.
+    if (!wiped || wiped->exit_code != 0) return;
+    static_cast<void>(run_program(
+        {"dmsetup", "message", subject_.pool_path, "0", "delete", std::to_string(subject_.thin_id)},
+        kProgramTime));
 }
 
 }  // namespace towline

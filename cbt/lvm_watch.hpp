@@ -22,6 +22,7 @@ class LvmWatch {
         std::string name;              // GROUP/NAME
         std::string path;              // of the image
         std::string pool_path;         // thin: of its pool's device; empty: it is thick
+        std::uint64_t thin_id = 0;     // thin: the image's own, within its pool
         std::uint64_t step_bytes = 0;  // thick: by how much it grows; 0: it does not
     };
     explicit LvmWatch(Subject subject);
@@ -33,6 +34,7 @@ class LvmWatch {
     void watch();
     // False: there is nothing left to be done.
     bool look();
+    void give_up() const;
 
     const Subject subject_;
     bool grows_;  // the thread's, as is the next

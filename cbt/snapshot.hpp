@@ -47,6 +47,7 @@ struct SnapshotStatus {
     // It was given up so that no write of the origin had to fail or wait; reading it gives EIO.
     bool failed = false;
     std::string why;
+    std::string remedy = "--store";  // what gives the next one more room
 };
 
 // Makes images of volumes. They outlive the process that asked for them: whoever makes one removes

@@ -136,6 +136,15 @@ SnapshotImage image(const LogicalVolume& made) {
     return {.id = made.full_name(), .path = made.path, .volume_bytes = made.bytes};
 }
 
+bool is_lost(const LogicalVolume& image) {
+    const auto room = lvm_room(image.path);
+    return room && *room && (*room)->lost;
+}
+
+Status in_use(const std::string& id) {
+    return fail(Code::kBusy, "the snapshot " + id + " is in use");
+}
+
 bool is_open(const LogicalVolume& volume) {
     const auto told = run_program(
         {"dmsetup", "info", "--columns", "--noheadings", "-o", "open", volume.path}, kProgramTime);
@@ -157,7 +166,8 @@ Status LvmSnapshots::usable_for(const Volume& volume) {
     return has_room(found);
 }
 
-// A full pool hurts the origin itself, and what is done before has not been tried on a full one.
+// A pool that fills up makes its origin's writes wait, if only until the image is given up; and one
+// that a killed run left is looked after by nobody.
 std::string LvmSnapshots::only_by_name(const Volume& volume) {
     const auto found = volume_of(volume);
     if (!found || !found->is_thin()) return {};
@@ -182,10 +192,12 @@ Result<std::vector<SnapshotImage>> LvmSnapshots::create(std::span<const Volume* 
         return fail(Code::kIo, "the snapshot " + id + " did not come up");
     }
     LvmWatch::Subject subject{.name = id, .path = (*made)->path};
-    if (origin.is_thin())
+    if (origin.is_thin()) {
         subject.pool_path = pool_path(TRY(pool_of(origin)));
-    else if (request.store_bytes == 0)
+        subject.thin_id = (*made)->thin_id;
+    } else if (request.store_bytes == 0) {
         subject.step_bytes = thick_bytes(origin, request);
+    }
     made_[id] = {.volume = **made, .watch = std::make_unique<LvmWatch>(std::move(subject))};
     return std::vector{image(**made)};
 }
@@ -208,10 +220,13 @@ Result<SnapshotStatus> LvmSnapshots::status(const std::string& id) {
     status.stored_bytes = room->used * room->unit_bytes;
     status.store_bytes = room->all * room->unit_bytes;
     status.failed = room->lost;
-    if (room->lost)
-        status.why = found->is_thin()
-                         ? "its thin pool " + found->group + "/" + found->pool + " was nearly full"
-                         : "its store is full";
+    if (!room->lost) return status;
+    status.why = "its store is full";
+    if (found->is_thin()) {
+        const std::string pool = found->group + "/" + found->pool;
+        status.why = "its thin pool " + pool + " was nearly full";
+        status.remedy = "lvextend " + pool;
+    }
     return status;
 }
 
@@ -219,9 +234,14 @@ Status LvmSnapshots::remove(const std::string& id) {
     made_.erase(id);
     const auto found = TRY(image_of(id));
     if (!found) return {};
+    if (found->active && found->is_thin() && is_lost(*found)) {
+        // LVM would take what has an error's table for the last user of its pool, and stop there.
+        const auto gone = run_program({"dmsetup", "remove", found->path}, kProgramTime);
+        if ((!gone || gone->exit_code != 0) && is_open(*found)) return in_use(id);
+    }
     const ProgramEnd end = TRY(run_program({"lvremove", "--quiet", "--yes", id}, kProgramTime));
     if (end.exit_code == 0) return {};
-    if (is_open(*found)) return fail(Code::kBusy, "the snapshot " + id + " is in use");
+    if (is_open(*found)) return in_use(id);
     return fail(Code::kIo, "lvremove of " + id + " failed: " + end.complaint);
 }
 

@@ -342,15 +342,19 @@ Status LiveMoment::with_harvests(const std::function<Status()>& change) {
     return changed;
 }
 
-Status LiveMoment::all_read() {
+Status LiveMoment::stands() {
     for (const Subject& each : subjects_) {
         if (!each.image) continue;
         const SnapshotStatus status = TRY(provider_->status(each.image->id));
         if (!status.failed) continue;
         return fail(Code::kIo, "the snapshot was given up while it was read (" + status.why +
-                                   "); run again, with more room for it (--store)");
+                                   "); run again, with more room for it (" + status.remedy + ")");
     }
-    if (imaged()) return {};
+    return {};
+}
+
+Status LiveMoment::all_read() {
+    if (imaged()) return stands();
     if (frozen_) return thaw_after_reading();
     if (live_) return {};
     bool still = true;

@@ -64,6 +64,7 @@ class LiveMoment final : public MomentTaker {
     Status settle(bool noted) override;
     void release() override { tracking_locks_.clear(); }
     Status with_harvests(const std::function<Status()>& change) override;
+    Status stands() override;
     Status all_read() override;
     bool steady() override;
     // Thaws, and tells the programs that wait for it.

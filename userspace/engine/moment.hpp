@@ -64,6 +64,8 @@ class MomentTaker {
     // would have its marks overwritten.
     virtual void release() = 0;
     virtual Status with_harvests(const std::function<Status()>& change) = 0;
+    // An Error: what was to be read is not there any more, which is why reading it failed.
+    virtual Status stands() { return {}; }
     // All has been read. An Error: what was read is no moment after all, and must not be sealed.
     virtual Status all_read() = 0;
     // Whether what is read cannot have changed since the moment: else a block that differs proves

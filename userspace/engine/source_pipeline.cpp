@@ -165,12 +165,14 @@ void SourcePipeline::on_all_sent(const RunDigest& digest) {
                 .group = facts.group,
                 .frozen_us = static_cast<std::uint64_t>(frozen.count())};
     }
-    std::optional<bool> verify;
-    if (config_.verify_now) verify = config_.verify_now();
-    step(ev::AllSent{.digest = digest, .moment = told, .verify = verify});
+    step(ev::AllSent{.digest = digest, .moment = told});
 }
 
 void SourcePipeline::on_read_failed(Error error) {
+    // An image that was given up reads as an error of the disk.
+    if (config_.moment != nullptr) {
+        if (const Status stands = config_.moment->stands(); !stands) error = stands.error();
+    }
     step(ev::Failed{std::move(error)});
 }
 
