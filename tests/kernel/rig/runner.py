@@ -32,6 +32,26 @@ def count(default):
     return int(os.environ.get("TOWLINE_COUNT", default))
 
 
+def on_one_kernel(function):
+    """A test that is the kernel's own code more than ours, and long: the seed says on which of them
+    it runs, so that rounds see each."""
+    function.on_one_kernel = True
+    return function
+
+
+def chosen(tests, kernels_found):
+    """For each kernel its tests. A file's tests that run on one are dealt out in turn."""
+    dealt, at = {kernel: [] for kernel in kernels_found}, seed()
+    for name, function in tests:
+        takers = kernels_found
+        if getattr(function, "on_one_kernel", False):
+            takers = [kernels_found[at % len(kernels_found)]]
+            at += 1
+        for kernel in takers:
+            dealt[kernel].append((name, function))
+    return dealt
+
+
 class Rig:
     """What a test gets: a kernel, a folder, a source of chance, and boots."""
 
@@ -128,8 +148,8 @@ def main(names):
         print(failure)
         sys.exit(1)
     with ThreadPoolExecutor(len(found)) as pool:
-        work = [pool.submit(lambda each=kernel: [run_one(each, *test) for test in tests])
-                for kernel in found]
+        work = [pool.submit(lambda kernel, mine: [run_one(kernel, *test) for test in mine], *each)
+                for each in chosen(tests, found).items()]
         results = [passed for each in work for passed in each.result()]
     failed = results.count(False)
     if failed or not results:
