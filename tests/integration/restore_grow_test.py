@@ -4,6 +4,7 @@
 to the device's end, with all that was in them; what cannot be grown is refused before anything is
 written."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -40,9 +41,15 @@ def filled(lab, device, kind):
     return files
 
 
-def part(lab, image, start, size=None):
+@contextlib.contextmanager
+def looped(image, start=0, size=None):
+    """A loop device over a part of the image. Its number is anybody's again behind it."""
     words = ["--offset", start] + (["--sizelimit", size] if size else [])
-    return lab.loop(image, 512, *map(str, words))
+    device = run("losetup", "--find", "--show", *words, image).strip()
+    try:
+        yield device
+    finally:
+        run("losetup", "--detach", device)
 
 
 def partitioned(lab, table, size, kind):
@@ -51,15 +58,8 @@ def partitioned(lab, table, size, kind):
     run("sfdisk", "--quiet", image,
         text=f"label: {table}\nstart=2048, size=4096\nstart={START // 512}\n")
     entry = json.loads(run("sfdisk", "--json", image))["partitiontable"]["partitions"][1]
-    device = part(lab, image, START, entry["size"] * 512)
-    files = filled(lab, device, kind)
-    run("losetup", "--detach", device)
-    return image, files
-
-
-def larger_device(lab, size):
-    image = lab.sparse("target", size)
-    return image, lab.loop(image)
+    with looped(image, START, entry["size"] * 512) as device:
+        return image, filled(lab, device, kind)
 
 
 def restore(lab, vault, target, *words, exit=0):
@@ -74,7 +74,9 @@ def verify(lab, device, kind, files, bytes_min):
     assert {each.name: each.read_bytes() for each in at.iterdir() if each.is_file()} == files
     status = os.statvfs(at)
     assert status.f_blocks * status.f_frsize >= bytes_min, (status, bytes_min)
-    (at / "new").write_bytes(bytes(bytes_min // 2))
+    # There is room for what would not have fitted.
+    with open(at / "new", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, bytes_min // 2)
     unmount(at)
     run(*CHECK[kind], device)
 
@@ -85,33 +87,33 @@ def grows(lab, table, kind, size, target_size):
         source, files = partitioned(lab, table, size, kind)
     else:
         source = lab.sparse("source", size)
-        device = lab.loop(source)
-        files = filled(lab, device, kind)
-        run("losetup", "--detach", device)
+        with looped(source) as device:
+            files = filled(lab, device, kind)
     vault = Vault(lab)
     lab.sync(source, vault.url)
-    image, target = larger_device(lab, target_size)
-    report = restore(lab, vault, target)
-    growth = report["growth"]
+    image = lab.sparse("target", target_size)
+    with looped(image) as target:
+        growth = restore(lab, vault, target)["growth"]
     assert growth["filesystem"] == kind and growth["bytes_before"] < growth["bytes_after"], growth
-    run("losetup", "--detach", target)
-    start = 0
+    start = START if table else 0
     if table:
         assert growth["partition"] == 2, growth
-        found = json.loads(run("sfdisk", "--json", image))["partitiontable"]
-        first, last = found["partitions"]
-        assert (first["start"], first["size"], last["start"]) == (2048, 4096, START // 512), found
-        assert last["size"] * 512 == growth["bytes_after"], found
-        assert target_size - (last["start"] + last["size"]) * 512 < 2 * MIB, found
-        said = subprocess.run(["sfdisk", "--verify", image], capture_output=True, text=True)
-        assert said.returncode == 0 and "No errors" in said.stdout, said
-        start = START
-        # The second copy of a GPT is where the device ends.
-        with open(image, "rb") as file:
-            file.seek(target_size - 512)
-            assert (file.read(8) == b"EFI PART") == (table == "gpt")
-    verify(lab, part(lab, image, start, growth["bytes_after"]), kind, files,
-           (target_size - start) * 8 // 10)
+        check_table(image, table, growth["bytes_after"])
+    with looped(image, start, growth["bytes_after"]) as device:
+        verify(lab, device, kind, files, (target_size - start) * 8 // 10)
+
+
+def check_table(image, table, last_bytes):
+    size = image.stat().st_size
+    first, last = json.loads(run("sfdisk", "--json", image))["partitiontable"]["partitions"]
+    assert (first["start"], first["size"], last["start"]) == (2048, 4096, START // 512), (first, last)
+    assert last["size"] * 512 == last_bytes, last
+    assert size - (last["start"] + last["size"]) * 512 < 2 * MIB, last
+    assert "No errors" in run("sfdisk", "--verify", image)
+    # The second copy of a GPT is where the device ends.
+    with open(image, "rb") as file:
+        file.seek(size - 512)
+        assert (file.read(8) == b"EFI PART") == (table == "gpt")
 
 
 def test_ext4_on_gpt(lab):
@@ -143,7 +145,8 @@ def test_an_export_is_grown(lab):
     assert report["volume_bytes"] == file.stat().st_size == 96 * MIB
     assert file.stat().st_blocks * 512 < 48 * MIB
     found = json.loads(run("sfdisk", "--json", file))["partitiontable"]["partitions"][1]
-    verify(lab, part(lab, file, START, found["size"] * 512), "ext4", files, 70 * MIB)
+    with looped(file, START, found["size"] * 512) as device:
+        verify(lab, device, "ext4", files, 70 * MIB)
     assert not list(lab.dir.glob("*.part"))
 
 
@@ -152,46 +155,47 @@ def test_a_dry_run_grows_nothing(lab):
     source, _ = partitioned(lab, "gpt", 48 * MIB, "ext4")
     vault = Vault(lab)
     lab.sync(source, vault.url)
-    _, target = larger_device(lab, 96 * MIB)
-    assert "growth" not in restore(lab, vault, target, "--dry-run")
-    assert not read_device(target).strip(b"\0")
+    with looped(lab.sparse("target", 96 * MIB)) as target:
+        assert "growth" not in restore(lab, vault, target, "--dry-run")
+        assert not read_device(target).strip(b"\0")
 
 
 def test_what_cannot_be_grown_is_refused(lab):
     need_root()
     vault = Vault(lab)
-    _, target = larger_device(lab, 32 * MIB)
-
-    def refused(source, says, to=target, exit=3):
-        vault.url = f"vault:{vault.dir}/{source.name}"
-        lab.sync(source, vault.url)
-        said = restore(lab, vault, to, exit=exit)
-        assert all(text in said for text in says), said
+    with looped(lab.sparse("target", 32 * MIB)) as target:
+        for source, to, *says in unfit(lab):
+            vault.url = f"vault:{vault.dir}/{source.name}"
+            lab.sync(source, vault.url)
+            said = restore(lab, vault, to or target, exit=3)
+            assert all(text in said for text in says), said
         assert not read_device(target).strip(b"\0")
 
-    def table(name, text, last=b"", at=3 * MIB):
+
+def unfit(lab):
+    """Sources, where they are to go (None: the device), and what is said of it."""
+    def table(name, text, last=b""):
         source = lab.sparse(name, 4 * MIB)
         run("sfdisk", "--quiet", source, text=text)
         with open(source, "r+b") as file:
-            file.seek(at)
+            file.seek(3 * MIB)
             file.write(last)
         return source
 
     gpt = f"label: gpt\nstart=2048, size=2048\nstart={3 * 2048}\n"
-    refused(lab.image("noise", MIB, lab.random.randbytes(MIB)), ["no filesystem that is known"])
-    refused(table("empty", gpt), ["last partition (2)", "no filesystem that is known"])
-    refused(table("luks", gpt, b"LUKS\xba\xbe\x00\x01"), ["crypto_LUKS", "cryptsetup open"])
+    noise = lab.image("noise", MIB, lab.random.randbytes(MIB))
+    yield noise, None, "no filesystem that is known"
+    yield table("empty", gpt), None, "last partition (2)", "no filesystem that is known"
+    yield table("luks", gpt, b"LUKS\xba\xbe\x00\x01"), None, "crypto_LUKS", "cryptsetup open"
     extended = "label: dos\nstart=2048, size=2048\nstart=4096, type=5\nstart=6144\n"
-    refused(table("extended", extended), ["extended", "resizepart"])
-    small = lab.filesystem_image("ext4", 32 * MIB)
-    refused(small, ["no larger", "without --grow"])
-    refused(lab.filesystem_image("ext4-4", 4 * MIB), ["export --grow SIZE"], lab.image("file", MIB))
-    refused(lab.filesystem_image("ext4-5", 5 * MIB), ["a device of this host"], "tcp://127.0.0.1:9/x")
-    swap = table("swap", gpt)
-    loop = part(lab, swap, 3 * MIB)
-    run("mkswap", loop)
-    run("losetup", "--detach", loop)
-    refused(swap, ["swap", "without --grow"])
+    yield table("extended", extended), None, "extended", "resizepart"
+    yield lab.filesystem_image("large", 32 * MIB), None, "no larger", "without --grow"
+    small = lab.filesystem_image("small", 4 * MIB)
+    yield small, lab.image("file", MIB), "export --grow SIZE"
+    yield small, "tcp://127.0.0.1:9/x", "a device of this host"
+    swap = lab.sparse("swap-alone", MIB // 2)
+    run("mkswap", "--quiet", swap)
+    yield table("swap", gpt, swap.read_bytes()), None, "swap", "without --grow"
 
 
 if __name__ == "__main__":
