@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
 #include "io/fd.hpp"
 
 namespace towline {
@@ -31,8 +33,16 @@ struct FreeProbe {
 };
 using Probe = std::unique_ptr<std::remove_pointer_t<blkid_probe>, FreeProbe>;
 
-std::string text_of(const char* text) {
-    return text == nullptr ? "" : text;
+// Labels and names are anybody's bytes: what comes out is UTF-8, and nothing that a terminal would
+// obey.
+std::string text_of(const char* bytes) {
+    if (bytes == nullptr) return {};
+    using Json = nlohmann::json;
+    auto text = Json::parse(Json(bytes).dump(-1, ' ', false, Json::error_handler_t::replace))
+                    .get<std::string>();
+    std::ranges::replace_if(
+        text, [](unsigned char each) { return each < 0x20 || each == 0x7f; }, '?');
+    return text;
 }
 
 class Look {

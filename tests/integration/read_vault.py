@@ -252,6 +252,30 @@ def restore(series, volume, out):
         out.write(plain)
 
 
+def check_facts(volume, out):
+    """The facts of a point against the bytes that were restored: tables, and some filesystems."""
+    facts = volume.get("facts", {})
+
+    def bytes_at(offset, text):
+        out.seek(offset)
+        return out.read(len(text)) == text
+
+    def check_filesystem(its, start):
+        kind = its.get("type", "")
+        signs = {"ext4": (1080, b"\x53\xef"), "xfs": (0, b"XFSB"), "btrfs": (65600, b"_BHRfS_M")}
+        if kind in signs:
+            check(bytes_at(start + signs[kind][0], signs[kind][1]), f"there is no {kind} at {start}")
+
+    check_filesystem(facts.get("filesystem", {}), 0)
+    if facts.get("table") == "gpt":
+        check(bytes_at(facts["sector_bytes"], b"EFI PART"), "there is no GPT")
+    if facts.get("table") == "dos":
+        check(bytes_at(510, b"\x55\xaa"), "there is no MBR")
+    for each in facts.get("partitions", []):
+        check(each["start"] + each["bytes"] <= volume["bytes"], f"partition {each['number']}")
+        check_filesystem(each.get("filesystem", {}), each["start"])
+
+
 def main():
     if len(sys.argv) not in (3, 5, 6):
         sys.exit(__doc__)
@@ -264,8 +288,10 @@ def main():
     check(len(found) == 1, f"{len(found)} points of that id")
     volumes = [each for each in found[0]["volumes"] if each["name"] in sys.argv[5:6]]
     check(volumes or len(sys.argv) == 5, "the point has no such volume")
-    with open(sys.argv[4], "wb") as out:
-        restore(series, (volumes or found[0]["volumes"])[0], out)
+    volume = (volumes or found[0]["volumes"])[0]
+    with open(sys.argv[4], "w+b") as out:
+        restore(series, volume, out)
+        check_facts(volume, out)
 
 
 if __name__ == "__main__":

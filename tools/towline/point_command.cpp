@@ -12,6 +12,7 @@
 #include "tools/towline/point_commands.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
+#include "userspace/vault/facts_json.hpp"
 #include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
@@ -47,13 +48,15 @@ Result<Place> find_place(const std::string& text, bool with_point, const KeySour
 }
 
 nlohmann::json json_of(const PointVolume& volume) {
-    return {{"name", volume.name},
-            {"source", volume.source.text()},
-            {"bytes", volume.bytes},
-            {"block_bytes", volume.block_bytes},
-            {"changed_bytes", volume.changed_bytes},
-            {"stored_bytes", volume.stored_bytes},
-            {"indexes", volume.indexes.size()}};
+    nlohmann::json json{{"name", volume.name},
+                        {"source", volume.source.text()},
+                        {"bytes", volume.bytes},
+                        {"block_bytes", volume.block_bytes},
+                        {"changed_bytes", volume.changed_bytes},
+                        {"stored_bytes", volume.stored_bytes},
+                        {"indexes", volume.indexes.size()}};
+    if (volume.facts) json["facts"] = to_json(*volume.facts);
+    return json;
 }
 
 nlohmann::json json_of(const Point& point) {
@@ -76,6 +79,27 @@ nlohmann::json json_of(const Point& point) {
 
 std::string bytes_text(std::uint64_t bytes) {
     return human_bytes(static_cast<double>(bytes));
+}
+
+std::string text_of(const FilesystemFacts& facts) {
+    if (facts.type.empty()) return "nothing that is known";
+    return facts.type + (facts.label.empty() ? "" : " \"" + facts.label + "\"") +
+           (facts.uuid.empty() ? "" : " " + facts.uuid);
+}
+
+void print_facts(const VolumeFacts& facts) {
+    if (facts.table.empty()) {
+        std::printf("  on it     %s\n", text_of(facts.filesystem).c_str());
+        return;
+    }
+    std::printf("  table     %s %s, in sectors of %u bytes\n", facts.table.c_str(),
+                facts.table_uuid.c_str(), facts.sector_bytes);
+    for (const PartitionFacts& each : facts.partitions) {
+        std::printf("  part %-3u  %s from byte %llu on: %s\n", each.number,
+                    bytes_text(each.bytes).c_str(),
+                    static_cast<unsigned long long>(each.start_bytes),
+                    each.extended ? "extended" : text_of(each.filesystem).c_str());
+    }
 }
 
 Result<int> list(const PointWords& words) {
@@ -131,6 +155,7 @@ Result<int> show(const PointWords& words) {
                     each.name.c_str(), bytes_text(each.bytes).c_str(),
                     bytes_text(each.block_bytes).c_str(), bytes_text(each.changed_bytes).c_str(),
                     bytes_text(each.stored_bytes).c_str());
+        if (each.facts) print_facts(*each.facts);
     }
     return 0;
 }

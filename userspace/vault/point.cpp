@@ -10,6 +10,7 @@
 #include <set>
 
 #include "transport/wire_format.hpp"
+#include "userspace/vault/facts_json.hpp"
 
 namespace towline {
 
@@ -86,6 +87,8 @@ PointVolume volume_of(const Json& json) {
         refuse("a volume's name that cannot be");
     for (const Json& each : json.at("indexes"))
         volume.indexes.push_back(index_of(each));
+    if (const auto facts = json.find("facts"); facts != json.end())
+        volume.facts = facts_from_json(*facts, volume.bytes);
     return volume;
 }
 
@@ -98,13 +101,15 @@ Json json_of(const PointVolume& volume) {
                            {"entries", each.entries},
                            {"sha256", hex_of(each.sha256)}});
     }
-    return {{"name", volume.name},
-            {"source", volume.source.text()},
-            {"bytes", volume.bytes},
-            {"block_bytes", volume.block_bytes},
-            {"changed_bytes", volume.changed_bytes},
-            {"stored_bytes", volume.stored_bytes},
-            {"indexes", std::move(indexes)}};
+    Json json{{"name", volume.name},
+              {"source", volume.source.text()},
+              {"bytes", volume.bytes},
+              {"block_bytes", volume.block_bytes},
+              {"changed_bytes", volume.changed_bytes},
+              {"stored_bytes", volume.stored_bytes},
+              {"indexes", std::move(indexes)}};
+    if (volume.facts) json["facts"] = to_json(*volume.facts);
+    return json;
 }
 
 Json json_of(const Point& point) {

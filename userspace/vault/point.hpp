@@ -3,10 +3,12 @@
 
 // What the log of a name says: a writer began, a point was sealed, points were deleted.
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "io/volume_facts.hpp"
 #include "userspace/engine/target_record.hpp"
 #include "userspace/vault/index.hpp"
 
@@ -40,7 +42,8 @@ struct PointVolume {
     std::uint32_t block_bytes = 0;
     std::uint64_t changed_bytes = 0;
     std::uint64_t stored_bytes = 0;
-    std::vector<PointIndex> indexes;  // the newest first
+    std::vector<PointIndex> indexes;   // the newest first
+    std::optional<VolumeFacts> facts;  // what lay on it; nothing: nobody could look, or knew to
     bool operator==(const PointVolume&) const = default;
 };
 

@@ -265,6 +265,23 @@ Result<std::shared_ptr<PartsReader>> RunWriter::written() const {
 
 // --- seal ---------------------------------------------------------------------------------------
 
+namespace {
+
+// What lies on a volume as it is about to be sealed. A few blocks are read; one that cannot be, of
+// an earlier run maybe, is no reason not to seal this one.
+std::optional<VolumeFacts> facts_of(const std::shared_ptr<Vault>& vault, const std::string& series,
+                                    const PointVolume& volume) {
+    const auto reader = VolumeReader::open(vault, series, volume);
+    if (!reader) return std::nullopt;
+    auto facts = look_at_volume(volume.bytes, [&](std::uint64_t offset, MutableByteSpan into) {
+        return (*reader)->read(offset, into);
+    });
+    if (!facts) return std::nullopt;
+    return std::move(*facts);
+}
+
+}  // namespace
+
 Result<Point> RunWriter::seal(const Sealing& sealing) {
     TRY_STATUS(flush());
     const Point* base = before_.newest();
@@ -284,6 +301,8 @@ Result<Point> RunWriter::seal(const Sealing& sealing) {
     }
     for (const auto& each : volumes_)
         point.volumes.push_back(TRY(each->finish(point.sequence)));
+    for (PointVolume& each : point.volumes)
+        each.facts = facts_of(vault_, log_.series(), each);
     point.number = TRY(append_point(point));
     // The point is sealed: what cannot be tidied up now is garbage for the next collection.
     drop_pieces();
