@@ -217,6 +217,19 @@ void walk(auto& to, Of<MomentMessage> auto& m) {
     to.field(m.frozen_us);
 }
 
+void walk(auto& to, Of<VerifyMessage> auto& m) {
+    to.field(m.verify);
+}
+
+void walk(auto& to, Of<ProbeMessage> auto& m) {
+    to.list(m.filler, wire::kProbeWordsMax, [](auto& each, auto& word) { each.field(word); });
+}
+
+void walk(auto& to, Of<ProbedMessage> auto& m) {
+    to.field(m.bytes);
+    to.field(m.clock_us);
+}
+
 void walk(auto& to, Of<EndMessage> auto& m) {
     walk(to, m.digest);
 }

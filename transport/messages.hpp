@@ -60,7 +60,8 @@ struct HelloMessage {
     std::uint16_t version_min = wire::kVersionMin;
     std::uint16_t version_max = wire::kVersionMax;
     // What the one who says it can decode, and hears.
-    std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd | wire::kCapVolumes;
+    std::uint64_t capabilities =
+        wire::kCapDeflate | wire::kCapZstd | wire::kCapVolumes | wire::kCapVerify | wire::kCapProbe;
     // Not nil: this connection joins the session that was given the token, and carries blocks.
     Uuid join_token;
     bool operator==(const HelloMessage&) const = default;
@@ -207,6 +208,13 @@ struct MomentMessage {
     bool operator==(const MomentMessage&) const = default;
 };
 
+// Another wish than Begin's, for whether to attest by rereading; before End.
+struct VerifyMessage {
+    static constexpr auto kType = wire::FrameType::kVerify;
+    bool verify = false;
+    bool operator==(const VerifyMessage&) const = default;
+};
+
 struct EndMessage {
     static constexpr auto kType = wire::FrameType::kEnd;
     RunDigest digest;
@@ -244,10 +252,25 @@ struct JoinedMessage {
     bool operator==(const JoinedMessage&) const = default;
 };
 
+// Before Open: how fast is the link? Each is answered as soon as it was read.
+struct ProbeMessage {
+    static constexpr auto kType = wire::FrameType::kProbe;
+    std::vector<std::uint64_t> filler;
+    bool operator==(const ProbeMessage&) const = default;
+};
+
+struct ProbedMessage {
+    static constexpr auto kType = wire::FrameType::kProbed;
+    std::uint64_t bytes = 0;     // of fillers that have come over this connection
+    std::uint64_t clock_us = 0;  // of the target, since the epoch
+    bool operator==(const ProbedMessage&) const = default;
+};
+
 using Message =
     std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
                  RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage, SealedMessage,
-                 ErrorMessage, PingMessage, JoinedMessage, VolumesMessage, MomentMessage>;
+                 ErrorMessage, PingMessage, JoinedMessage, VolumesMessage, MomentMessage,
+                 VerifyMessage, ProbeMessage, ProbedMessage>;
 
 // The run as every frame of it carries it.
 std::uint64_t run_number_of(const Uuid& run);

@@ -31,6 +31,8 @@ constexpr std::size_t kPlainBytesMax = std::size_t{512} * 1024;
 constexpr std::size_t kRangesPerFrameMax = 4096;
 constexpr std::size_t kHashesPerFrameMax = 4096;
 constexpr std::size_t kStandingMax = 512;
+constexpr std::size_t kProbeWordsMax = 4096;
+constexpr std::size_t kProbesMax = 1024;  // of one connection
 // Volumes of one run. Side by side each begins at a multiple of the largest block, with at least
 // one such block between two of them.
 constexpr std::size_t kVolumesMax = 64;
@@ -54,8 +56,11 @@ enum class FrameType : std::uint16_t {
     kJoined = 15,
     kVolumes = 16,
     kMoment = 17,
+    kVerify = 18,
+    kProbe = 19,
+    kProbed = 20,
 };
-constexpr std::uint16_t kFrameTypeMax = 17;
+constexpr std::uint16_t kFrameTypeMax = 20;
 
 // Frame flags.
 // The sender hands the next frame's header to the same system call: a receiver may wait for it
@@ -68,6 +73,9 @@ constexpr std::uint64_t kCapDeflate = 1;
 constexpr std::uint64_t kCapZstd = 2;
 // Hears Volumes and Moment: a target that does not say so is sent neither.
 constexpr std::uint64_t kCapVolumes = 4;
+// Hears Verify, and answers Probe.
+constexpr std::uint64_t kCapVerify = 8;
+constexpr std::uint64_t kCapProbe = 16;
 
 // How a block of a Data frame is stored. 0-2 are BlockKind of transport/codec.hpp.
 constexpr std::uint8_t kStoredZero = 255;

@@ -7,7 +7,6 @@ twice, and the replica is equal in the end.
 TOWLINE_COUNT moments (a sample of 5 when it is not set), drawn from TOWLINE_SEED."""
 
 import random
-import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -62,7 +61,7 @@ class Campaign:
             whom = "daemon" if local else self.random.choice(["daemon", "daemon", "both", "server"])
             if whom != "server":
                 self.daemon.kill()
-                self.consistent()
+                self.daemon.check_what_it_left()
             if whom != "daemon":
                 self.server.kill()
                 self.server.start()
@@ -80,16 +79,6 @@ class Campaign:
             ended = self.daemon.completed(again["id"])
         assert ended["state"] == "Completed", ended
         assert self.daemon.job("db")["active_run"] is None
-
-    def consistent(self):
-        """What a dead daemon left: every open run is its job's active one, and no file is broken."""
-        with sqlite3.connect(f"file:{self.daemon.state}/towlined.sqlite?mode=ro", uri=True) as file:
-            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            active = {number for (number,) in file.execute(
-                "SELECT json_extract(document, '$.active_run') FROM job") if number}
-            unended = {number for (number,) in file.execute(
-                "SELECT id FROM run WHERE state IN ('Scheduled', 'Active')")}
-            assert active == unended, (active, unended)
 
 
 def test_kill_at_random_moments(lab):

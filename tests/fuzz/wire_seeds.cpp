@@ -99,6 +99,11 @@ void write_conversations() {
     told.wait(1).say(begin(RunMode::kFull)).blocks(2, 4, 0).zero(20, 4);
     told.say(MomentMessage{}, true).say(EndMessage{digest_of(2, 4, 20)}, true).wait(5);
     write("conversation_fuzz/target-told", told.bytes());
+    Conversation probed(false, 0);
+    probed.say(hello).say(ProbeMessage{}).say(ProbeMessage{.filler = {1, 2}}).say(open).wait(1);
+    probed.say(begin(RunMode::kFull)).blocks(2, 4, 0).zero(20, 4);
+    probed.say(VerifyMessage{.verify = true}, true).say(EndMessage{digest_of(2, 4, 20)}, true);
+    write("conversation_fuzz/target-probed", probed.wait(5).bytes());
     write("conversation_fuzz/target-scan",
           started(0, begin(RunMode::kScan)).wait(3).blocks(0, 1, 0).bytes());
     for (const std::uint8_t kind : {std::uint8_t{0}, std::uint8_t{2}})
@@ -160,7 +165,10 @@ void write_messages() {
         SealedMessage{},
         ErrorMessage{.code = Code::kNoSpace, .system_errno = 28, .text = "full"},
         VolumesMessage{.volumes = {{"a", uuid_of(1), 5}, {"b", uuid_of(2), 7}}},
-        MomentMessage{.label = Label::kCrash, .group = true, .frozen_us = 9}};
+        MomentMessage{.label = Label::kCrash, .group = true, .frozen_us = 9},
+        VerifyMessage{.verify = true},
+        ProbeMessage{.filler = {1, 2, 3}},
+        ProbedMessage{.bytes = 24, .clock_us = 1}};
     for (const Message& message : messages) {
         const auto type = static_cast<std::uint8_t>(type_of(message));
         ByteWriter writer;

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is found before a run: by hand, and before the first one, where what is critical stops it."""
 
+import struct
 import subprocess
 
+from lib import wire
 from lib.daemon import Daemon
 from lib.lab import MIB, binary, equal, wait_for
+from lib.proxy import rewritten
 from lib.runner import main
 
 MANUAL = {"manual": True}
@@ -13,6 +16,15 @@ MANUAL = {"manual": True}
 
 def codes(report, severity):
     return [each["code"] for each in report["findings"] if each["severity"] == severity]
+
+
+def measured(daemon, name):
+    """A preflight whose probe of the link came through in its time: a busy machine may need another."""
+    def look():
+        report = daemon.good("POST", f"/v1/jobs/{name}/preflight")
+        link, = [each["message"] for each in report["findings"] if each["code"] == "link"]
+        return "the link carries" in link and (report, link)
+    return wait_for(look, 60, "a probe of the link")
 
 
 def towline(daemon, *words):
@@ -68,8 +80,8 @@ def test_a_job_that_starts_with_a_test(lab):
     shown = towline(daemon, "run", "show", test["id"])
     assert "Test Completed, " in shown.stdout and "Info size" in shown.stdout, shown
     daemon.good("POST", "/v1/jobs/db/resume")
-    wait_for(lambda: daemon.runs("db")[0]["state"] == "Completed"
-             and daemon.runs("db")[0]["type"] == "Scheduled", 20, "the run after it")
+    wait_for(lambda: [each for each in daemon.runs("db") if each["state"] == "Completed"
+                      and each["type"] == "Scheduled"], 20, "the run after it")
     equal(source, replica)
     # A bad one starts nothing.
     daemon.put("self", source, source, {"every": "1h"}, start="test-then-start")
@@ -90,15 +102,52 @@ def test_past_runs_say_what_the_next_will_take(lab):
     daemon, server = Daemon(lab).start(), lab.server()
     source = lab.image("source", 2 * MIB)
     daemon.put("db", source, server.url("replica"), MANUAL)
-    report = daemon.good("POST", "/v1/jobs/db/preflight")
-    assert report["link_bytes_per_second"] is None, report
     for _ in range(2):
         daemon.completed(daemon.start_run("db")["id"])
         lab.change(source, 2)
-    report = daemon.good("POST", "/v1/jobs/db/preflight")
+    report, link = measured(daemon, "db")
     assert report["link_bytes_per_second"] > 0 and report["next_seconds"] > 0, report
-    link, = [each["message"] for each in report["findings"] if each["code"] == "link"]
     assert "past runs put" in link and "answers within" in link, link
+
+
+def test_the_link_is_measured_before_the_first_run(lab):
+    daemon = Daemon(lab).start()
+    source = lab.image("source", 2 * MIB)
+    for name, server in [("tcp", lab.server()), ("unix", lab.server(f"unix:{lab.dir}/socket"))]:
+        daemon.put(name, source, server.url(name), MANUAL)
+        report, link = measured(daemon, name)
+        assert report["link_bytes_per_second"] > 0 and report["first_seconds"] > 0, report
+        assert 0 < report["round_trip_seconds"] < 2, report
+        assert abs(report["clock_skew_seconds"]) <= report["round_trip_seconds"] / 2 + 0.1, report
+        assert "clock-skew" not in codes(report, "Warning"), report
+        assert "answers within" in link and "past" not in link, link
+        assert not (lab.root / name).exists(), "nothing is made there"
+        assert server.alive()
+        daemon.completed(daemon.start_run(name)["id"])
+    equal(source, lab.root / "unix")
+
+
+def test_a_clock_that_is_wrong_is_told(lab):
+    daemon, server = Daemon(lab).start(), lab.server()
+
+    def later(head):
+        confirmed, clock = struct.unpack("<QQ", head)
+        return struct.pack("<QQ", confirmed, clock + 7200 * 10 ** 6)
+    proxy = lab.proxy(server, rewritten(wire.PROBED, later))
+    daemon.put("db", lab.image("source", MIB), proxy.url("replica"), MANUAL)
+    report, _ = measured(daemon, "db")
+    assert "clock-skew" in codes(report, "Warning") and not report["stops"], report
+    assert 7190 < report["clock_skew_seconds"] < 7210, report
+
+
+def test_a_target_of_a_version_before_is_only_reached(lab):
+    daemon, server = Daemon(lab).start(), lab.server()
+    proxy = lab.proxy(server, rewritten(wire.HELLO, lambda _: wire.hello(capabilities=3)))
+    daemon.put("db", lab.image("source", MIB), proxy.url("replica"), MANUAL)
+    report = daemon.good("POST", "/v1/jobs/db/preflight")
+    assert report["link_bytes_per_second"] is None and report["clock_skew_seconds"] is None, report
+    link, = [each["message"] for each in report["findings"] if each["code"] == "link"]
+    assert "upgrade it" in link and not report["stops"], report
 
 
 def test_a_target_that_is_away_is_no_reason_to_give_up(lab):

@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from lib.daemon import Daemon
 from lib.lab import KIB, MIB, binary, equal, wait_for, write_at
 from lib.mounted import Mounted
 from lib.runner import main
@@ -265,6 +266,57 @@ def test_a_daemon_without_the_key_keeps_what_it_cannot_read(lab):
     towline("vault", "init", plain)
     lab.refused(source, lab.server(words=["--vault", plain]).url("vault:disk"), "--key-file", key,
                 says="keeps no encrypted vault")
+
+
+def test_a_job_has_its_key_by_the_configuration(lab):
+    key, words = key_file(lab), secret_file(lab, "words", b"a horse and a battery\n")
+    vault = encrypted(lab, key)
+    towline("vault", "key", "add", vault.dir, "--new-passphrase-file", words)
+    del os.environ["TOWLINE_KEY_FILE"]
+    source = text_and_noise(lab, "source", SIZE)
+    server = lab.server(words=["--vault", vault.dir])
+
+    def daemon(name, secrets):
+        config = lab.dir / f"{name}.toml"
+        config.write_text(f"[vault]\n{secrets}\n")
+        return Daemon(lab, ["--config", config], name=name).start()
+
+    def run(of, target):
+        of.put("db", source, target, {"manual": True}, overwrite=True)
+        ended = of.ended(of.start_run("db")["id"])
+        if ended["state"] == "Completed":
+            vault.known[ended["point"]] = source.read_bytes()
+        return ended
+
+    # Each is tried; here, and at a server that has none.
+    keyed = daemon("keyed", f'key_files = ["{key_file(lab, "other")}", "{key}"]')
+    first = run(keyed, vault.url)
+    assert first["state"] == "Completed", first
+    assert not keyed.good("POST", "/v1/jobs/db/preflight")["stops"]
+    lab.change(source, 2)
+    remote = run(keyed, server.url("vault:disk"))
+    assert remote["state"] == "Completed", remote
+    worded = daemon("worded", f'passphrase_files = ["{words}"]')
+    lab.change(source, 2)
+    assert run(worded, vault.url)["state"] == "Completed"
+    for path in ("/v1/jobs/db", "/v1/runs", "/v1/meta", "/v1/events?since=0", "/v1/audit"):
+        assert str(key) not in keyed.send("GET", path).text, path
+    # Without one nothing is written, and the preflight says it before.
+    before = stored(vault)
+    for name, secrets in [("keyless", ""), ("wrong", f'key_files = ["{lab.dir / "other"}"]')]:
+        without = daemon(name, secrets)
+        failed = run(without, vault.url)
+        assert failed["state"] == "Failed" and not failed["error"]["retriable"], failed
+        assert ("encrypted" if name == "keyless" else "no key or passphrase") in \
+            failed["error"]["message"], failed
+        report = without.good("POST", "/v1/jobs/db/preflight")
+        assert report["stops"] and "target" in [each["code"] for each in report["findings"]
+                                                if each["severity"] == "Critical"], report
+        assert run(without, server.url("vault:disk"))["state"] == "Failed"
+    assert stored(vault) == before
+    os.environ["TOWLINE_KEY_FILE"] = str(key)
+    assert len(vault.points()) == 3
+    vault.check()
 
 
 def test_a_run_that_was_cut_off_goes_on(lab):

@@ -102,15 +102,33 @@ std::vector<Message> all_messages() {
         PingMessage{},
         JoinedMessage{},
         VolumesMessage{.volumes = {{"a", uuid_of(2), 1ULL << 40}, {"data", uuid_of(3), 5}}},
-        MomentMessage{.label = Label::kFilesystem, .group = true, .frozen_us = 1ULL << 35}};
+        MomentMessage{.label = Label::kFilesystem, .group = true, .frozen_us = 1ULL << 35},
+        VerifyMessage{.verify = true},
+        ProbeMessage{.filler = {1ULL << 40, 3}},
+        ProbedMessage{.bytes = 1ULL << 33, .clock_us = 1ULL << 50}};
 }
 
 TEST(Messages, EachHasItsSizeOnTheWire) {
     constexpr std::size_t kStanding = 16 + 1 + 4 + 2 * (16 + 16 + 4 + 1);
-    const std::size_t sizes[] = {28,         2 + 12 + 25 + kStanding, 217 + 10, 181, 1,
-                                 4 + 32 + 1, 8 + 8 + 4 + 48 + 1,      16,       8,   24,
-                                 105,        2 + 4 + 1 + 2 + 12,      0,        0,   4 + 27 + 30,
-                                 2 + 1 + 8};
+    const std::size_t sizes[] = {28,
+                                 2 + 12 + 25 + kStanding,
+                                 217 + 10,
+                                 181,
+                                 1,
+                                 4 + 32 + 1,
+                                 8 + 8 + 4 + 48 + 1,
+                                 16,
+                                 8,
+                                 24,
+                                 105,
+                                 2 + 4 + 1 + 2 + 12,
+                                 0,
+                                 0,
+                                 4 + 27 + 30,
+                                 2 + 1 + 8,
+                                 1,
+                                 4 + 16,
+                                 16};
     const auto messages = all_messages();
     ASSERT_EQ(messages.size(), std::variant_size_v<Message>);
     for (std::size_t i = 0; i < messages.size(); ++i) {

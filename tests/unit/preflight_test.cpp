@@ -80,6 +80,37 @@ TEST(Preflight, WhatOnlyMayFailWarns) {
     EXPECT_EQ(codes(judge(facts, spec), Severity::kWarning), "state-on-volume clock");
 }
 
+TEST(Preflight, TheLinkAndTheClockOfTheTargetAreJudged) {
+    const JobSpec spec = spec_to("tcp://target:1/x");
+    PreflightFacts facts = good();
+    facts.target = PreflightFacts::Target::kRemote;
+    facts.connect_seconds = 0.001;
+    facts.link = LinkFacts{.round_trip = std::chrono::milliseconds(40),
+                           .clock_ahead = std::chrono::milliseconds(-900),
+                           .bytes_per_second = 20.0 * kMib,
+                           .bytes = 16 * kMib};
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kWarning), "");
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec).first_seconds, 20) << "the link is what holds it up";
+    EXPECT_DOUBLE_EQ(*link_speed(facts), 20.0 * kMib);
+    facts.link->clock_ahead = std::chrono::milliseconds(-1100);
+    const auto findings = judge(facts, spec);
+    ASSERT_EQ(codes(findings, Severity::kWarning), "clock-skew");
+    EXPECT_NE(findings.front().message.find("1.1 s behind this"), std::string::npos)
+        << findings.front().message;
+    facts.link->clock_ahead = std::chrono::hours(2);
+    EXPECT_NE(judge(facts, spec).front().message.find("7200.0 s ahead of this"), std::string::npos);
+    // A round trip that takes long says less of the clocks.
+    facts.link->clock_ahead = std::chrono::milliseconds(1100);
+    facts.link->round_trip = std::chrono::milliseconds(400);
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kWarning), "");
+    // Nothing measured, and past runs know.
+    facts.link.reset();
+    facts.no_link = "too old";
+    facts.past = PastRuns{.wire_bytes_per_second = 5, .next_seconds = std::nullopt};
+    EXPECT_DOUBLE_EQ(*link_speed(facts), 5);
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec).first_seconds, 4) << "past runs may have had little";
+}
+
 TEST(Preflight, EstimatesFollowTheSlowerOfDiskAndLimit) {
     JobSpec spec = spec_to("/target");
     EXPECT_DOUBLE_EQ(*estimate(good(), spec).first_seconds, 4);

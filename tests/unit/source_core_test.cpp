@@ -183,6 +183,33 @@ TEST_F(SourceCoreTest, VerifyWantsAReread) {
     }
 }
 
+// The wish of the moment when all was sent counts, where the target can be told of another.
+TEST_F(SourceCoreTest, VerifyMayBeChangedUntilAllIsSent) {
+    for (const bool begun : {true, false}) {
+        for (const bool hears : {true, false}) {
+            verify = begun;
+            start();
+            hear(HelloMessage{.capabilities = hears ? wire::kCapVerify : 0});
+            hear(OpenedMessage{});
+            step(ev::Planned{.decision = {.mode = RunMode::kFull},
+                             .begin = {.run = uuid_of(9),
+                                       .mode = RunMode::kFull,
+                                       .verify = verify,
+                                       .next_base = kNext}});
+            hear(BegunMessage{});
+            EXPECT_EQ(step(ev::AllSent{.digest = {1, 2, 3}, .verify = !begun}),
+                      hears ? "send18 send11" : "send11");
+            const bool wanted = hears ? !begun : begun;
+            EXPECT_EQ(core.stage(), wanted ? "Verify" : "Seal");
+            EXPECT_EQ(sealed({1, 2, 3}, kNext, !wanted), wanted ? "tell-protocol" : "commit");
+        }
+    }
+    start();
+    plan(RunMode::kFull);
+    hear(BegunMessage{});
+    EXPECT_EQ(step(ev::AllSent{.digest = {1, 2, 3}, .verify = verify}), "send11") << "as it was";
+}
+
 TEST_F(SourceCoreTest, MessagesOutOfTheirPhaseEndTheRun) {
     const std::vector<Message> messages{HelloMessage{},
                                         OpenMessage{},

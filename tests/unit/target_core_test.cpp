@@ -54,6 +54,9 @@ std::string name(const act::Flush&) {
 std::string name(const act::Journal& journal) {
     return "journal" + std::to_string(total_bytes(journal.extents) / kBlock);
 }
+std::string name(const act::AnswerProbe& probe) {
+    return "answer" + std::to_string(probe.bytes);
+}
 std::string name(const act::Reread&) {
     return "reread";
 }
@@ -480,20 +483,6 @@ TEST_F(TargetCoreTest, VolumesComeOnceAndBeforeTheyAreOpened) {
     core = TargetCore("test");
     hear(HelloMessage{});
     EXPECT_EQ(hear(VolumesMessage{{{"a/b", kSource, 5}}}), "fail-protocol");
-}
-
-TEST_F(TargetCoreTest, TheMomentIsToldOnceAndSealed) {
-    to_transfer(begin(RunMode::kFull));
-    EXPECT_EQ(hear(MomentMessage{.label = Label::kCrash, .group = true}), "");
-    EXPECT_EQ(hear(EndMessage{}), "flush");
-    EXPECT_EQ(step(ev::Flushed{}), "seal");
-    const auto& seal = std::get<act::Seal>(actions.front());
-    ASSERT_TRUE(seal.moment.has_value());
-    EXPECT_EQ(seal.moment->label, Label::kCrash);
-    core = TargetCore("test");
-    to_transfer(begin(RunMode::kFull));
-    hear(MomentMessage{});
-    EXPECT_EQ(hear(MomentMessage{}), "fail-protocol");
 }
 
 }  // namespace

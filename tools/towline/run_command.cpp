@@ -43,10 +43,11 @@ void show_run(const json& run) {
     if (run.at("state") == "Active") std::printf(", %s", progress_text(run).c_str());
     if (run.at("type") == "Test") std::printf(", %s", field_text(run, "notes").c_str());
     if (run.at("state") == "Completed" && run.at("type") != "Test")
-        std::printf(", %s: %s changed, %s sent, point %s", field_text(run, "cause").c_str(),
+        std::printf(", %s: %s changed, %s sent, point %s%s", field_text(run, "cause").c_str(),
                     human_bytes(run.at("bytes_changed").get<double>()).c_str(),
                     human_bytes(run.at("bytes_sent").get<double>()).c_str(),
-                    field_text(run, "point").c_str());
+                    field_text(run, "point").c_str(),
+                    run.value("verified", json()) == json(true) ? ", read back" : "");
     if (run.at("error").is_object())
         std::printf(", %s", field_text(run.at("error"), "message").c_str());
     std::printf("\n");

@@ -34,6 +34,9 @@ Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
     facts.past = past_of(past->items);
     const std::vector<Finding> findings = judge(facts, *spec);
     const PreflightEstimate expected = estimate(facts, *spec);
+    std::optional<double> round_trip, skew;
+    if (facts.link) round_trip = seconds(facts.link->round_trip);
+    if (facts.link) skew = seconds(facts.link->clock_ahead);
     json shown_findings = json::array();
     for (const Finding& each : findings)
         shown_findings.push_back(
@@ -42,8 +45,9 @@ Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
                         {"stops", !stopping_text(findings).empty()},
                         {"findings", shown_findings},
                         {"read_bytes_per_second", maybe(facts.read_bytes_per_second)},
-                        {"link_bytes_per_second",
-                         facts.past ? json(facts.past->wire_bytes_per_second) : json(nullptr)},
+                        {"link_bytes_per_second", maybe(link_speed(facts))},
+                        {"round_trip_seconds", maybe(round_trip)},
+                        {"clock_skew_seconds", maybe(skew)},
                         {"first_seconds", maybe(expected.first_seconds)},
                         {"next_seconds", maybe(expected.next_seconds)}});
 }

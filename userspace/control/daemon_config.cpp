@@ -134,6 +134,7 @@ Result<DaemonConfig> DaemonConfig::read(const std::filesystem::path& path) {
     config.places = {.state_folder = state, .run_folder = run, .hooks_folder = hooks};
     config.places.keys.key_files.assign(key_files.begin(), key_files.end());
     config.places.keys.passphrase_files.assign(passphrase_files.begin(), passphrase_files.end());
+    config.places.keys.for_any = true;
     config.socket = socket;
     return config;
 }

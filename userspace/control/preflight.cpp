@@ -13,6 +13,8 @@ namespace {
 
 // What a run locks for its buffers, about.
 constexpr std::uint64_t kMemlockWanted = std::uint64_t{40} << 20;
+// Clocks that are kept are nearer to each other than this.
+constexpr Duration kSkewMax = std::chrono::seconds(1);
 
 std::string size_text(std::uint64_t bytes) {
     char text[32];
@@ -70,6 +72,25 @@ void judge_volume(const PreflightFacts& facts, const JobSpec& spec, Findings& fi
                                   facts.snapshot + ")");
 }
 
+std::string printed(const char* form, double number) {
+    char text[80];
+    std::snprintf(text, sizeof text, form, number);
+    return text;
+}
+
+// Nothing depends on it but what people compare: times of points, of logs, of calendars.
+void judge_clock_of_target(const LinkFacts& link, Findings& findings) {
+    const Duration skew = std::chrono::abs(link.clock_ahead);
+    if (skew <= kSkewMax + link.round_trip / 2) return;
+    findings.warning(
+        "clock-skew",
+        "the target's clock is " +
+            printed(link.clock_ahead > Duration{} ? "%.1f s ahead of" : "%.1f s behind",
+                    seconds(skew)) +
+            " this host's: times of its logs and of these runs do not go together; set the clock "
+            "that is wrong, or have both kept by NTP");
+}
+
 void judge_target(const PreflightFacts& facts, const JobSpec& spec, Findings& findings) {
     if (!facts.no_target.empty()) findings.critical("target", facts.no_target);
     if (!facts.target_is_source.empty())
@@ -79,19 +100,35 @@ void judge_target(const PreflightFacts& facts, const JobSpec& spec, Findings& fi
                                       spec.target + " for up to " + size_text(facts.data_bytes) +
                                       ": zeros need none, and a vault compresses; make room if "
                                       "that is not enough");
+}
+
+// Parts of a finding, each behind the one before.
+void add_part(std::string& text, const std::string& part) {
+    text += (text.empty() ? "" : "; ") + part;
+}
+
+void judge_link(const PreflightFacts& facts, Findings& findings) {
     std::string link;
-    char text[80];
-    if (facts.connect_seconds) {
-        std::snprintf(text, sizeof text, "the target answers within %.1f ms",
-                      *facts.connect_seconds * 1e3);
-        link = text;
+    if (facts.link) {
+        add_part(link, printed("the target answers within %.1f ms",
+                               seconds(facts.link->round_trip) * 1e3));
+        if (facts.link->bytes_per_second)
+            add_part(link, printed("the link carries %.1f MiB/s",
+                                   *facts.link->bytes_per_second / (1 << 20)) +
+                               " (measured with " + size_text(facts.link->bytes) +
+                               "; how fast its disk writes is not known before a run)");
+        else
+            add_part(link, "too slow to be measured in the time for it");
+    } else if (facts.connect_seconds) {
+        add_part(link,
+                 printed("the target is reached within %.1f ms", *facts.connect_seconds * 1e3));
+        if (!facts.no_link.empty()) add_part(link, "not measured: " + facts.no_link);
     }
-    if (facts.past) {
-        std::snprintf(text, sizeof text, "past runs put %.1f MiB/s on the wire",
-                      facts.past->wire_bytes_per_second / (1 << 20));
-        link += (link.empty() ? "" : "; ") + std::string(text);
-    }
+    if (facts.past)
+        add_part(link, printed("past runs put %.1f MiB/s on the wire",
+                               facts.past->wire_bytes_per_second / (1 << 20)));
     if (!link.empty()) findings.info("link", link);
+    if (facts.link) judge_clock_of_target(*facts.link, findings);
 }
 
 void judge_host(const PreflightFacts& facts, Findings& findings) {
@@ -128,8 +165,15 @@ std::vector<Finding> judge(const PreflightFacts& facts, const JobSpec& spec) {
     Findings findings;
     judge_volume(facts, spec, findings);
     judge_target(facts, spec, findings);
+    judge_link(facts, findings);
     judge_host(facts, findings);
     return std::move(findings).sorted();
+}
+
+std::optional<double> link_speed(const PreflightFacts& facts) {
+    if (facts.link && facts.link->bytes_per_second) return facts.link->bytes_per_second;
+    if (facts.past) return facts.past->wire_bytes_per_second;
+    return std::nullopt;
 }
 
 PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec) {
@@ -137,8 +181,11 @@ PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec) {
     if (!facts.no_volume.empty() || !facts.read_bytes_per_second) return found;
     const double read = *facts.read_bytes_per_second;
     const double limit = spec.transfer.rate_mbit * 1e6 / 8;
-    // A limit is of the wire, after compression: without it, at most.
-    const double sent = limit > 0 ? std::min(read, limit) : read;
+    // Link and limit are of the wire, after compression: without it, at most.
+    double sent = read;
+    if (limit > 0) sent = std::min(sent, limit);
+    if (facts.link && facts.link->bytes_per_second)
+        sent = std::min(sent, *facts.link->bytes_per_second);
     found.first_seconds = static_cast<double>(facts.data_bytes) / sent;
     const bool tracked = facts.tracker != "none";
     if (facts.past) found.next_seconds = facts.past->next_seconds;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "userspace/control/run_executor.hpp"
+#include "userspace/engine/link_probe.hpp"
 
 namespace towline {
 
@@ -52,6 +53,8 @@ struct PreflightFacts {
     std::string target_is_source;
     std::optional<std::uint64_t> free_bytes;  // where the target lies, for what is written anew
     std::optional<double> connect_seconds;
+    std::optional<LinkFacts> link;  // measured
+    std::string no_link;            // why it was not, although the target answers
     std::optional<PastRuns> past;
     bool state_on_volume = false;
 
@@ -65,6 +68,9 @@ struct PreflightEstimate {
     std::optional<double> next_seconds;  // at most: where all is compared
 };
 
+// What the link to the target carries: measured, or else as past runs had it.
+std::optional<double> link_speed(const PreflightFacts& facts);
+
 // Pure. The worst first.
 std::vector<Finding> judge(const PreflightFacts& facts, const JobSpec& spec);
 PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec);
@@ -72,7 +78,7 @@ PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec);
 std::string stopping_text(const std::vector<Finding>& findings);
 
 // Quick: what can be had at once, and changes nothing. Thorough: reads the volume for a second or
-// so, and connects to a target elsewhere.
+// so, and measures the link to a target elsewhere for two at most.
 enum class Depth { kQuick, kThorough };
 PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth depth);
 

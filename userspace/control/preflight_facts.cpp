@@ -171,6 +171,12 @@ void look_at_remote(const RemoteTarget& remote, Depth depth, PreflightFacts& fac
         return;
     }
     facts.connect_seconds = seconds(monotonic_now() - began);
+    const auto link = probe_link(connection->get());
+    if (link) {
+        facts.link = *link;
+    } else {
+        facts.no_link = link.error().text();
+    }
 }
 
 void look_at_target(const JobSpec& spec, const std::vector<Volume>& volumes, Depth depth,

@@ -37,6 +37,8 @@ std::optional<int> level_of(int number) {
 
 RunStage stage_of(std::string_view engine_stage) {
     if (engine_stage == "Transfer") return RunStage::kTransfer;
+    if (engine_stage == "Snapshot") return RunStage::kSnapshot;
+    if (engine_stage == "Verify") return RunStage::kVerify;
     if (engine_stage == "Seal" || engine_stage == "Completed") return RunStage::kSeal;
     return RunStage::kPreparing;  // comparing is finding out what to send
 }
@@ -82,7 +84,8 @@ class RunExecutor::Execution {
           run_(start.run),
           first_(start.first),
           rate_(bytes_of_rate(spec_.transfer.rate_mbit)),
-          level_(number_of(spec_.transfer.level)) {
+          level_(number_of(spec_.transfer.level)),
+          verify_(spec_.transfer.verify) {
         live_.replica_of = start.replica_of;
     }
 
@@ -114,6 +117,7 @@ class RunExecutor::Execution {
         options.rate_bytes_per_second = rate_;
         options.rate_now = [this] { return rate_.load(); };
         options.level_now = [this] { return level_of(level_.load()); };
+        options.verify_now = [this] { return verify_.load(); };
         options.cancelled = [this] { return stopping.load(); };
         options.on_alarm = [this] { alarm = true; };
         options.on_progress = [this](const RunProgress& progress) { show(progress); };
@@ -123,6 +127,7 @@ class RunExecutor::Execution {
     void change(const TransferOptions& transfer) {
         rate_ = bytes_of_rate(transfer.rate_mbit);
         level_ = number_of(transfer.level);
+        verify_ = transfer.verify;
     }
 
     // Between the moment that the target holds and this run's, of so many bytes.
@@ -175,6 +180,7 @@ class RunExecutor::Execution {
     const bool first_;
     std::atomic<std::uint64_t> rate_;
     std::atomic<int> level_;
+    std::atomic<bool> verify_;
     mutable std::mutex mutex_;
     LiveRun live_;         // under mutex_
     Duration shown_at_{};  // under mutex_
@@ -252,6 +258,7 @@ Status RunExecutor::replicate(Execution& execution, Run& run) const {
     if (report->mode != RunMode::kFull)
         run.numbers.dirty_bytes_per_second = execution.dirty_rate(report->bytes_changed);
     run.point = report->base.point.text();
+    run.verified = report->reread;
     return {};
 }
 

@@ -22,7 +22,10 @@ std::string_view SourceCore::stage() const {
             return "Compare";
         case Phase::kTransfer:
             return "Transfer";
+        case Phase::kPlan:
+            return "Snapshot";
         case Phase::kSealing:
+            return begin_.verify ? "Verify" : "Seal";
         case Phase::kCommit:
             return "Seal";
         case Phase::kDone:
@@ -68,6 +71,7 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
              "the target's name is longer than " + std::to_string(wire::kNameBytesMax) + " bytes"},
             true, actions);
     }
+    target_hears_verify_ = (hello.capabilities & wire::kCapVerify) != 0;
     target_hears_volumes_ = (hello.capabilities & wire::kCapVolumes) != 0;
     const auto volumes = request_.layout.message();
     if (volumes && !target_hears_volumes_) {
@@ -167,6 +171,11 @@ void SourceCore::on(const ev::AllSent& event, Actions& actions) {
     digest_ = event.digest;
     phase_ = Phase::kSealing;
     if (event.moment && target_hears_volumes_) actions.push_back(act::Send{*event.moment});
+    // A target that does not hear it does as it was told at first.
+    if (target_hears_verify_ && event.verify && *event.verify != begin_.verify) {
+        begin_.verify = *event.verify;
+        actions.push_back(act::Send{VerifyMessage{begin_.verify}});
+    }
     actions.push_back(act::Send{EndMessage{event.digest}});
 }
 

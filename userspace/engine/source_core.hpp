@@ -26,6 +26,7 @@ struct Compared {};  // the plan is what differs, durably noted
 struct AllSent {     // every block and zero range of the plan was handed to the connections
     RunDigest digest;
     std::optional<MomentMessage> moment{};  // what all of it was read of, where that is known
+    std::optional<bool> verify{};           // what is wished of the target by now; as it was begun
 };
 struct Committed {};
 struct Tick {};
@@ -163,6 +164,7 @@ class SourceCore {
     BeginMessage begin_;
     bool target_zeroed_ = false;
     bool target_hears_volumes_ = false;
+    bool target_hears_verify_ = false;
     RunDigest digest_;
     std::uint64_t durable_bytes_ = 0;
 };

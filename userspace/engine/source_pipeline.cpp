@@ -165,7 +165,9 @@ void SourcePipeline::on_all_sent(const RunDigest& digest) {
                 .group = facts.group,
                 .frozen_us = static_cast<std::uint64_t>(frozen.count())};
     }
-    step(ev::AllSent{.digest = digest, .moment = told});
+    std::optional<bool> verify;
+    if (config_.verify_now) verify = config_.verify_now();
+    step(ev::AllSent{.digest = digest, .moment = told, .verify = verify});
 }
 
 void SourcePipeline::on_read_failed(Error error) {

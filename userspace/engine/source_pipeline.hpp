@@ -36,6 +36,8 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
         std::function<std::uint64_t()> rate_now;
         // Likewise; a target that decodes nothing is sent raw blocks all the same.
         std::function<std::optional<int>()> level_now;
+        // Asked when all was sent; unset: as it was begun.
+        std::function<bool()> verify_now;
         std::size_t buffer_count = 64;
         std::size_t buffer_bytes = std::size_t{256} * 1024;
         std::size_t frame_bytes = wire::kPlainBytesMax;

@@ -75,11 +75,13 @@ Result<WantedTarget> find_target(const std::string& text, bool compare_only,
     target.remote = TRY(RemoteTarget::parse(text));
     target.name = target.remote ? target.remote->name : TRY(local_name(text));
     target.lock_name = target.remote ? text : target.name;
-    if (target.remote && keys.demanded && target.name.starts_with(kServedVault)) {
-        target.vault = TRY(open_kept(*target.remote, keys));
-        target.name = target.name.substr(kServedVault.size());
-        target.remote.reset();
-    }
+    const bool keyed = keys.demanded || (keys.for_any && !keys.empty());
+    if (!target.remote || !keyed || !target.name.starts_with(kServedVault)) return target;
+    auto kept = open_kept(*target.remote, keys);
+    if (!kept && !keys.demanded && kept.error().code == Code::kRefused) return target;
+    target.vault = TRY(std::move(kept));
+    target.name = target.name.substr(kServedVault.size());
+    target.remote.reset();
     return target;
 }
 
@@ -253,6 +255,7 @@ SourcePipeline::Config make_config(const SyncOptions& options, unsigned workers)
     config.rate_bytes_per_second = options.rate_bytes_per_second;
     config.rate_now = options.rate_now;
     config.level_now = options.level_now;
+    config.verify_now = options.verify_now;
     config.silence_max = options.silence_max;
     config.further_lanes = options.connections - 1;
     config.cancelled = options.cancelled;

@@ -41,6 +41,8 @@ struct SyncOptions {
     std::function<std::uint64_t()> rate_now;
     // The same of the level of compression.
     std::function<std::optional<int>()> level_now;
+    // Likewise, asked when all was sent.
+    std::function<bool()> verify_now;
     unsigned connections = 1;
     MomentWish moment;
     std::uint32_t audit_blocks = 256;

@@ -54,6 +54,12 @@ void TargetCore::on_message(const VolumesMessage& volumes, Actions& actions) {
     layout_ = std::move(*layout);
 }
 
+void TargetCore::on_message(const ProbeMessage& probe, Actions& actions) {
+    if (phase_ != Phase::kOpen || ++probe_count_ > wire::kProbesMax) return unexpected(actions);
+    probed_bytes_ += probe.filler.size() * sizeof(probe.filler.front());
+    actions.push_back(act::AnswerProbe{probed_bytes_});
+}
+
 void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     const Status possible = check_standing(open.standing);
@@ -349,6 +355,11 @@ void TargetCore::on(const ev::Journaled&, Actions& actions) {
 void TargetCore::on_message(const MomentMessage& moment, Actions& actions) {
     if (phase_ != Phase::kTransfer || end_digest_ || moment_) return unexpected(actions);
     moment_ = moment;
+}
+
+void TargetCore::on_message(const VerifyMessage& verify, Actions& actions) {
+    if (phase_ != Phase::kTransfer || end_digest_) return unexpected(actions);
+    begin_.verify = verify.verify;
 }
 
 void TargetCore::on_message(const EndMessage& end, Actions& actions) {

@@ -86,6 +86,9 @@ struct Flush {};
 struct Journal {
     std::vector<Extent> extents;
 };
+struct AnswerProbe {  // with the clock on the wall
+    std::uint64_t bytes = 0;
+};
 struct Reread {};
 struct Seal {
     TargetRecord record;
@@ -98,11 +101,12 @@ struct Fail {  // tell the peer, then close
 };
 }  // namespace target_action
 
-using TargetAction = std::variant<target_action::Send, target_action::Look, target_action::Prepare,
-                                  target_action::Begin, target_action::CompareAll,
-                                  target_action::CompareListed, target_action::CompareAcknowledged,
-                                  target_action::Mark, target_action::Flush, target_action::Journal,
-                                  target_action::Reread, target_action::Seal, target_action::Fail>;
+using TargetAction =
+    std::variant<target_action::Send, target_action::Look, target_action::Prepare,
+                 target_action::Begin, target_action::CompareAll, target_action::CompareListed,
+                 target_action::CompareAcknowledged, target_action::Mark, target_action::Flush,
+                 target_action::Journal, target_action::Reread, target_action::AnswerProbe,
+                 target_action::Seal, target_action::Fail>;
 
 // All that a target decides in a session, without I/O and without a clock: `step(event, now)`
 // appends what is to be done, in order. Invariants:
@@ -184,6 +188,8 @@ class TargetCore {
     void on_message(const OpenMessage& open, Actions& actions);
     void on_message(const BeginMessage& begin, Actions& actions);
     void on_message(const RangesMessage& ranges, Actions& actions);
+    void on_message(const VerifyMessage& verify, Actions& actions);
+    void on_message(const ProbeMessage& probe, Actions& actions);
     void on_message(const MomentMessage& moment, Actions& actions);
     void on_message(const EndMessage& end, Actions& actions);
     void on_message(const ErrorMessage& error, Actions& actions);
@@ -214,6 +220,8 @@ class TargetCore {
     TargetFacts facts_;
     BeginMessage begin_;
     Uuid join_token_;
+    std::uint64_t probed_bytes_ = 0;
+    std::size_t probe_count_ = 0;
 
     ChangeMap listed_;       // what the source asks to compare, while it tells
     ChangeMap arrived_map_;  // what came in this run, against duplicates

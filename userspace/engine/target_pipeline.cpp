@@ -299,6 +299,13 @@ void TargetPipeline::perform(TargetAction& action) {
     std::visit([this](auto& each) { perform(each); }, action);
 }
 
+void TargetPipeline::perform(act::AnswerProbe& action) {
+    const auto clock = std::chrono::duration_cast<std::chrono::microseconds>(
+        std::chrono::system_clock::now().time_since_epoch());
+    talk().send_message(ProbedMessage{.bytes = action.bytes,
+                                      .clock_us = static_cast<std::uint64_t>(clock.count())});
+}
+
 void TargetPipeline::perform(act::Send& action) {
     const bool begun = std::holds_alternative<BegunMessage>(action.message);
     talk().send_message(action.message);

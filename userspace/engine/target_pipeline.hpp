@@ -84,6 +84,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void perform(target_action::Flush& action);
     void perform(target_action::Journal& action);
     void perform(target_action::Reread& action);
+    void perform(target_action::AnswerProbe& action);
     void perform(target_action::Seal& action);
     void perform(target_action::Fail& action);
 

@@ -138,6 +138,7 @@ struct Run {
     RunMoment moment;
     RunNumbers numbers;
     std::string point;
+    std::optional<bool> verified;  // the target read back what it wrote; nothing: none was sealed
     std::optional<RunFailure> failure;
 
     bool ended() const { return state != RunState::kScheduled && state != RunState::kActive; }

@@ -331,6 +331,7 @@ JobAnswer JobCore::on(const ev::RunEnded& end, Context& context) {
     run_->moment = end.run.moment;
     run_->numbers = end.run.numbers;
     run_->point = end.run.point;
+    run_->verified = end.run.verified;
     run_->failure = end.run.failure;
     // Beside the failure, which alone looks like any other.
     if (end.alarm) context.tell("job.alarm", job_, run_->id);

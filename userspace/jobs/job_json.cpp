@@ -273,6 +273,7 @@ json json_of(const Run& run) {
                {"bytes_sent", run.numbers.sent_bytes},
                {"dirty_bytes_per_second", maybe(run.numbers.dirty_bytes_per_second)},
                {"point", maybe(run.point)},
+               {"verified", run.verified ? json(*run.verified) : json(nullptr)},
                {"error", nullptr}};
     if (run.miss_run != 0) value["missed_run"] = run.miss_run;
     if (run.failure)
@@ -313,6 +314,8 @@ Result<Run> run_of(const json& value) {
         read(value, "bytes_sent", run.numbers.sent_bytes);
         read(value, "dirty_bytes_per_second", run.numbers.dirty_bytes_per_second);
         read(value, "point", run.point);
+        if (const json verified = value.value("verified", json()); verified.is_boolean())
+            run.verified = verified.get<bool>();
         if (const json& error = value.at("error"); error.is_object())
             run.failure = RunFailure{error.at("code"), error.at("message"), error.at("retriable")};
         return run;

@@ -17,6 +17,9 @@ struct KeySource {
     // They were named for this very vault: one that is not encrypted is refused, as somebody may
     // have put it in the place of the one that was.
     bool demanded = false;
+    // They are for whatever they open, at other hosts too: a vault that such a host keeps and
+    // cannot open itself. One that they do not open is left to that host.
+    bool for_any = false;
 
     bool empty() const { return key_files.empty() && passphrase_files.empty() && !ask; }
 };

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 
@@ -99,6 +100,16 @@ class Daemon:
     def stop(self):
         self.process.terminate()
         return self.process.wait(timeout=60)
+
+    def check_what_it_left(self):
+        """Of a dead one: every open run is its job's active one, and no file is broken."""
+        with sqlite3.connect(f"file:{self.state}/towlined.sqlite?mode=ro", uri=True) as file:
+            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            active = {number for (number,) in file.execute(
+                "SELECT json_extract(document, '$.active_run') FROM job") if number}
+            unended = {number for (number,) in file.execute(
+                "SELECT id FROM run WHERE state IN ('Scheduled', 'Active')")}
+            assert active == unended, (active, unended)
 
     # --- the API
 

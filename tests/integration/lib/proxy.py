@@ -121,6 +121,31 @@ def stop_before(kind):
     return harm
 
 
+def rewritten(kind, change):
+    """The server's frames of this kind arrive with another head: what `change` makes of it. Frames of
+    others keep their place; each connection counts for itself."""
+    rest = bytearray()
+
+    def harm(direction, at, data):
+        if direction == UP:
+            return data
+        if at == 0:
+            rest.clear()
+        rest.extend(data)
+        passed = bytearray()
+        for start, header in list(wire.frames(rest)):
+            whole = bytes(rest[start:start + header.frame_bytes])
+            if header.kind == kind:
+                head = whole[wire.HEADER_BYTES:wire.HEADER_BYTES + header.head_bytes]
+                whole = wire.frame(kind, change(head), sequence=header.sequence, run=header.run,
+                                   flags=header.flags)
+            passed += whole
+        done = sum(header.frame_bytes for _, header in wire.frames(rest))
+        del rest[:done]
+        return bytes(passed)
+    return harm
+
+
 def silent_after(where, byte):
     """Nothing of the direction gets through behind that byte; the connection stays open."""
     def harm(direction, at, data):
