@@ -172,7 +172,9 @@ void walk(auto& to, Of<BeginMessage> auto& m) {
     to.field(m.verify);
     to.field(m.dry_run);
     to.field(m.compare_listed);
+    to.field(m.direct);
     to.field(m.block_bytes);
+    to.field(m.plan_bytes);
     to.field(m.plan_digest);
     to.enumeration(m.expected_state, TargetState::kUnclaimed, TargetState::kApplying);
     walk(to, m.expected_base);
@@ -182,6 +184,7 @@ void walk(auto& to, Of<BeginMessage> auto& m) {
 
 void walk(auto& to, Of<BegunMessage> auto& m) {
     to.field(m.zeroed);
+    to.field(m.staged);
 }
 
 void walk(auto& to, Of<RangesMessage> auto& m) {

@@ -144,7 +144,9 @@ struct BeginMessage {
     // A run of listed changes: Ranges follow Begun, the other way than a resumed run's, and the
     // target answers with the digests of what they cover.
     bool compare_listed = false;
+    bool direct = false;  // onto the target at once, without staging
     std::uint32_t block_bytes = 0;
+    std::uint64_t plan_bytes = 0;  // the most that the run brings, as far as it is known; 0: not
     std::uint64_t plan_digest = 0;
     TargetState expected_state{};  // what the source decided upon; the target refuses when it moved
                                    // on since
@@ -158,6 +160,7 @@ struct BegunMessage {
     static constexpr auto kType = wire::FrameType::kBegun;
     bool zeroed =
         false;  // what the run does not write already reads as zeros: zero ranges may be left out
+    bool staged = false;  // the target stays as it is until the run is attested
     bool operator==(const BegunMessage&) const = default;
 };
 

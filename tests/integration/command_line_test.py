@@ -41,7 +41,8 @@ def names_in(path, pattern):
 
 
 TRACK = ["attach", "detach", "list", "status", "freeze", "commit", "give-back"]
-HANDS = [*(("track", name) for name in TRACK),
+HANDS = [("target", "finish"),
+         *(("track", name) for name in TRACK),
          *(("snapshot", name) for name in ("create", "list", "delete"))]
 VAULTS = [*(("vault", name) for name in ("init", "info", "scrub", "check", "prune")),
           *(("vault", "key", name) for name in ("list", "add", "change", "remove")),

@@ -97,10 +97,16 @@ def test_state_folder_of_the_server(lab):
     server = lab.server(words=["--state-dir", state])
     lab.sync(source, server.url("replica"))
     filler = fill(state)
-    lab.extents(source, server.url("replica"), lab.change(source, 3))
+    # There is no room to stage it, and the record alone needs none.
+    old, changes = (lab.root / "replica").read_bytes(), lab.change(source, 3)
+    full(lab.try_sync(source, server.url("replica"), "--extents", "-", stdin=lines(changes)))
+    assert (lab.root / "replica").read_bytes() == old
+    lab.extents(source, server.url("replica"), changes, "--direct")
     equal(source, lab.root / "replica")
     full(lab.try_sync(source, server.url("new")))
     filler.unlink()
+    resize = os.system(f"mount -o remount,size=40m {state}")
+    assert resize == 0
     lab.extents(source, server.url("replica"), lab.change(source, 3))
     equal(source, lab.root / "replica")
     lab.sync(source, server.url("new"))

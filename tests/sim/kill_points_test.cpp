@@ -89,7 +89,7 @@ bool die_at(Point point, std::uint64_t seed) {
     if (bench.target_shelf.record.state == TargetState::kSealed) {
         EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
     }
-    if (bench.random.chance(0.5)) bench.target.crash();
+    if (bench.random.chance(0.5)) bench.cut_power();
     RunPlan again = plan_of(seed);
     again.kind = RunRequest::Kind::kAuto;
     again.resume = bench.random.chance(0.7);

@@ -90,10 +90,15 @@ bool Scenario::one_run(const RunPlan& plan, bool must_succeed) {
     entries_before_ = static_cast<std::size_t>(
         std::ranges::count_if(bench_.target_shelf.journal, [](const auto& e) { return e.whole; }));
     acknowledged_before_ = total_bytes(bench_.target_shelf.acknowledged());
+    if (record_before_.stage == TargetRecord::Stage::kStaging) {
+        const auto index = staged_index_of(bench_.target_shelf);
+        acknowledged_before_ = index ? total_bytes(*index->extents()) : 0;
+    }
     const RunResult result = bench_.run(plan);
     history_ += describe(plan, result);
     bench_.target.clear_faults();
     bench_.source.clear_faults();
+    bench_.staged.clear_faults();
     if (result.noted && plan.kind == RunRequest::Kind::kExtents) unnoted_.clear();
     if (result.end != RunEnd::kDone) return wrong("the run hangs");
     if (!bench_.rest_untouched()) return wrong("bytes behind the source's end were changed");
@@ -102,7 +107,7 @@ bool Scenario::one_run(const RunPlan& plan, bool must_succeed) {
     if (!held) return false;
     if (must_succeed && !result.succeeded()) return wrong("a run without faults failed");
     if (std::exchange(power_loss_, false) || random_.chance(0.2)) {
-        bench_.target.crash();
+        bench_.cut_power();
         history_ += "power cut at the target\n";
     }
     if (result.succeeded() && !bench_.equal(false))
@@ -148,6 +153,7 @@ bool Scenario::check_resumed(const RunPlan& plan, const RunResult& result) {
 bool Scenario::check_failure(const RunPlan& plan, const RunResult& result) {
     const TargetRecord& record = bench_.target_shelf.record;
     if (!result.source_killed && !result.source_error) return wrong("failed without an error");
+    if (!check_staged()) return false;
     if (!record.unfinished() && record == record_before_) {
         auto now = bench_.target.contents();
         now.resize(target_before_.size());
@@ -168,6 +174,25 @@ bool Scenario::check_failure(const RunPlan& plan, const RunResult& result) {
     if (!bench_.acknowledged_is_durable(record.run == record_before_.run ? entries_before_ : 0))
         return wrong("acknowledged, but not durable");
     return true;
+}
+
+// A target that was whole is wholly the old moment, or, as whoever takes it over finds it, wholly
+// the new one.
+bool Scenario::check_staged() {
+    using Stage = TargetRecord::Stage;
+    const Stage before = record_before_.stage;
+    const Stage now = bench_.target_shelf.record.stage;
+    if (now == Stage::kStaging) {
+        const bool whole = record_before_.state == TargetState::kSealed || before == now;
+        if (whole && bench_.target.durable_contents() != target_before_)
+            return wrong("the run is staged, and the target was written to");
+        if (!bench_.staged_is_durable()) return wrong("staged and acknowledged, but not durable");
+    }
+    if (now != Stage::kCommitted || before == Stage::kCommitted) return true;
+    auto ours = bench_.source.contents();
+    auto theirs = bench_.taken_over();
+    if (!bench_.shape.target_is_image) theirs.resize(ours.size());
+    return ours == theirs || wrong("staged whole, but what is taken over is not the source");
 }
 
 // ---- the source's side of life

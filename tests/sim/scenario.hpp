@@ -36,6 +36,7 @@ class Scenario {
     // The oracle.
     bool check_success(const RunPlan& plan, const RunResult& result);
     bool check_failure(const RunPlan& plan, const RunResult& result);
+    bool check_staged();
     bool check_resumed(const RunPlan& plan, const RunResult& result);
     bool wrong(std::string what);
 

@@ -70,6 +70,7 @@ RunPlan Scenario::draw_plan(bool faulty) {
     RunPlan plan;
     plan.block_bytes = random_.chance(0.9) ? block_bytes_ : std::uint32_t{4096} << random_.below(6);
     plan.verify = random_.chance(0.2);
+    plan.direct = random_.chance(0.25);
     plan.links.clear();
     const std::uint64_t links = random_.chance(0.5) ? 1 : random_.between(2, 4);
     while (plan.links.size() < links)
@@ -79,7 +80,7 @@ RunPlan Scenario::draw_plan(bool faulty) {
     plan.codec = static_cast<CodecChoice>(random_.below(3));
     plan.buffer_count = random_.between(2, 8);
     plan.checkpoint_bytes = std::uint64_t{16} << (10 + random_.below(6));
-    for (SimulatedDisk* disk : {&bench_.source, &bench_.target}) {
+    for (SimulatedDisk* disk : {&bench_.source, &bench_.target, &bench_.staged}) {
         disk->plan().short_read_rate = random_.chance(0.5) ? 0.1 : 0;
         disk->plan().short_write_rate = random_.chance(0.5) ? 0.1 : 0;
     }
@@ -173,6 +174,13 @@ void Scenario::draw_disk_fault() {
     if (random_.chance(0.3)) {
         flush_fault_ = true;
         bench_.target.add_fault({DiskOperation::kFlush, random_.between(1, 4), EIO, sticky});
+        return;
+    }
+    if (random_.chance(0.3)) {
+        const DiskOperation staging[] = {DiskOperation::kWrite, DiskOperation::kFlush,
+                                         DiskOperation::kRead};
+        bench_.staged.add_fault(
+            {staging[random_.below(3)], nth, random_.chance(0.5) ? EIO : ENOSPC, sticky});
         return;
     }
     const DiskOperation operations[] = {DiskOperation::kWrite, DiskOperation::kWrite,

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "io/align.hpp"
+#include "userspace/engine/staged_format.hpp"
 
 namespace towline {
 
@@ -66,11 +67,59 @@ Status ShelfAccess::change(StoreCall call, const std::function<void()>& effect,
 
 // ---- target
 
+namespace {
+
+// A batch is durable when the call returns; a side that dies within it leaves any part of it.
+class SimulatedStagedFile final : public StagedFile {
+  public:
+    SimulatedStagedFile(std::vector<std::byte>& bytes, ShelfAccess* access, SimulatedRandom* random)
+        : bytes_(bytes), access_(access), random_(random) {}
+
+    Result<std::uint64_t> size_bytes() const override { return bytes_.size(); }
+    Result<std::vector<std::byte>> read(std::uint64_t offset_bytes,
+                                        std::size_t length_bytes) const override {
+        const std::size_t begin = std::min<std::size_t>(offset_bytes, bytes_.size());
+        const std::size_t length = std::min(length_bytes, bytes_.size() - begin);
+        const auto from = bytes_.begin() + static_cast<std::ptrdiff_t>(begin);
+        return std::vector<std::byte>(from, from + static_cast<std::ptrdiff_t>(length));
+    }
+    Status write(std::uint64_t offset_bytes, ByteSpan bytes) override {
+        return access_->change(
+            StoreCall::kJournal, [&] { put(offset_bytes, bytes); },
+            [&] { put(offset_bytes, bytes.first(random_->below(bytes.size() + 1))); });
+    }
+    Status empty() override {
+        return access_->change(StoreCall::kStage, [&] { bytes_.clear(); });
+    }
+
+  private:
+    void put(std::uint64_t offset_bytes, ByteSpan bytes) {
+        bytes_.resize(std::max<std::size_t>(bytes_.size(), offset_bytes + bytes.size()));
+        std::ranges::copy(bytes, bytes_.begin() + static_cast<std::ptrdiff_t>(offset_bytes));
+    }
+
+    std::vector<std::byte>& bytes_;
+    ShelfAccess* access_;  // null: only read
+    SimulatedRandom* random_;
+};
+
+}  // namespace
+
+std::optional<StagedIndex> staged_index_of(TargetShelf& shelf) {
+    auto index = StagedIndex::open(
+        std::make_unique<SimulatedStagedFile>(shelf.staged_index, nullptr, nullptr),
+        shelf.record.run);
+    if (!index) return std::nullopt;
+    return std::move(*index);
+}
+
 SimulatedTargetStore::SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk,
-                                           SimulatedEngine& engine, SimulatedRandom& random,
-                                           StoreFault fault, StoreHook hook)
+                                           SimulatedDisk& staged_blocks, SimulatedEngine& engine,
+                                           SimulatedRandom& random, StoreFault fault,
+                                           StoreHook hook)
     : shelf_(shelf),
       disk_(disk),
+      staged_blocks_(staged_blocks),
       engine_(engine),
       random_(random),
       access_(engine, fault, std::move(hook)) {}
@@ -84,6 +133,7 @@ Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&, 
                       .is_device = !shelf_.exact_size,
                       .empty = shelf_.exact_size && reads_as_zeros(),
                       .has_data = !reads_as_zeros(),
+                      .can_stage = shelf_.stages,
                       .size_bytes = disk_.size_bytes(),
                       .record = shelf_.record};
     facts.has_data |= shelf_.record.state != TargetState::kUnclaimed;
@@ -106,6 +156,24 @@ Result<TargetVolume> SimulatedTargetStore::prepare(IoEngine&, std::uint64_t volu
                         .exact_size = shelf_.exact_size};
 }
 
+Result<StagedRun> SimulatedTargetStore::open_stage(IoEngine&, const StageWish& wish) {
+    if (access_.dead()) return fail(Code::kCancelled, "the process is dead");
+    if (wish.anew) {
+        staged_blocks_.resize(0);
+        staged_blocks_.resize(staged_format::kHoleBytes);
+    }
+    auto file = std::make_unique<SimulatedStagedFile>(shelf_.staged_index, &access_, &random_);
+    auto index = wish.anew ? TRY(StagedIndex::create(std::move(file), wish.run))
+                           : TRY(StagedIndex::open(std::move(file), wish.run));
+    return StagedRun{.blocks = {.view = {.handle = engine_.attach_disk(staged_blocks_),
+                                         .size_bytes = staged_blocks_.size_bytes(),
+                                         .alignment_bytes = staged_blocks_.plan().alignment_bytes},
+                                .zero_mode = ZeroMode::kFree,
+                                .exact_size = true},
+                     .index = std::make_shared<StagedIndex>(std::move(index)),
+                     .shown = "memory"};
+}
+
 // Not every filesystem tells its holes.
 Result<std::vector<Extent>> SimulatedTargetStore::data_ranges() {
     if (shelf_.exact_size && random_.chance(0.5)) return data_ranges_of(disk_.contents());
@@ -118,7 +186,7 @@ Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal)
         [&] {
             if (!keep_journal) shelf_.journal.clear();
             shelf_.record = record;
-            fit();
+            if (record.stage != TargetRecord::Stage::kStaging) fit();
         },
         // Between the steps: the journal is gone, or the record is the new one and the size is not.
         [&] {
@@ -165,6 +233,7 @@ Status SimulatedTargetStore::seal(const TargetRecord& record, const Attestation&
         [&] {
             shelf_.record = record;
             shelf_.journal.clear();
+            shelf_.staged_index.clear();
         },
         [&] {
             if (random_.chance(0.5)) shelf_.record = record;

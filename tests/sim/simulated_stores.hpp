@@ -9,6 +9,7 @@
 #include "io/engine_simulated.hpp"
 #include "io/simulated_random.hpp"
 #include "userspace/engine/source_store.hpp"
+#include "userspace/engine/staged_sink.hpp"
 #include "userspace/engine/target_store.hpp"
 
 namespace towline {
@@ -17,6 +18,7 @@ namespace towline {
 // the middle of it, and after it is durable.
 enum class StoreCall {
     kLook,
+    kStage,  // the index of a staged run is emptied
     kMark,
     kJournal,
     kNote,
@@ -47,7 +49,10 @@ struct TargetShelf {
     };
     bool exact_size = true;  // an image file; else a device
     bool exists = true;
+    bool stages = true;
     TargetRecord record;
+    std::vector<std::byte> staged_index;  // the file of a run that is staged
+
     std::vector<Entry> journal;
     std::uint64_t calls = 0;
 
@@ -91,12 +96,14 @@ class ShelfAccess {
 // A target's process at its shelf and disk; one session.
 class SimulatedTargetStore final : public TargetStore {
   public:
-    SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk, SimulatedEngine& engine,
-                         SimulatedRandom& random, StoreFault fault = {}, StoreHook hook = {});
+    SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk, SimulatedDisk& staged_blocks,
+                         SimulatedEngine& engine, SimulatedRandom& random, StoreFault fault = {},
+                         StoreHook hook = {});
 
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;
+    Result<StagedRun> open_stage(IoEngine& engine, const StageWish& wish) override;
     Result<std::vector<Extent>> data_ranges() override;
     Status mark(const TargetRecord& record, bool keep_journal) override;
     Status journal(std::span<const Extent> acknowledged) override;
@@ -111,6 +118,7 @@ class SimulatedTargetStore final : public TargetStore {
 
     TargetShelf& shelf_;
     SimulatedDisk& disk_;
+    SimulatedDisk& staged_blocks_;
     SimulatedEngine& engine_;
     SimulatedRandom& random_;
     ShelfAccess access_;
@@ -139,6 +147,9 @@ class SimulatedSourceStore final : public SourceStore {
     ShelfAccess access_;
     bool noted_ = false;
 };
+
+// The index of the run that a target has staged; nothing: none that can be read.
+std::optional<StagedIndex> staged_index_of(TargetShelf& shelf);
 
 // As a file shows them: ranges outside of which the contents are zeros.
 std::vector<Extent> data_ranges_of(const std::vector<std::byte>& contents);

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "io/align.hpp"
+#include "userspace/engine/staged_format.hpp"
 
 namespace towline {
 
@@ -44,8 +45,8 @@ struct SyncBench::TargetProcess {
     TargetProcess(SyncBench& bench, const RunPlan& plan)
         : engine(bench.world, "target"),
           workers(bench.world, engine, 2),
-          store(bench.target_shelf, bench.target, engine, bench.random, plan.target_fault,
-                plan.target_hook) {}
+          store(bench.target_shelf, bench.target, bench.staged, engine, bench.random,
+                plan.target_fault, plan.target_hook) {}
     bool over() const { return engine.killed() || pipeline->finished(); }
 
     SimulatedEngine engine;
@@ -61,6 +62,9 @@ SyncBench::SyncBench(std::uint64_t seed, BenchShape with)
       source(world, {.size_bytes = shape.source_bytes, .alignment_bytes = shape.source_alignment}),
       target(world, {.size_bytes = shape.target_bytes,
                      .grows = shape.target_is_image,
+                     .alignment_bytes = shape.target_alignment}),
+      staged(world, {.size_bytes = staged_format::kHoleBytes,
+                     .grows = true,
                      .alignment_bytes = shape.target_alignment}),
       target_shelf({.exact_size = shape.target_is_image, .exists = shape.target_exists}),
       source_name(draw_uuid(random)),
@@ -112,6 +116,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
     config.request.extents = plan.extents;
     config.request.block_bytes = plan.block_bytes;
     config.request.verify = plan.verify;
+    config.request.direct = plan.direct;
     config.request.draw = [this] { return draw_uuid(random); };
     config.moment = plan.moment;
     config.request.audit_blocks = plan.audit_blocks;
@@ -203,6 +208,64 @@ void SyncBench::put_target(const TargetCopy& copy) {
     target.resize(0);
     target.resize(copy.contents.size());
     target.fill(0, copy.contents);
+    staged.resize(0);
+    staged.resize(copy.staged.size());
+    staged.fill(0, copy.staged);
+}
+
+void SyncBench::cut_power(CrashStyle style) {
+    target.crash(style);
+    staged.crash(style);
+}
+
+std::vector<std::byte> SyncBench::taken_over() {
+    auto volume = target.durable_contents();
+    if (target_shelf.record.stage != TargetRecord::Stage::kCommitted) return volume;
+    if (shape.target_is_image) volume.resize(target_shelf.record.volume_bytes);
+    const auto blocks = staged.durable_contents();
+    const auto index = staged_index_of(target_shelf);
+    if (!index || !index->finished()) return {};
+    std::uint64_t cursor = 0;
+    for (;;) {
+        const auto batch = index->read(cursor);
+        if (!batch) return {};
+        if (!*batch) return volume;
+        for (const StagedEntry& entry : (*batch)->entries) {
+            const auto to = volume.begin() + static_cast<std::ptrdiff_t>(entry.extent.offset_bytes);
+            const auto length = static_cast<std::ptrdiff_t>(entry.extent.length_bytes);
+            if (entry.zeros()) {
+                std::fill(to, to + length, std::byte{0});
+            } else {
+                const auto from = blocks.begin() + static_cast<std::ptrdiff_t>(entry.place_bytes);
+                std::copy(from, from + length, to);
+            }
+        }
+    }
+}
+
+bool SyncBench::staged_is_durable() {
+    const auto blocks = staged.durable_contents();
+    const auto index = staged_index_of(target_shelf);
+    if (!index) return true;
+    const BlockCheck check(source_name);
+    std::uint64_t cursor = 0;
+    for (;;) {
+        const auto batch = index->read(cursor);
+        if (!batch) return false;
+        if (!*batch) return true;
+        for (const StagedEntry& entry : (*batch)->entries) {
+            if (entry.zeros()) continue;
+            ByteSpan left = ByteSpan(blocks).subspan(entry.place_bytes, entry.extent.length_bytes);
+            std::uint64_t offset = entry.extent.offset_bytes;
+            for (std::size_t crc = entry.first_crc; !left.empty(); ++crc) {
+                const auto block =
+                    left.first(std::min<std::size_t>(left.size(), (*batch)->block_bytes));
+                if (check.of(block, offset) != (*batch)->crcs[crc]) return false;
+                left = left.subspan(block.size());
+                offset += block.size();
+            }
+        }
+    }
 }
 
 bool SyncBench::equal(bool durable) const {

@@ -30,6 +30,7 @@ struct RunPlan {
     bool resume = false;
     bool overwrite = false;
     bool verify = false;
+    bool direct = false;
     std::vector<Extent> extents;
     std::uint32_t block_bytes = 64 << 10;
     CodecChoice codec = CodecChoice::kAuto;
@@ -93,9 +94,21 @@ class SyncBench {
     struct TargetCopy {
         TargetShelf shelf;
         std::vector<std::byte> contents;
+        std::vector<std::byte> staged;
     };
-    TargetCopy copy_target() const { return {target_shelf, target.durable_contents()}; }
+    TargetCopy copy_target() const {
+        return {target_shelf, target.durable_contents(), staged.durable_contents()};
+    }
     void put_target(const TargetCopy& copy);
+
+    // At the target's host: of the volume and of what is staged. Its process was killed, or is
+    // over.
+    void cut_power(CrashStyle style = CrashStyle::kAny);
+    // The target's volume as a takeover without its source finds it: durable, and what is staged
+    // whole applied. By the format alone: none of the code that applies has a part in it.
+    std::vector<std::byte> taken_over();
+    // Whether what the index has is on stable storage, each block as it left its source.
+    bool staged_is_durable();
 
     // Entries of the journal from `entries_before` on.
     bool acknowledged_is_durable(std::size_t entries_before) const;
@@ -105,6 +118,7 @@ class SyncBench {
     SimulatedRandom random;  // the harness's own, so that it does not shift the world's
     SimulatedDisk source;
     SimulatedDisk target;
+    SimulatedDisk staged;  // the blocks of a run that is staged
     SourceShelf source_shelf;
     TargetShelf target_shelf;
     Uuid source_name;

@@ -48,6 +48,15 @@ std::string name(const act::Mark& mark) {
     return std::string("mark-") + (building ? "building" : "applying") +
            (mark.keep_journal ? "-keep" : "");
 }
+std::string name(const act::Commit&) {
+    return "commit";
+}
+std::string name(const act::Replay&) {
+    return "replay";
+}
+std::string name(const act::Apply&) {
+    return "apply";
+}
 std::string name(const act::Flush&) {
     return "flush";
 }

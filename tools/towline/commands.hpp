@@ -11,6 +11,7 @@ namespace towline {
 // its result the exit code.
 void add_sync_command(CLI::App& app, std::function<int()>& run);
 void add_serve_command(CLI::App& app, std::function<int()>& run);
+void add_target_command(CLI::App& app, std::function<int()>& run);
 void add_track_commands(CLI::App& app, std::function<int()>& run);
 // Of the daemon: these ask its API.
 void add_job_command(CLI::App& app, std::function<int()>& run);

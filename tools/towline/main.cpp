@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
     std::function<int()> run;
     towline::add_sync_command(app, run);
     towline::add_serve_command(app, run);
+    towline::add_target_command(app, run);
     towline::add_track_commands(app, run);
     towline::add_job_command(app, run);
     towline::add_group_command(app, run);

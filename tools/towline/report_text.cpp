@@ -66,6 +66,7 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
                         {"resumed", report.resumed},
                         {"dry_run", report.dry_run},
                         {"volumes", std::move(volumes)},
+                        {"staged", report.staged},
                         {"bytes_total", report.bytes_total},
                         {"bytes_changed", report.bytes_changed},
                         {"bytes_zero", report.bytes_zero},
@@ -114,8 +115,9 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
 
 void print_summary(const RunReport& report) {
     const double elapsed = std::max(1e-6, seconds(report.elapsed));
-    std::printf("%s run%s: %s\n", std::string(mode_name(report.mode)).c_str(),
-                report.resumed ? " (resumed)" : "", std::string(cause_text(report.cause)).c_str());
+    std::printf("%s run%s%s: %s\n", std::string(mode_name(report.mode)).c_str(),
+                report.resumed ? " (resumed)" : "", report.staged ? ", staged" : "",
+                std::string(cause_text(report.cause)).c_str());
     print_volumes(report);
     const bool unknown = report.dry_run && report.mode == RunMode::kFull;
     std::printf("  changed  %s%s\n", human_bytes(static_cast<double>(report.bytes_changed)).c_str(),

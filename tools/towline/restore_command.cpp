@@ -35,6 +35,8 @@ struct RestoreWords {
     bool grow = false;
     bool overwrite = false;
     bool dry_run = false;
+    bool direct = false;
+    std::string journal;
     bool json = false;
     bool quiet = false;
 };
@@ -62,6 +64,8 @@ Result<RunReport> run_restore(const RestoreWords& words, const std::string& targ
     options.verify = true;
     options.overwrite = words.overwrite;
     options.dry_run = words.dry_run;
+    options.direct = words.direct;
+    options.journal_folder = words.journal;
     options.rate_bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8);
     options.cancelled = interrupted;
     options.on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
@@ -195,6 +199,12 @@ void add_restore_commands(CLI::App& app, std::function<int()>& run) {
     command->add_flag("--grow", words->grow,
                       "onto a larger device: then grow the last partition and its filesystem");
     command->add_flag("--dry-run", words->dry_run, "find out what would be sent; change nothing");
+    auto* direct = command->add_flag("--direct", words->direct,
+                                     "write onto the target at once: cut off, it is of no moment");
+    command
+        ->add_option("--journal", words->journal,
+                     "the folder where a target of this host has its run staged")
+        ->excludes(direct);
     command->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();

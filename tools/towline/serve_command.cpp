@@ -14,6 +14,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/key_words.hpp"
+#include "userspace/engine/target_finish.hpp"
 #include "userspace/engine/target_place.hpp"
 #include "userspace/engine/target_safety.hpp"
 #include "userspace/engine/target_server.hpp"
@@ -30,6 +31,7 @@ struct ServeOptions {
     std::string vault;
     KeyWords keys;
     std::string state_dir;
+    std::string journal;
     std::string engine = "auto";
     double timeout_seconds = 30;
     bool quiet = false;
@@ -71,6 +73,19 @@ Status offer_vault(const ServeOptions& options, Offer& offer) {
     return {};
 }
 
+// A replica is used without its source: what was staged whole is applied though nobody comes again.
+// One that cannot be is said, and keeps no other from being served.
+void finish_replicas(const ServeOptions& options, const TargetPlace& place) {
+    const auto names = FileTargetStore::unapplied(options.state_dir);
+    if (!names) return say("towline serve: " + names.error().text());
+    for (const std::string& name : *names) {
+        FileTargetStore store(options.state_dir, place, {}, options.journal);
+        const auto done = finish_target(store, name, kEngines.at(options.engine));
+        say(done ? name + ": the run that was staged is applied"
+                 : name + ": " + done.error().text());
+    }
+}
+
 Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
     std::vector<Listener> listeners;
     for (const std::string& text : options.listen) {
@@ -81,7 +96,8 @@ Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
     config.open_store = [&](const TargetServer::Claim& claim) {
         std::unique_ptr<TargetStore> volumes;
         if (offer.place)
-            volumes = std::make_unique<FileTargetStore>(options.state_dir, *offer.place, claim);
+            volumes = std::make_unique<FileTargetStore>(options.state_dir, *offer.place, claim,
+                                                        options.journal);
         return std::make_unique<ServedStore>(
             std::move(volumes), offer.vault, claim,
             [&options](const Uuid& source, const Standing& standing) {
@@ -128,6 +144,7 @@ Status serve(ServeOptions options) {
         TRY_STATUS(make_folder(options.state_dir));
         offer.place = place_beneath(std::move(root));
     }
+    if (offer.place) finish_replicas(options, *offer.place);
     if (!options.vault.empty()) TRY_STATUS(offer_vault(options, offer));
     if (!offer.place && !offer.vault && !offer.objects)
         return fail(Code::kInvalid, "nothing to receive into: say --root DIR, --vault DIR or both");
@@ -150,6 +167,8 @@ void add_serve_command(CLI::App& app, std::function<int()>& run) {
     add_key_options(*command, options->keys);
     command->add_option("--state-dir", options->state_dir,
                         "where records are kept (default: ROOT/.towline)");
+    command->add_option("--journal", options->journal,
+                        "the folder where runs are staged (default: that of --state-dir)");
     command->add_option("--engine", options->engine, "auto, uring or aio")
         ->check(CLI::IsMember({"auto", "uring", "aio"}))
         ->capture_default_str();

@@ -38,6 +38,8 @@ struct SyncWords {
     bool overwrite = false;
     bool verify = false;
     bool dry_run = false;
+    bool direct = false;
+    std::string journal;
     bool used_only = false;
     bool json = false;
     bool quiet = false;
@@ -127,6 +129,8 @@ Result<SyncOptions> make_options(const SyncWords& words) {
     options.overwrite = words.overwrite;
     options.verify = words.verify;
     options.dry_run = words.dry_run;
+    options.direct = words.direct;
+    options.journal_folder = words.journal;
     options.used_only = words.used_only;
     options.block_bytes = TRY(parse_block(words.block));
     options.level = TRY(parse_level(words.compress));
@@ -245,6 +249,12 @@ void add_options(CLI::App& command, SyncWords& words) {
     command.add_flag("--used-only", words.used_only,
                      "take for zeros what the filesystem on the source says is free");
     command.add_flag("--dry-run", words.dry_run, "find out what would be sent; change nothing");
+    auto* direct = command.add_flag("--direct", words.direct,
+                                    "write onto the target at once: cut off, it is of no moment");
+    command
+        .add_option("--journal", words.journal,
+                    "the folder where a target of this host has its run staged")
+        ->excludes(direct);
     command.add_flag("--json", words.json, "the report as one JSON object on standard output");
     command.add_flag("--quiet", words.quiet, "no progress bar and no summary");
     command.add_option("--state-dir", words.state_dir, "where this host's records are kept")

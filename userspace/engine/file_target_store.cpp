@@ -50,8 +50,11 @@ Result<std::string> guard_hash(const Volume& volume) {
 }  // namespace
 
 FileTargetStore::FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place,
-                                 Claim claim)
-    : state_folder_(std::move(state_folder)), place_(place), claim_(std::move(claim)) {}
+                                 Claim claim, std::filesystem::path journal_folder)
+    : state_folder_(std::move(state_folder)),
+      journal_folder_(std::move(journal_folder)),
+      place_(place),
+      claim_(std::move(claim)) {}
 
 // An end in order: nothing is in flight, and the ring's own hold on the lock goes some time later.
 FileTargetStore::~FileTargetStore() {
@@ -73,6 +76,8 @@ Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& s
     lock_ = TRY(lock_file(file(".lock"), "the target " + name, kHolderDies));
     if (facts.exists) TRY_STATUS(inspect(facts));
     if (facts.record.target.is_nil()) facts.record.target = Uuid::random();
+    target_ = facts.record.target;
+    facts.can_stage = true;
     return facts;
 }
 
@@ -104,17 +109,19 @@ Status FileTargetStore::load_record(TargetFacts& facts) {
         return {};
     }
     facts.record = *record;
+    // The run is where it was begun, whatever is asked for now.
+    if (record->stage != TargetRecord::Stage::kNone) journal_folder_ = json.value("journal", "");
     return {};
 }
 
-// An unfinished run changes the volume's size, time and first bytes itself: there the identity
-// alone ties.
+// An unfinished run changes the volume's size, time and first bytes itself, unless it is still
+// being staged: there the identity alone ties.
 Result<nlohmann::json> FileTargetStore::tie(const TargetRecord& record) const {
     const VolumeIdentity identity = TRY(volume_->identity());
     nlohmann::json json{{"kind", identity.kind},
                         {"locator", identity.locator},
                         {"generation", identity.generation}};
-    if (record.unfinished()) return json;
+    if (record.unfinished() && record.stage != TargetRecord::Stage::kStaging) return json;
     json["size_bytes"] = volume_->size_bytes();
     if (volume_->kind() == VolumeKind::kImageFile) json["modified_ns"] = modified_ns(volume_->fd());
     json["guard"] = TRY(guard_hash(*volume_));
@@ -163,14 +170,52 @@ Result<std::vector<Extent>> FileTargetStore::data_ranges() {
 
 Status FileTargetStore::save(const TargetRecord& record) {
     const nlohmann::json tied = TRY(tie(record));
-    return save_document(file(".record"),
-                         {{"name", name_}, {"tie", tied}, {"record", to_json(record)}});
+    nlohmann::json document{{"name", name_}, {"tie", tied}, {"record", to_json(record)}};
+    if (record.stage != TargetRecord::Stage::kNone)
+        document["journal"] = staged_files().folder().string();
+    return save_document(file(".record"), document);
+}
+
+StagedFiles FileTargetStore::staged_files() const {
+    if (!journal_folder_.empty()) return {journal_folder_, target_};
+    return {(volume_ ? place_.beside(*volume_) : std::nullopt).value_or(state_folder_), target_};
+}
+
+Result<StagedRun> FileTargetStore::open_stage(IoEngine& engine, const StageWish& wish) {
+    const StagedFiles files = staged_files();
+    if (wish.anew) TRY_STATUS(files.refuse_if_full(wish.plan_bytes));
+    staged_blocks_ = TRY(files.open_blocks(wish.anew));
+    const Status apart = place_.refuse_same(*staged_blocks_, source_, standing_);
+    if (!apart) {
+        files.remove();
+        Error error = apart.error();
+        error.context = "the run would be staged in " + files.folder().string() +
+                        ", on the source itself (--journal names another folder, --direct writes "
+                        "at once): " +
+                        error.context;
+        return std::unexpected(std::move(error));
+    }
+    auto index = TRY(files.open_index(wish.anew));
+    auto opened = wish.anew ? TRY(StagedIndex::create(std::move(index), wish.run))
+                            : TRY(StagedIndex::open(std::move(index), wish.run));
+    return StagedRun{.blocks = {.view = {.handle = TRY(engine.attach(staged_blocks_->fd())),
+                                         .size_bytes = staged_blocks_->size_bytes(),
+                                         .alignment_bytes = staged_blocks_->alignment_bytes()},
+                                .zero_mode = ZeroMode::kFree,
+                                .exact_size = true},
+                     .index = std::make_shared<StagedIndex>(std::move(opened)),
+                     .shown = files.folder().string()};
 }
 
 Status FileTargetStore::mark(const TargetRecord& record, bool keep_journal) {
-    journal_.emplace(TRY(AcknowledgedJournal::open(file(".acknowledged"))));
-    if (!keep_journal) TRY_STATUS(journal_->clear());
+    using Stage = TargetRecord::Stage;
+    if (record.stage == Stage::kNone) {
+        journal_.emplace(TRY(AcknowledgedJournal::open(file(".acknowledged"))));
+        if (!keep_journal) TRY_STATUS(journal_->clear());
+    }
     TRY_STATUS(save(record));
+    if (record.stage == Stage::kStaging) return {};
+    if (record.stage == Stage::kNone) staged_files().remove();
     if (volume_->kind() != VolumeKind::kImageFile || volume_->size_bytes() == volume_bytes_)
         return {};
     return volume_->resize(volume_bytes_);
@@ -202,7 +247,25 @@ Status FileTargetStore::fit_size() {
 Status FileTargetStore::seal(const TargetRecord& record, const Attestation&) {
     TRY_STATUS(save(record));
     if (journal_) TRY_STATUS(journal_->clear());
+    staged_files().remove();
     return {};
+}
+
+Result<std::vector<std::string>> FileTargetStore::unapplied(
+    const std::filesystem::path& state_folder) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (const auto& each : std::filesystem::directory_iterator(state_folder, error)) {
+        if (each.path().extension() != ".record") continue;
+        const auto document = load_document(each.path());
+        if (!document || !*document) continue;
+        const auto record = record_from_json((*document)->value("record", nlohmann::json{}));
+        if (record && record->stage == TargetRecord::Stage::kCommitted)
+            names.push_back((*document)->value("name", ""));
+    }
+    if (error && error != std::errc::no_such_file_or_directory)
+        return fail_errno(error.value(), "cannot look through " + state_folder.string());
+    return names;
 }
 
 }  // namespace towline

@@ -7,6 +7,8 @@
 #include <optional>
 
 #include "userspace/engine/acknowledged_journal.hpp"
+#include "userspace/engine/staged_files.hpp"
+#include "userspace/engine/staged_sink.hpp"
 #include "userspace/engine/target_place.hpp"
 #include "userspace/engine/target_store.hpp"
 
@@ -21,8 +23,10 @@ class FileTargetStore final : public TargetStore {
     // Called before the lock is taken; ends an earlier session of the same source or says kBusy.
     using Claim = std::function<Status(const std::string& name, const Uuid& source, bool dry_run)>;
 
-    // The folder is there already.
-    FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {});
+    // The folders are there already. `journal_folder`: where runs are staged; empty: where the
+    // place has it.
+    FileTargetStore(std::filesystem::path state_folder, const TargetPlace& place, Claim claim = {},
+                    std::filesystem::path journal_folder = {});
     ~FileTargetStore() override;
     FileTargetStore(const FileTargetStore&) = delete;
     FileTargetStore& operator=(const FileTargetStore&) = delete;
@@ -34,6 +38,7 @@ class FileTargetStore final : public TargetStore {
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;
+    Result<StagedRun> open_stage(IoEngine& engine, const StageWish& wish) override;
     Result<std::vector<Extent>> data_ranges() override;
     Status mark(const TargetRecord& record, bool keep_journal) override;
     Status journal(std::span<const Extent> acknowledged) override;
@@ -42,14 +47,19 @@ class FileTargetStore final : public TargetStore {
     Status fit_size() override;
     Status seal(const TargetRecord& record, const Attestation&) override;
 
+    // The replicas whose last run is staged whole and not applied.
+    static Result<std::vector<std::string>> unapplied(const std::filesystem::path& state_folder);
+
   private:
     std::filesystem::path file(const char* ending) const;
     Status inspect(TargetFacts& facts);
     Status load_record(TargetFacts& facts);
     Result<nlohmann::json> tie(const TargetRecord& record) const;
     Status save(const TargetRecord& record);
+    StagedFiles staged_files() const;
 
     std::filesystem::path state_folder_;
+    std::filesystem::path journal_folder_;  // as asked for, then as the record has it
     const TargetPlace& place_;
     Claim claim_;
     Uuid source_;
@@ -60,6 +70,8 @@ class FileTargetStore final : public TargetStore {
     std::optional<Volume> volume_;
     std::optional<AcknowledgedJournal> journal_;
     std::uint64_t volume_bytes_ = 0;
+    Uuid target_;
+    std::optional<Volume> staged_blocks_;
 };
 
 }  // namespace towline

@@ -122,6 +122,7 @@ void SourceCore::on(const ev::Planned& event, Actions& actions) {
 void SourceCore::on_message(const BegunMessage& begun, Actions& actions) {
     if (phase_ != Phase::kBegin) return unexpected(actions);
     target_zeroed_ = begun.zeroed;
+    target_stages_ = begun.staged;
     if (decision_.mode == RunMode::kScan) {
         phase_ = Phase::kCompare;
         actions.push_back(act::StartCompare{});

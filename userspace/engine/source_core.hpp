@@ -110,6 +110,8 @@ class SourceCore {
     // Once the target's Hello was heard: what it can decode of the choice.
     const CompressionChoice& compression() const { return request_.compression; }
 
+    bool target_stages() const { return target_stages_; }
+
   private:
     enum class Phase {
         kIdle,
@@ -165,6 +167,7 @@ class SourceCore {
     bool target_zeroed_ = false;
     bool target_hears_volumes_ = false;
     bool target_hears_verify_ = false;
+    bool target_stages_ = false;
     RunDigest digest_;
     std::uint64_t durable_bytes_ = 0;
 };

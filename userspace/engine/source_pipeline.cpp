@@ -328,6 +328,10 @@ void SourcePipeline::plan() {
         }
         report_.audited_blocks = run_.audit.marked_blocks();
     }
+    // What is compared first is less than it seems.
+    const bool known = run_.decision.mode != RunMode::kScan && !run_.decision.compare_listed;
+    if (known && !run_.decision.resume)
+        run_.begin.plan_bytes = std::min(run_.plan.marked_bytes(), total_bytes(config_.data));
     step(ev::Planned{.decision = run_.decision, .begin = run_.begin});
 }
 
@@ -348,6 +352,7 @@ void SourcePipeline::perform(act::StartTransfer& action) {
 
 void SourcePipeline::perform(act::Commit& action) {
     report_.reread = action.sealed.reread;
+    report_.staged = core_.target_stages();
     report_.base = action.sealed.base;
     report_.digest = action.sealed.digest;
     report_.cpu_target = std::chrono::microseconds(action.sealed.cpu_microseconds);

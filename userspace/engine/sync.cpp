@@ -101,7 +101,9 @@ class LocalTarget {
     LocalTarget(const SyncOptions& options, const SyncSource& source)
         : place_(
               local_place([&source](const Volume& target) { return source.refuse_same(target); })),
-          store_(std::make_unique<FileTargetStore>(options.state_folder / "targets", *place_)),
+          store_(std::make_unique<FileTargetStore>(options.state_folder / "targets", *place_,
+                                                   FileTargetStore::Claim{},
+                                                   options.journal_folder)),
           session_(options.engine, {.silence_max = options.silence_max}) {}
     LocalTarget(const SyncOptions& options, const WantedTarget& target)
         : store_(std::make_unique<VaultTargetStore>(
@@ -283,6 +285,7 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
                          std::chrono::system_clock::now().time_since_epoch())
                          .count();
     request.dry_run = options.dry_run;
+    request.direct = options.direct;
     if (options.kind == RunRequest::Kind::kExtents) {
         if (layout.several())
             return fail(Code::kInvalid, "a list of changes is of one volume; this run has several");

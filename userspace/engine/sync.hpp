@@ -27,6 +27,8 @@ struct SyncOptions {
     bool overwrite = false;
     bool verify = false;
     bool dry_run = false;
+    bool direct = false;                   // onto the target at once, although it is whole
+    std::filesystem::path journal_folder;  // of a target on this host; empty: beside it
     // The target is a point (vault:DIR/NAME@ID), of whatever source: a dry run that compares with
     // it, from a moment as any run has.
     bool compare_only = false;

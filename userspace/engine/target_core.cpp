@@ -83,6 +83,14 @@ void TargetCore::on(const ev::Looked& event, Actions& actions) {
     if (phase_ != Phase::kLook) return;
     facts_ = event.facts;
     join_token_ = event.join_token;
+    if (facts_.record.stage != TargetRecord::Stage::kCommitted) return open_up(actions);
+    phase_ = Phase::kReplay;
+    actions.push_back(act::Replay{facts_.record});
+}
+
+void TargetCore::open_up(Actions& actions) {
+    if (peer_gone_)
+        return fail_with({Code::kDisconnected, 0, "the source went away meanwhile"}, actions);
     phase_ = Phase::kBegin;
     actions.push_back(act::Send{opened()});
 }
@@ -113,10 +121,22 @@ void TargetCore::on_message(const BeginMessage& begin, Actions& actions) {
     const Status checked = check_begin(begin);
     if (!checked) return fail_with(checked.error(), actions);
     begin_ = begin;
+    staged_ = to_be_staged(begin);
     phase_ = Phase::kPrepare;
     actions.push_back(act::Prepare{.volume_bytes = open_.source_bytes,
                                    .dry_run = begin.dry_run,
                                    .rewrite = !facts_.record.flush_failed_run.is_nil()});
+}
+
+// A target that is whole stays so; one that holds no moment has nothing to keep. A run that is
+// resumed goes on as it began.
+bool TargetCore::to_be_staged(const BeginMessage& begin) const {
+    const TargetRecord& record = facts_.record;
+    const bool staging = record.stage == TargetRecord::Stage::kStaging;
+    if (!facts_.can_stage || begin.dry_run) return false;
+    if (begin.resume) return staging;
+    const bool whole = record.state == TargetState::kSealed || staging;
+    return whole && !begin.direct && record.flush_failed_run.is_nil();
 }
 
 Status TargetCore::check_begin(const BeginMessage& begin) const {
@@ -198,8 +218,10 @@ void TargetCore::on(const ev::Prepared& event, Actions& actions) {
     if (phase_ != Phase::kPrepare) return;
     arrived_map_ = ChangeMap(open_.source_bytes, begin_.block_bytes);
     checkpoint_at_ = now_;
-    actions.push_back(act::Begin{begin_});
-    actions.push_back(act::Send{BegunMessage{.zeroed = event.zeroed}});
+    actions.push_back(act::Begin{.begin = begin_, .staged = staged_});
+    // Zeros are staged too: they may stand above what an earlier session staged.
+    actions.push_back(
+        act::Send{BegunMessage{.zeroed = event.zeroed && !staged_, .staged = staged_}});
     phase_ = Phase::kCompare;
     if (begin_.mode == RunMode::kScan) {
         actions.push_back(act::CompareAll{});
@@ -273,6 +295,19 @@ TargetRecord TargetCore::record_under_way() const {
             .flush_failed_run = old.flush_failed_run};
 }
 
+// The volume, and all that is said of it, is the old one.
+TargetRecord TargetCore::record_staging() const {
+    TargetRecord record = facts_.record;
+    record.state = TargetState::kApplying;
+    record.run = begin_.run;
+    record.run_mode = begin_.mode;
+    record.plan_digest = begin_.plan_digest;
+    record.stage = TargetRecord::Stage::kStaging;
+    record.run_base = begin_.next_base;
+    record.volume_bytes = open_.source_bytes;
+    return record;
+}
+
 TargetRecord TargetCore::record_flush_failed() const {
     TargetRecord record = record_under_way();
     record.flush_failed_run = begin_.run;
@@ -291,7 +326,8 @@ TargetRecord TargetCore::record_sealed() const {
 void TargetCore::mark_once(Actions& actions) {
     if (marked_) return;
     marked_ = true;
-    actions.push_back(act::Mark{.record = record_under_way(), .keep_journal = begin_.resume});
+    actions.push_back(act::Mark{.record = staged_ ? record_staging() : record_under_way(),
+                                .keep_journal = begin_.resume});
 }
 
 void TargetCore::on(const ev::Arrived& event, Actions& actions) {
@@ -328,7 +364,7 @@ void TargetCore::try_checkpoint(Actions& actions) {
 void TargetCore::on(const ev::Flushed&, Actions& actions) {
     if (checkpoint_ != Checkpoint::kFlushing) return;
     checkpoint_at_ = now_;
-    if (end_digest_) {
+    if (end_digest_ && !staged_) {
         // The seal follows: the journal would be dropped with it.
         flushing_.clear();
         checkpoint_ = Checkpoint::kNone;
@@ -387,16 +423,51 @@ void TargetCore::try_finish(Actions& actions) {
     if (!stored_.empty() || !flushed_at_end_) {
         flushed_at_end_ = true;
         checkpoint_ = Checkpoint::kFlushing;
+        flushing_.swap(stored_);
         stored_.clear();
         actions.push_back(act::Flush{});
         return;
     }
+    // A resumed run may have brought all of it before.
+    if (!staged_ || (!marked_ && !begin_.resume)) return settle(actions);
+    phase_ = Phase::kCommit;
+    TargetRecord record = record_staging();
+    record.stage = TargetRecord::Stage::kCommitted;
+    actions.push_back(act::Commit{std::move(record)});
+}
+
+void TargetCore::on(const ev::Committed&, Actions& actions) {
+    if (phase_ != Phase::kCommit) return;
+    committed_ = true;
+    phase_ = Phase::kApply;
+    actions.push_back(act::Apply{});
+}
+
+// All of the run is on the volume.
+void TargetCore::settle(Actions& actions) {
     phase_ = begin_.verify ? Phase::kReread : Phase::kSeal;
     if (begin_.verify) {
         actions.push_back(act::Reread{});
     } else {
         actions.push_back(act::Seal{.record = record_sealed(), .reread = false, .moment = moment_});
     }
+}
+
+void TargetCore::on(const ev::Applied&, Actions& actions) {
+    if (phase_ == Phase::kApply) return settle(actions);
+    if (phase_ != Phase::kReplay) return;
+    actions.push_back(act::Seal{.record = sealed_from(facts_.record)});
+}
+
+// The volume may have been written to already: nothing is known of it any more but whose it is.
+void TargetCore::on(const ev::StageLost& event, Actions& actions) {
+    TargetRecord record = phase_ == Phase::kReplay ? facts_.record : record_staging();
+    record.stage = TargetRecord::Stage::kNone;
+    if (phase_ == Phase::kApply || phase_ == Phase::kReplay)
+        actions.push_back(act::Mark{.record = record, .keep_journal = false});
+    if (phase_ != Phase::kReplay) return fail_with(event.error, actions);
+    facts_.record = record;
+    open_up(actions);
 }
 
 void TargetCore::on(const ev::Reread& event, Actions& actions) {
@@ -410,7 +481,14 @@ void TargetCore::on(const ev::Reread& event, Actions& actions) {
     actions.push_back(act::Seal{.record = record_sealed(), .reread = true, .moment = moment_});
 }
 
-void TargetCore::on(const ev::Sealed&, Actions&) {
+void TargetCore::on(const ev::Sealed& event, Actions& actions) {
+    if (phase_ == Phase::kReplay) {
+        facts_.record = event.record;
+        if (!facts_.is_device) facts_.size_bytes = event.record.volume_bytes;
+        facts_.empty = false;
+        facts_.has_data = true;
+        return open_up(actions);
+    }
     phase_ = Phase::kSealed;
 }
 
@@ -428,6 +506,9 @@ void TargetCore::on_message(const ErrorMessage& error, Actions&) {
 }
 
 void TargetCore::on(const ev::Failed& event, Actions& actions) {
+    const bool gone = event.error.code == Code::kDisconnected || event.error.code == Code::kTimeout;
+    peer_gone_ |= gone;
+    if (gone && committed()) return;
     fail_with(event.error, actions);
 }
 

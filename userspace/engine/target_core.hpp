@@ -35,10 +35,17 @@ struct FlushFailed {  // already noted
     Error error;
 };
 struct Journaled {};
+struct Committed {};  // the record says that all of the run is staged, durably
+struct Applied {};    // all that was staged is on the volume, flushed
+struct StageLost {    // what was staged is not whole any more
+    Error error;
+};
 struct Reread {  // every block of the run was read back
     bool equal = false;
 };
-struct Sealed {};
+struct Sealed {
+    TargetRecord record;
+};
 struct Tick {};
 struct Failed {
     Error error;
@@ -49,6 +56,7 @@ using TargetEvent =
     std::variant<target_event::Received, target_event::Looked, target_event::Prepared,
                  target_event::CompareSent, target_event::Arrived, target_event::Stored,
                  target_event::Flushed, target_event::FlushFailed, target_event::Journaled,
+                 target_event::Committed, target_event::Applied, target_event::StageLost,
                  target_event::Reread, target_event::Sealed, target_event::Tick,
                  target_event::Failed>;
 
@@ -72,6 +80,7 @@ struct Prepare {
 };
 struct Begin {  // the run's geometry and secret are known; blocks may come after this
     BeginMessage begin;
+    bool staged = false;
 };
 struct CompareAll {};   // hash the whole volume for the source
 struct CompareListed {  // what the source asked for
@@ -89,6 +98,13 @@ struct Journal {
 struct AnswerProbe {  // with the clock on the wall
     std::uint64_t bytes = 0;
 };
+struct Commit {  // all of the run is staged: the index gets its end, then the record says so
+    TargetRecord record;
+};
+struct Replay {  // opens the volume and what an earlier session left of this run, and applies it
+    TargetRecord record;
+};
+struct Apply {};  // what is staged, onto the volume
 struct Reread {};
 struct Seal {
     TargetRecord record;
@@ -105,7 +121,8 @@ using TargetAction =
     std::variant<target_action::Send, target_action::Look, target_action::Prepare,
                  target_action::Begin, target_action::CompareAll, target_action::CompareListed,
                  target_action::CompareAcknowledged, target_action::Mark, target_action::Flush,
-                 target_action::Journal, target_action::Reread, target_action::AnswerProbe,
+                 target_action::Journal, target_action::Commit, target_action::Replay,
+                 target_action::Apply, target_action::Reread, target_action::AnswerProbe,
                  target_action::Seal, target_action::Fail>;
 
 // All that a target decides in a session, without I/O and without a clock: `step(event, now)`
@@ -114,7 +131,9 @@ using TargetAction =
 //  - what is acknowledged was flushed after it was stored, and is in the journal;
 //  - a run is sealed only when everything that the source counted has arrived, was stored and
 //  flushed, and
-//    the digests agree.
+//    the digests agree;
+//  - of a staged run nothing goes onto the volume before the record says that all of it is staged;
+//    from then on it is applied whatever becomes of its source.
 class TargetCore {
   public:
     struct Limits {
@@ -140,6 +159,10 @@ class TargetCore {
     bool transferring() const { return phase_ == Phase::kTransfer; }
     bool finished() const { return phase_ == Phase::kSealed || phase_ == Phase::kFailed; }
     bool sealed() const { return phase_ == Phase::kSealed; }
+    // An earlier session's run is being applied.
+    bool replaying() const { return phase_ == Phase::kReplay; }
+    // Goes on without its source.
+    bool committed() const { return committed_ || replaying(); }
     const BeginMessage& begin() const { return begin_; }
     std::uint64_t volume_bytes() const { return open_.source_bytes; }
     const VolumeLayout& layout() const { return layout_; }
@@ -156,11 +179,14 @@ class TargetCore {
         kHello,
         kOpen,
         kLook,
+        kReplay,
         kBegin,
         kPrepare,
         kListed,
         kCompare,
         kTransfer,
+        kCommit,
+        kApply,
         kReread,
         kSeal,
         kSealed,
@@ -178,6 +204,9 @@ class TargetCore {
     void on(const target_event::Flushed& event, Actions& actions);
     void on(const target_event::FlushFailed& event, Actions& actions);
     void on(const target_event::Journaled& event, Actions& actions);
+    void on(const target_event::Committed& event, Actions& actions);
+    void on(const target_event::Applied& event, Actions& actions);
+    void on(const target_event::StageLost& event, Actions& actions);
     void on(const target_event::Reread& event, Actions& actions);
     void on(const target_event::Sealed& event, Actions& actions);
     void on(const target_event::Tick& event, Actions& actions);
@@ -203,8 +232,12 @@ class TargetCore {
     Status check_overwrite(const BeginMessage& begin) const;
     Status check_base(const BeginMessage& begin) const;
     OpenedMessage opened() const;
+    bool to_be_staged(const BeginMessage& begin) const;
     TargetRecord record_under_way() const;
+    TargetRecord record_staging() const;
     TargetRecord record_sealed() const;
+    void open_up(Actions& actions);
+    void settle(Actions& actions);
     void mark_once(Actions& actions);
     void try_checkpoint(Actions& actions);
     void try_finish(Actions& actions);
@@ -223,8 +256,11 @@ class TargetCore {
     std::uint64_t probed_bytes_ = 0;
     std::size_t probe_count_ = 0;
 
-    ChangeMap listed_;       // what the source asks to compare, while it tells
-    ChangeMap arrived_map_;  // what came in this run, against duplicates
+    ChangeMap listed_;        // what the source asks to compare, while it tells
+    ChangeMap arrived_map_;   // what came in this run, against duplicates
+    bool staged_ = false;     // this run is
+    bool committed_ = false;  // all of it is, and the record says so
+    bool peer_gone_ = false;
     bool marked_ = false;
     std::uint64_t under_way_ = 0;  // arrived, not yet stored
     std::uint64_t stored_bytes_ = 0;

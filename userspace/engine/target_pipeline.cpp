@@ -50,19 +50,29 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
         facts_ = look_at_target();
     };
     look_.done.on_done([this](std::int64_t) { on_looked(); });
-    journal_.run = [this](unsigned) { journal_status_ = store_.journal(journaled_); };
+    journal_.run = [this](unsigned) {
+        journal_status_ =
+            stage_ ? stage_->index->append(staged_batch_) : store_.journal(journaled_);
+    };
     journal_.done.on_done([this](std::int64_t) {
         if (stopped_) return;
         journal_status_ ? step(ev::Journaled{}) : step(ev::Failed{journal_status_.error()});
+    });
+    commit_.run = [this](unsigned) {
+        committed_ = stage_->index->finish();
+        if (committed_) committed_ = store_.mark(committing_.record, true);
+    };
+    commit_.done.on_done([this](std::int64_t) {
+        if (stopped_) return;
+        committed_ ? step(ev::Committed{}) : step(ev::Failed{committed_.error()});
     });
     // A vault merges indexes here; pings go on meanwhile.
     seal_.run = [this](unsigned) {
         fitted_ = store_.fit_size();
         sealed_ = {};
-        if (fitted_) {
-            sealed_ =
-                store_.seal(sealing_.record, {writer_->digest(), sealing_.reread, sealing_.moment});
-        }
+        const RunDigest digest = writer_ ? writer_->digest() : RunDigest{};
+        if (fitted_)
+            sealed_ = store_.seal(sealing_.record, {digest, sealing_.reread, sealing_.moment});
     };
     seal_.done.on_done([this](std::int64_t) { on_sealed(); });
 }
@@ -72,10 +82,17 @@ TargetPipeline::~TargetPipeline() {
     for (const auto& lane : lanes_) {
         if (lane->buffer != nullptr) writer_->pool().give(lane->buffer);
     }
-    // A ring that goes away lets go of its files some time later: a device would still be held when
-    // the next run opens it.
+    let_go();
+}
+
+// A ring that goes away lets go of its files some time later: a device would still be held when the
+// next run opens it.
+void TargetPipeline::let_go() {
+    if (stage_) engine_.detach(stage_->blocks.view.handle);
     if (volume_.view.handle) engine_.detach(volume_.view.handle);
     if (volume_.lock) engine_.detach(volume_.lock);
+    stage_.reset();
+    volume_ = {};
 }
 
 void TargetPipeline::start(Handle first) {
@@ -115,7 +132,9 @@ void TargetPipeline::cancel(Error error) {
 
 bool TargetPipeline::finished() const {
     if (!stopped_ || tick_.busy()) return false;
-    if (look_.done.busy() || journal_.done.busy() || seal_.done.busy()) return false;
+    if (look_.done.busy() || journal_.done.busy() || seal_.done.busy() || commit_.done.busy())
+        return false;
+    if (apply_ && !apply_->idle()) return false;
     if (writer_ && !writer_->idle()) return false;
     if (sink_ && !sink_->idle()) return false;
     if (compare_ && compare_->hasher && !compare_->hasher->idle()) return false;
@@ -156,6 +175,8 @@ void TargetPipeline::on_message(Channel& channel, Message message) {
         return;
     }
     if (const auto* why = std::get_if<ErrorMessage>(&message)) {
+        if (core_.committed())
+            return step(ev::Failed{{Code::kDisconnected, 0, "the source gave up: " + why->text}});
         return stop(Error{why->code, static_cast<int>(why->system_errno),
                           "the source gave up: " + why->text});
     }
@@ -259,6 +280,7 @@ void TargetPipeline::on_room() {
 
 void TargetPipeline::on_closed(Channel&, Error error) {
     if (saying_why_) return stop(error_);
+    if (core_.committed()) error.code = Code::kDisconnected;
     step(ev::Failed{std::move(error)});
 }
 
@@ -331,6 +353,9 @@ void TargetPipeline::on_looked() {
 }
 
 void TargetPipeline::perform(act::Prepare& action) {
+    // What an earlier session left was applied over the volume as it was open then.
+    apply_.reset();
+    let_go();
     auto volume = store_.prepare(engine_, action.volume_bytes, action.dry_run);
     if (!volume) return step(ev::Failed{volume.error()});
     volume_ = *volume;
@@ -342,16 +367,21 @@ void TargetPipeline::perform(act::Begin& action) {
     const BeginMessage& begin = action.begin;
     check_.emplace(core_.layout().check());
     hasher_.emplace(begin.hash_seed);
-    auto sink = store_.open_sink(engine_, workers_, volume_, begin);
-    if (!sink) return step(ev::Failed{sink.error()});
-    sink_ = std::move(*sink);
+    if (action.staged) {
+        const Status opened = open_stage(action);
+        if (!opened) return step(ev::Failed{opened.error()});
+    } else {
+        auto sink = store_.open_sink(engine_, workers_, volume_, begin);
+        if (!sink) return step(ev::Failed{sink.error()});
+        sink_ = std::move(*sink);
+    }
     const TargetWriter::Geometry geometry{
         .volume_bytes = core_.volume_bytes(),
         .block_bytes = begin.block_bytes,
         .buffer_bytes = std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
         .buffer_count = config_.buffer_count * config_.buffer_bytes /
                         std::max<std::size_t>(config_.buffer_bytes, begin.block_bytes),
-        .zeroed = volume_.zeroed,
+        .zeroed = volume_.zeroed && !action.staged,
         .shelf = config_.shelf};
     TargetWriter::Owner& owner = *this;
     writer_ = std::make_unique<TargetWriter>(workers_, *sink_, geometry, *check_, *hasher_, owner);
@@ -368,6 +398,7 @@ void TargetPipeline::perform(act::Flush&) {
 }
 
 void TargetPipeline::perform(act::Journal& action) {
+    if (staging_ != nullptr) staged_batch_ = staging_->take_flushed();
     journaled_ = std::move(action.extents);
     workers_.submit(journal_);
 }
@@ -379,9 +410,12 @@ void TargetPipeline::perform(act::Seal& action) {
 
 void TargetPipeline::on_sealed() {
     // Noted even when the session is over, see on_flushed().
-    if (!fitted_) return on_flush_failed(fitted_.error());
+    if (!fitted_ && !core_.committed()) return on_flush_failed(fitted_.error());
     if (stopped_) return;
+    // What was staged is applied again: that writes all of it anew.
+    if (!fitted_) return step(ev::Failed{fitted_.error()});
     if (!sealed_) return step(ev::Failed{sealed_.error()});
+    if (core_.replaying()) return step(ev::Sealed{sealing_.record});
     const auto cpu = std::chrono::duration_cast<std::chrono::microseconds>(config_.cpu_time());
     talk().send_message(SealedMessage{.digest = writer_->digest(),
                                       .reread = sealing_.reread,
@@ -389,7 +423,7 @@ void TargetPipeline::on_sealed() {
                                       .cpu_microseconds = static_cast<std::uint64_t>(cpu.count()),
                                       .rss_max_bytes = config_.rss_max_bytes(),
                                       .written_bytes = core_.stored_bytes()});
-    step(ev::Sealed{});
+    step(ev::Sealed{sealing_.record});
     // The source closes when it has heard; a vanished one is not waited for.
     saying_why_ = true;
     close_at_ = engine_.now() + kLastWordTime;
@@ -398,6 +432,7 @@ void TargetPipeline::on_sealed() {
 void TargetPipeline::perform(act::Fail& action) {
     error_ = action.error;
     if (writer_) writer_->stop();
+    if (apply_) apply_->stop();
     if (action.error.code == Code::kDisconnected) return stop(error_);
     talk().send_message(
         ErrorMessage{.code = action.error.code,
@@ -414,6 +449,7 @@ void TargetPipeline::stop(std::optional<Error> error) {
     error_ = std::move(error);
     stopped_ = true;
     if (writer_) writer_->stop();
+    if (apply_) apply_->stop();
     if (compare_ && compare_->hasher) compare_->hasher->stop();
     for (const auto& lane : lanes_)
         lane->channel.close();

@@ -8,6 +8,7 @@
 
 #include "transport/channel.hpp"
 #include "userspace/engine/ranges_teller.hpp"
+#include "userspace/engine/staged_apply.hpp"
 #include "userspace/engine/target_core.hpp"
 #include "userspace/engine/target_writer.hpp"
 
@@ -83,6 +84,9 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void perform(target_action::Mark& action);
     void perform(target_action::Flush& action);
     void perform(target_action::Journal& action);
+    void perform(target_action::Commit& action);
+    void perform(target_action::Replay& action);
+    void perform(target_action::Apply& action);
     void perform(target_action::Reread& action);
     void perform(target_action::AnswerProbe& action);
     void perform(target_action::Seal& action);
@@ -99,6 +103,10 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void send_digests(const HashPass::Piece& piece);
     void on_compared(Status status);
     void on_reread(Status status);
+    Status open_stage(const target_action::Begin& action);
+    void start_apply(const Uuid& source);
+    void on_applied(StagedApply::End end, std::optional<Error> error);
+    void let_go();
     void on_flushed(Status status);
     void on_flush_failed(Error error);
     void on_sealed();
@@ -120,6 +128,10 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::optional<BlockCheck> check_;
     std::optional<BlockHasher> hasher_;
     std::unique_ptr<BlockSink> sink_;
+    // Of a run that is staged, or of an earlier session's that is applied.
+    std::optional<StagedRun> stage_;
+    StagedSink* staging_ = nullptr;  // sink_ as such
+    std::unique_ptr<StagedApply> apply_;
     std::unique_ptr<TargetWriter> writer_;
     std::unique_ptr<Compare> compare_;
     DataHead head_;  // of the frame at hand, and its ranges
@@ -130,8 +142,12 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Work look_;
     RangesTeller acknowledged_;      // of a resumed run
     std::vector<Extent> journaled_;  // what the journal work writes
+    StagedBatch staged_batch_;       // the same of a run that is staged
     Status journal_status_;
     Work journal_;
+    target_action::Commit committing_;
+    Status committed_;
+    Work commit_;
     target_action::Seal sealing_;  // what the seal work seals, and what became of it
     Status fitted_;
     Status sealed_;

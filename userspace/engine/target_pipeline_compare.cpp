@@ -32,6 +32,11 @@ void TargetPipeline::perform(act::CompareListed& action) {
 }
 
 void TargetPipeline::perform(act::CompareAcknowledged&) {
+    if (!sink_) return;  // could not be opened: the failure is on its way
+    if (staging_ != nullptr) {
+        acknowledged_.start(staging_->resumed_extents());
+        return tell_acknowledged();
+    }
     auto extents = store_.acknowledged();
     if (!extents) return step(ev::Failed{extents.error()});
     acknowledged_.start(std::move(*extents));

@@ -68,6 +68,11 @@ class LocalPlace final : public TargetPlace {
     Status refuse_same(const Volume& target, const Uuid&, const Standing&) const override {
         return refuse_same_(target);
     }
+    // An image's journal has the image's room, and lasts as long as it does.
+    std::optional<std::filesystem::path> beside(const Volume& target) const override {
+        if (target.kind() != VolumeKind::kImageFile) return std::nullopt;
+        return std::filesystem::path(target.name()).parent_path();
+    }
 
   private:
     std::function<Status(const Volume&)> refuse_same_;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "io/volume.hpp"
@@ -18,6 +20,11 @@ class TargetPlace {
     virtual Result<bool> exists(const std::string& name) const = 0;
     virtual Result<Volume> open(const std::string& name, Access access) const = 0;
     virtual Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const = 0;
+    // Where a replica's staged run is kept if nobody says another place; nothing: among the
+    // records.
+    virtual std::optional<std::filesystem::path> beside(const Volume& /*target*/) const {
+        return std::nullopt;
+    }
     // Refuses a target that shares bytes with the source, or is stored on it, where the source is
     // on this host. `standing`: what a peer's stands on.
     virtual Status refuse_same(const Volume& target, const Uuid& source,

@@ -26,6 +26,10 @@ constexpr std::array<std::pair<RunMode, std::string_view>, 4> kModes{
      {RunMode::kExtents, "extents"},
      {RunMode::kScan, "scan"}}};
 
+using Stage = TargetRecord::Stage;
+constexpr std::array<std::pair<Stage, std::string_view>, 3> kStages{
+    {{Stage::kNone, "none"}, {Stage::kStaging, "staging"}, {Stage::kCommitted, "committed"}}};
+
 template <typename E, std::size_t N>
 std::string name_in(const std::array<std::pair<E, std::string_view>, N>& names, E value) {
     for (const auto& [each, name] : names) {
@@ -68,6 +72,8 @@ TargetRecord record_of(const nlohmann::json& json) {
             .run = uuid_at(json, "run"),
             .run_mode = value_in(kModes, json.at("run_mode").get<std::string>()),
             .plan_digest = json.at("plan_digest").get<std::uint64_t>(),
+            .stage = json.contains("stage") ? value_in(kStages, json.at("stage").get<std::string>())
+                                            : Stage::kNone,
             .run_base = base_of(json.at("run_base")),
             .volume_bytes = json.at("volume_bytes").get<std::uint64_t>(),
             .flush_failed_run =
@@ -86,6 +92,15 @@ auto guarded(const nlohmann::json& json, Parse parse) -> Result<decltype(parse(j
 }
 
 }  // namespace
+
+TargetRecord sealed_from(const TargetRecord& committed) {
+    return {.state = TargetState::kSealed,
+            .target = committed.target,
+            .base = committed.run_base,
+            .owner = committed.run_base.source,
+            .run = committed.run,
+            .volume_bytes = committed.volume_bytes};
+}
 
 nlohmann::json to_json(const Base& base) {
     return {{"source", base.source.text()},
@@ -109,6 +124,7 @@ nlohmann::json to_json(const TargetRecord& record) {
                         {"plan_digest", record.plan_digest},
                         {"run_base", to_json(record.run_base)},
                         {"volume_bytes", record.volume_bytes}};
+    if (record.stage != Stage::kNone) json["stage"] = name_in(kStages, record.stage);
     if (!record.flush_failed_run.is_nil())
         json["flush_failed_run"] = record.flush_failed_run.text();
     return json;

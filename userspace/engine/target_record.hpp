@@ -14,6 +14,13 @@ namespace towline {
 // done. The store adds what ties it to the very volume (identity, size, times) and voids it when
 // that differs.
 struct TargetRecord {
+    // What is true of the unfinished run of kApplying.
+    enum class Stage {
+        kNone,       // it goes onto the volume as it comes
+        kStaging,    // it is in a journal beside, and the volume is wholly `base`
+        kCommitted,  // the journal has all of it: the volume is `run_base` once that was applied
+    };
+
     TargetState state = TargetState::kUnclaimed;
     Uuid target;         // drawn with the first record
     Base base;           // kSealed, kApplying: the moment held (kApplying: partly overwritten)
@@ -21,6 +28,7 @@ struct TargetRecord {
     Uuid run;            // the last sealed run, or the unfinished one
     RunMode run_mode{};  // kBuilding, kApplying: how the unfinished run works
     std::uint64_t plan_digest = 0;
+    Stage stage{};
     Base run_base;  // what the unfinished run becomes when it is sealed
     std::uint64_t volume_bytes = 0;
     // The run at whose flush the volume failed; nil: none since the last seal. What reads show need
@@ -32,6 +40,9 @@ struct TargetRecord {
     }
     bool operator==(const TargetRecord&) const = default;
 };
+
+// What the record of a run that is staged whole becomes once it was applied.
+TargetRecord sealed_from(const TargetRecord& committed);
 
 nlohmann::json to_json(const Base& base);
 Result<Base> base_from_json(const nlohmann::json& json);

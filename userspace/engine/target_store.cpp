@@ -3,7 +3,7 @@
 
 #include "userspace/engine/target_store.hpp"
 
-#include "userspace/engine/volume_writer.hpp"
+#include "userspace/engine/staged_sink.hpp"
 
 namespace towline {
 
@@ -19,6 +19,10 @@ Result<std::unique_ptr<BlockSink>> TargetStore::open_sink(IoEngine& engine, Work
                                                           const TargetVolume& volume,
                                                           const BeginMessage&) {
     return std::make_unique<VolumeWriter>(engine, volume);
+}
+
+Result<StagedRun> TargetStore::open_stage(IoEngine&, const StageWish&) {
+    return fail(Code::kUnsupported, "runs to this target are not staged");
 }
 
 }  // namespace towline

@@ -17,7 +17,8 @@ struct TargetFacts {
     bool is_device = false;
     bool empty = false;
     bool has_data = false;
-    bool changed = false;  // the record was void: the volume was replaced or written to since
+    bool can_stage = false;  // runs can be kept beside the volume until they are attested
+    bool changed = false;    // the record was void: the volume was replaced or written to since
     std::uint64_t size_bytes = 0;
     TargetRecord record;
 };
@@ -46,6 +47,8 @@ struct Attestation {
 // Every call blocks until what it promises is on stable storage; look(), journal(), fit_size() and
 // seal() may take long, and are called off the loop's thread. Real: files beside the images. In
 // the simulator: memory that loses what was not synced.
+struct StagedRun;
+
 class TargetStore {
   public:
     virtual ~TargetStore() = default;
@@ -68,10 +71,19 @@ class TargetStore {
     virtual Result<std::unique_ptr<BlockSink>> open_sink(IoEngine& engine, WorkQueue& workers,
                                                          const TargetVolume& volume,
                                                          const BeginMessage& begin);
+    // The files of a run that is staged, from prepare() on. `anew`: emptied, and refused when
+    // there is no room for `plan_bytes`; else what is there of this very run, kCorrupt when that is
+    // not to be had. Behind it the blocks of the run go there, and seal() does away with them.
+    struct StageWish {
+        Uuid run;
+        bool anew = false;
+        std::uint64_t plan_bytes = 0;
+    };
+    virtual Result<StagedRun> open_stage(IoEngine& engine, const StageWish& wish);
     virtual Result<std::vector<Extent>> data_ranges() = 0;
 
-    // Before the first write of a run: from here on an image has the source's size. A run that does
-    // not go on with the recorded one empties the journal.
+    // Before the first write of a run: from here on an image has the source's size, but for one
+    // that is being staged. A run that does not go on with the recorded one empties the journal.
     virtual Status mark(const TargetRecord& record, bool keep_journal) = 0;
     virtual Status journal(std::span<const Extent> acknowledged) = 0;
     virtual Result<std::vector<Extent>> acknowledged() = 0;

@@ -12,7 +12,9 @@ namespace towline {
 
 // Blocks larger than a read are decoded once; whoever reads here comes in order by itself.
 PointEngine::PointEngine(IoEngine& engine, WorkQueue& workers, std::shared_ptr<VolumeReader> volume)
-    : engine_(engine), workers_(workers), volume_(std::move(volume), {.ahead_threads = 0}) {}
+    : ForwardingEngine(engine),
+      workers_(workers),
+      volume_(std::move(volume), {.ahead_threads = 0}) {}
 
 PointEngine::~PointEngine() {
     CHECK(free_.size() == reads_.size());
@@ -35,7 +37,7 @@ PointEngine::Read& PointEngine::take() {
 
 void PointEngine::read(Handle file, MutableByteSpan into, std::uint64_t offset_bytes,
                        Completion& done) {
-    if (file != kPoint) return engine_.read(file, into, offset_bytes, done);
+    if (file != kPoint) return ForwardingEngine::read(file, into, offset_bytes, done);
     done.begin();
     Read& read = take();
     const std::uint64_t size = volume_.volume().size_bytes();

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "userspace/engine/file_target_store.hpp"
+#include "userspace/engine/staged_sink.hpp"
 #include "userspace/vault/vault_target_store.hpp"
 
 namespace towline {
@@ -42,6 +43,9 @@ class ServedStore final : public TargetStore {
                                                  const TargetVolume& volume,
                                                  const BeginMessage& begin) override {
         return chosen_->open_sink(engine, workers, volume, begin);
+    }
+    Result<StagedRun> open_stage(IoEngine& engine, const StageWish& wish) override {
+        return chosen_->open_stage(engine, wish);
     }
     Result<std::vector<Extent>> data_ranges() override { return chosen_->data_ranges(); }
     Status mark(const TargetRecord& record, bool keep_journal) override {

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// A target that is whole stays whole: killed or cut off from its power at any event of a run, it is
+// the old moment, or, to whoever takes it over without its source, the new one.
+
+#include <cstdlib>
+
+#include <gtest/gtest.h>
+
+#include "tests/sim/sync_bench.hpp"
+
+namespace towline {
+namespace {
+
+using Kind = RunRequest::Kind;
+using Stage = TargetRecord::Stage;
+
+constexpr BenchShape kImage{.source_bytes = (200 << 10) + 77};
+constexpr BenchShape kDevice{
+    .source_bytes = (200 << 10) + 77, .target_bytes = 260 << 10, .target_is_image = false};
+
+class Staged {
+  public:
+    Staged(std::uint64_t seed, const BenchShape& shape) : bench(seed, shape) {
+        fill_random_data(bench.source, bench.random, 0, shape.source_bytes);
+        RunPlan first = plan(Kind::kFull);
+        first.overwrite = true;
+        EXPECT_TRUE(bench.run(first).succeeded());
+        old = bench.target.durable_contents();
+        change();
+    }
+
+    RunPlan plan(Kind kind) const {
+        RunPlan plan;
+        plan.kind = kind;
+        if (kind == Kind::kExtents) plan.extents = changed;
+        plan.block_bytes = 4096;
+        plan.buffer_bytes = 16 << 10;
+        plan.checkpoint_bytes = 16 << 10;
+        return plan;
+    }
+    // Some blocks, a stretch of zeros, and the volume's odd end.
+    void change() {
+        const std::uint64_t size = bench.shape.source_bytes;
+        changed = {{4096, 8192}, {40960, 20480}, {81920, 16384}, {size - 77, 77}};
+        for (const Extent& extent : changed)
+            fill_random_data(bench.source, bench.random, extent.offset_bytes, extent.end_bytes());
+        bench.source.fill(40960, std::vector<std::byte>(12288));
+    }
+    // Empty: the target is wholly the one or wholly the other.
+    std::string half() {
+        auto found = bench.taken_over();
+        if (found == old) return {};
+        const auto ours = bench.source.contents();
+        if (!bench.shape.target_is_image) found.resize(ours.size());
+        return found == ours ? "" : "between two moments";
+    }
+    bool new_one() { return bench.taken_over() != old; }
+
+    SyncBench bench;
+    std::vector<std::byte> old;
+    std::vector<Extent> changed;
+};
+
+struct Counts {
+    int old_ones = 0;
+    int new_ones = 0;
+    int applying = 0;
+};
+
+// False: the run ended before its nth event.
+bool die_at_event(const BenchShape& shape, std::uint64_t event, bool power, Counts& counts) {
+    Staged staged(event, shape);
+    SyncBench& bench = staged.bench;
+    RunPlan dying = staged.plan(event % 3 == 0 ? Kind::kScan : Kind::kExtents);
+    dying.verify = event % 4 == 0;
+    dying.kill = Kill{.side = event % 5 == 0 ? Side::kSource : Side::kTarget, .event = event};
+    const RunResult died = bench.run(dying);
+    if (!died.source_killed && !died.target_killed) return false;
+    if (power) bench.cut_power();
+    EXPECT_EQ(staged.half(), "") << "event " << event;
+    counts.applying += bench.target_shelf.record.stage == Stage::kCommitted;
+    (staged.new_one() ? counts.new_ones : counts.old_ones)++;
+    // The next run makes it the source, with what it finds and no comparison of everything.
+    RunPlan next = staged.plan(Kind::kExtents);
+    next.resume = event % 2 == 0;
+    const RunResult again = bench.run(next);
+    EXPECT_TRUE(again.succeeded()) << "event " << event;
+    EXPECT_EQ(bench.difference(true), "") << "event " << event;
+    EXPECT_TRUE(bench.rest_untouched());
+    return !testing::Test::HasFailure();
+}
+
+// Every seventh event; TOWLINE_STRIDE=1 is all of them.
+void die_everywhere(const BenchShape& shape, bool power) {
+    const char* wanted = std::getenv("TOWLINE_STRIDE");
+    const std::uint64_t stride = wanted == nullptr ? 7 : std::strtoull(wanted, nullptr, 0);
+    Counts counts;
+    std::uint64_t event = 1;
+    while (die_at_event(shape, event, power, counts))
+        event += stride;
+    EXPECT_GE(counts.old_ones, 5);
+    EXPECT_GE(counts.new_ones, 3);
+    EXPECT_GE(counts.applying, 2);
+}
+
+TEST(Staged, KilledAtEveryEventOfARunToAnImage) {
+    die_everywhere(kImage, false);
+}
+
+TEST(Staged, KilledAtEveryEventOfARunToADevice) {
+    die_everywhere(kDevice, false);
+}
+
+TEST(Staged, PowerCutAtEveryEventOfARunToAnImage) {
+    die_everywhere(kImage, true);
+}
+
+TEST(Staged, PowerCutAtEveryEventOfARunToADevice) {
+    die_everywhere(kDevice, true);
+}
+
+// Whoever applies may die as well, as often as he likes.
+TEST(Staged, ApplyingIsBegunAnewUntilItEnds) {
+    int replays = 0;
+    for (std::uint64_t seed = 1; seed <= 40 && !testing::Test::HasFailure(); ++seed) {
+        Staged staged(seed, seed % 2 == 0 ? kImage : kDevice);
+        SyncBench& bench = staged.bench;
+        std::uint64_t writes_left = 1 + seed % 6;
+        RunPlan dying = staged.plan(Kind::kExtents);
+        const auto die_while_applying = [&] {
+            const bool applying = bench.target_shelf.record.stage == Stage::kCommitted;
+            if (applying && writes_left > 0 && --writes_left == 0) bench.kill(Side::kTarget);
+        };
+        dying.after_event = die_while_applying;
+        EXPECT_FALSE(bench.run(dying).succeeded());
+        EXPECT_EQ(bench.target_shelf.record.stage, Stage::kCommitted);
+        for (int again = 0; again < 3; ++again) {
+            bench.cut_power();
+            EXPECT_EQ(staged.half(), "") << "seed " << seed;
+            EXPECT_TRUE(staged.new_one());
+            writes_left = 1 + bench.random.below(8);
+            const bool replayed = bench.run(dying).succeeded();
+            replays += replayed ? 0 : 1;
+            if (replayed) break;
+        }
+        EXPECT_TRUE(bench.run(staged.plan(Kind::kExtents)).succeeded());
+        EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
+    }
+    EXPECT_GE(replays, 20);
+}
+
+// Every operation on the file of staged blocks fails once, and every write and flush of applying.
+TEST(Staged, EveryFaultOfTheDisks) {
+    int failed_runs = 0;
+    for (const DiskOperation operation : {DiskOperation::kWrite, DiskOperation::kFlush,
+                                          DiskOperation::kRead, DiskOperation::kZero}) {
+        for (const bool of_target : {false, true}) {
+            for (std::uint64_t nth = 1; nth <= 8; ++nth) {
+                Staged staged(nth, nth % 2 == 0 ? kImage : kDevice);
+                SyncBench& bench = staged.bench;
+                SimulatedDisk& disk = of_target ? bench.target : bench.staged;
+                disk.add_fault({operation, nth, nth % 3 == 0 ? ENOSPC : EIO});
+                const RunResult failed = bench.run(staged.plan(Kind::kExtents));
+                disk.clear_faults();
+                failed_runs += !failed.succeeded();
+                EXPECT_EQ(staged.half(), "") << "nth " << nth;
+                RunPlan next = staged.plan(Kind::kExtents);
+                next.resume = nth % 2 == 0;
+                EXPECT_TRUE(bench.run(next).succeeded()) << "nth " << nth;
+                EXPECT_EQ(bench.difference(true), "") << "nth " << nth;
+            }
+        }
+    }
+    EXPECT_GE(failed_runs, 15);
+}
+
+// What was staged rots before it is applied: nobody is given it, and the target says that it is
+// whole no more.
+TEST(Staged, ABlockThatRotsIsNotApplied) {
+    Staged staged(3, kImage);
+    SyncBench& bench = staged.bench;
+    RunPlan dying = staged.plan(Kind::kExtents);
+    dying.after_event = [&] {
+        if (bench.target_shelf.record.stage == Stage::kCommitted) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    ASSERT_EQ(bench.target_shelf.record.stage, Stage::kCommitted);
+    std::vector<std::byte> byte = bench.staged.contents((1 << 20) + 100, 1);
+    byte[0] ^= std::byte{4};
+    bench.staged.fill((1 << 20) + 100, byte);
+    RunPlan looking = staged.plan(Kind::kExtents);
+    bool given_up = false;
+    looking.after_event = [&] {
+        const TargetRecord& record = bench.target_shelf.record;
+        given_up |= record.stage == Stage::kNone && record.state == TargetState::kApplying;
+    };
+    // The source still holds what the run was to bring.
+    EXPECT_TRUE(bench.run(looking).succeeded());
+    EXPECT_TRUE(given_up);
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+TEST(Staged, ALostJournalIsScanned) {
+    Staged staged(4, kImage);
+    SyncBench& bench = staged.bench;
+    RunPlan dying = staged.plan(Kind::kExtents);
+    dying.after_event = [&] {
+        if (bench.target_shelf.record.stage == Stage::kCommitted) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    bench.target_shelf.staged_index.resize(bench.target_shelf.staged_index.size() - 1);
+    bench.source_shelf = {};
+    const RunResult next = bench.run(staged.plan(Kind::kScan));
+    EXPECT_TRUE(next.succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+// It has been said to be whole: nobody needs the source to make it so.
+TEST(Staged, ASourceThatGoesAwayDoesNotKeepItFromBeingApplied) {
+    int alone = 0;
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+        Staged staged(seed, kDevice);
+        SyncBench& bench = staged.bench;
+        RunPlan plan = staged.plan(Kind::kExtents);
+        plan.after_event = [&] {
+            if (bench.target_shelf.record.stage == Stage::kCommitted)
+                bench.kill(Side::kSource, seed % 2 == 0 ? KillStyle::kClose : KillStyle::kSilent);
+        };
+        const RunResult result = bench.run(plan);
+        alone += result.source_killed;
+        EXPECT_TRUE(result.sealed);
+        EXPECT_EQ(bench.target_shelf.record.state, TargetState::kSealed);
+        EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
+    }
+    EXPECT_GE(alone, 10);
+}
+
+TEST(Staged, DirectAndFirstCopiesAreNotStaged) {
+    Staged staged(5, kImage);
+    SyncBench& bench = staged.bench;
+    RunPlan direct = staged.plan(Kind::kExtents);
+    direct.direct = true;
+    bool seen_applying = false;
+    direct.after_event = [&] {
+        const TargetRecord& record = bench.target_shelf.record;
+        EXPECT_EQ(record.stage, Stage::kNone);
+        seen_applying |= record.state == TargetState::kApplying;
+    };
+    const RunResult result = bench.run(direct);
+    EXPECT_TRUE(result.succeeded());
+    EXPECT_FALSE(result.report.staged);
+    EXPECT_TRUE(seen_applying);
+    staged.change();
+    EXPECT_TRUE(bench.run(staged.plan(Kind::kExtents)).report.staged);
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+}  // namespace
+}  // namespace towline

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pipeline of a run that is staged (docs/format-staged.md): where its blocks go, and how they
+// come onto the volume once all of them are there. The same for what an earlier session left.
+
+#include "userspace/engine/target_pipeline.hpp"
+
+namespace towline {
+
+namespace act = target_action;
+namespace ev = target_event;
+
+Status TargetPipeline::open_stage(const act::Begin& action) {
+    const BeginMessage& begin = action.begin;
+    TargetStore::StageWish wish{
+        .run = begin.run, .anew = !begin.resume, .plan_bytes = begin.plan_bytes};
+    auto stage = store_.open_stage(engine_, wish);
+    // Of a run that is resumed nothing may be there any more: then nothing was acknowledged.
+    if (!stage && begin.resume && stage.error().code == Code::kCorrupt) {
+        wish.anew = true;
+        stage = store_.open_stage(engine_, wish);
+    }
+    if (!stage) return std::unexpected(stage.error());
+    stage_ = std::move(*stage);
+    auto sink = TRY(StagedSink::open(engine_, volume_, *stage_, begin.block_bytes, begin.resume));
+    staging_ = sink.get();
+    sink_ = std::move(sink);
+    return {};
+}
+
+void TargetPipeline::perform(act::Commit& action) {
+    committing_ = std::move(action);
+    workers_.submit(commit_);
+}
+
+void TargetPipeline::perform(act::Replay& action) {
+    const TargetRecord& record = action.record;
+    auto volume = store_.prepare(engine_, record.volume_bytes, false);
+    if (!volume) return step(ev::Failed{volume.error()});
+    volume_ = *volume;
+    auto stage = store_.open_stage(engine_, {.run = record.run});
+    if (!stage && stage.error().code == Code::kCorrupt)
+        return on_applied(StagedApply::End::kLost, stage.error());
+    if (!stage) return step(ev::Failed{stage.error()});
+    stage_ = std::move(*stage);
+    start_apply(record.run_base.source);
+}
+
+void TargetPipeline::perform(act::Apply&) {
+    start_apply(core_.begin().next_base.source);
+}
+
+void TargetPipeline::start_apply(const Uuid& source) {
+    apply_ =
+        std::make_unique<StagedApply>(engine_, volume_, *stage_, source,
+                                      [this](StagedApply::End end, std::optional<Error> error) {
+                                          on_applied(end, std::move(error));
+                                      });
+    apply_->start();
+}
+
+void TargetPipeline::on_applied(StagedApply::End end, std::optional<Error> error) {
+    if (stopped_) return;
+    switch (end) {
+        case StagedApply::End::kDone:
+            return step(ev::Applied{});
+        case StagedApply::End::kLost:
+            return step(ev::StageLost{std::move(*error)});
+        case StagedApply::End::kFailed:
+            return step(ev::Failed{std::move(*error)});
+        case StagedApply::End::kStopped:
+            return;
+    }
+}
+
+}  // namespace towline
