@@ -158,6 +158,7 @@ void walk(auto& to, Of<OpenedMessage> auto& m) {
     to.enumeration(m.run_mode, RunMode{}, RunMode::kScan);
     to.field(m.plan_digest);
     walk(to, m.run_base);
+    to.field(m.staging);
     to.field(m.flush_failed_run);
     to.field(m.owner);
     to.field(m.join_token);

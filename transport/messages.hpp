@@ -123,7 +123,8 @@ struct OpenedMessage {
     Uuid run;            // the last run that was sealed, or the unfinished one
     RunMode run_mode{};  // of the unfinished one
     std::uint64_t plan_digest = 0;
-    Base run_base;  // what the unfinished run was to become
+    Base run_base;         // what the unfinished run was to become
+    bool staging = false;  // the unfinished run is kept beside the volume, which is still `base`
     // At this run a flush failed, and no full run has been sealed since: reads may show what no
     // medium holds.
     Uuid flush_failed_run;

@@ -8,12 +8,15 @@ import os
 import subprocess
 
 from lib.cutting import cut_off, goes_on
+from lib.daemon import Daemon
 from lib.lab import KIB, MIB, binary, equal, lines, read_device, write_at
+from lib.operator import Operator
 from lib.outcome import Outcome
 from lib.pair import Pair
 from lib.runner import main
 
 SIZE = 16 * MIB
+HEADER_BYTES = 44  # of an index (docs/format-staged.md)
 
 
 def towline(*words):
@@ -69,6 +72,7 @@ def test_what_is_staged_and_what_is_not(lab):
     assert lab.sync(pair.source, local, "--journal", journal)["staged"]
     equal(pair.source, local)
     assert journals(journal) == [] == journals(lab.dir)
+    lab.refused(pair.source, pair.url, "--scan", "--journal", journal, says=["on this host"])
 
 
 def test_an_image_that_shrinks_and_grows(lab):
@@ -177,6 +181,36 @@ def test_a_staged_block_that_rots(lab):
     assert outcome.exit == 6 and "CRC" in outcome.err, outcome
     lab.sync(full.source, full.target, "--scan")
     equal(full.source, full.replica)
+
+
+def test_an_index_that_lost_its_end(lab):
+    """What is gone of it may be all that the run had brought."""
+    full = Full(lab, served=False)
+    index = next(full.journal.glob("*.staged"))
+    os.truncate(index, HEADER_BYTES)
+    resize(full.folder, 20)
+    outcome = towline("target", "finish", full.replica, "--state-dir", lab.state)
+    assert outcome.exit == 6 and "lost its end" in outcome.err, outcome
+    lab.sync(full.source, full.target, "--scan")
+    equal(full.source, full.replica)
+
+
+def test_a_job_stages_where_it_is_told(lab):
+    source, small = lab.image("source", SIZE, lab.content(SIZE)), tmpfs(lab, "small", 12)
+    daemon = Daemon(lab).start()
+    daemon.put("db", source, lab.dir / "replica", {"manual": True}, journal=str(small))
+    daemon.completed(daemon.start_run("db")["id"])
+    old = (lab.dir / "replica").read_bytes()
+    write_at(source, 0, lab.content(14 * MIB))
+    run = daemon.ended(daemon.start_run("db")["id"])
+    assert run["state"] == "Failed" and "--journal" in run["error"]["message"], run
+    assert (lab.dir / "replica").read_bytes() == old
+    assert Operator(daemon).json("job", "edit", "db", "--direct")["changed"]
+    daemon.completed(daemon.start_run("db")["id"])
+    equal(source, lab.dir / "replica")
+    refused = Operator(daemon).try_("job", "create", "far", "--volume", source, "--target",
+                                    f"vault:{lab.dir}/none/data", "--journal", small)
+    assert refused.returncode != 0 and "on this host" in refused.stderr, refused
 
 
 def test_target_finish_of_what_is_no_replica(lab):

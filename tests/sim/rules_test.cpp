@@ -187,6 +187,7 @@ TEST_F(Rules, ASealThatWasRolledBackIsNotCaughtUpWith) {
 TEST_F(Rules, AListGivenToAResumedComparisonIsKept) {
     change(30);
     RunPlan dying = plan(Kind::kScan);
+    dying.direct = true;
     dying.target_hook = [&](StoreCall call, StoreMoment) {
         if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
     };
@@ -204,6 +205,7 @@ TEST_F(Rules, AListGivenToAResumedComparisonIsKept) {
 // Read back from the disk, not from what the source remembers.
 TEST_F(Rules, AResumedRunComparesWhatWasAcknowledged) {
     RunPlan dying = plan(Kind::kFull);
+    dying.direct = true;
     dying.target_hook = [&](StoreCall call, StoreMoment) {
         if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
     };

@@ -87,6 +87,7 @@ bool Scenario::bring_over() {
 bool Scenario::one_run(const RunPlan& plan, bool must_succeed) {
     record_before_ = bench_.target_shelf.record;
     target_before_ = bench_.target.contents();
+    committed_before_ = bench_.taken_over();
     entries_before_ = static_cast<std::size_t>(
         std::ranges::count_if(bench_.target_shelf.journal, [](const auto& e) { return e.whole; }));
     acknowledged_before_ = total_bytes(bench_.target_shelf.acknowledged());
@@ -159,6 +160,12 @@ bool Scenario::check_failure(const RunPlan& plan, const RunResult& result) {
         now.resize(target_before_.size());
         if (now != target_before_) return wrong("written to, but the record is the old one");
         return true;
+    }
+    if (record.state == TargetState::kSealed && record.run == record_before_.run &&
+        record_before_.stage == TargetRecord::Stage::kCommitted) {
+        // An earlier run was applied, and this one brought nothing.
+        return bench_.target.durable_contents() == committed_before_ ||
+               wrong("applied, but it is not what was staged");
     }
     if (record.state == TargetState::kSealed) {
         // The source does not know yet; the replica holds all the same.

@@ -53,6 +53,7 @@ class Scenario {
     // As they were before the run at hand.
     TargetRecord record_before_;
     std::vector<std::byte> target_before_;
+    std::vector<std::byte> committed_before_;  // what an earlier run has staged whole
     std::size_t entries_before_ = 0;
     std::uint64_t acknowledged_before_ = 0;
 

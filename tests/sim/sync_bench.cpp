@@ -116,7 +116,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
     config.request.extents = plan.extents;
     config.request.block_bytes = plan.block_bytes;
     config.request.verify = plan.verify;
-    config.request.direct = plan.direct;
+    config.request.run.direct = plan.direct;
     config.request.draw = [this] { return draw_uuid(random); };
     config.moment = plan.moment;
     config.request.audit_blocks = plan.audit_blocks;

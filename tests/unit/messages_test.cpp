@@ -4,6 +4,8 @@
 
 #include "transport/messages.hpp"
 
+#include <array>
+
 #include <gtest/gtest.h>
 
 #include "io/bytes.hpp"
@@ -38,6 +40,7 @@ OpenedMessage some_opened() {
             .run_mode = RunMode::kScan,
             .plan_digest = 21,
             .run_base = base_of(30),
+            .staging = true,
             .flush_failed_run = uuid_of(39),
             .owner = uuid_of(40),
             .join_token = uuid_of(41),
@@ -114,7 +117,7 @@ TEST(Messages, EachHasItsSizeOnTheWire) {
     constexpr std::size_t kStanding = 16 + 1 + 4 + 2 * (16 + 16 + 4 + 1);
     const std::size_t sizes[] = {28,
                                  2 + 12 + 25 + kStanding,
-                                 217 + 10,
+                                 218 + 10,
                                  190,
                                  2,
                                  4 + 32 + 1,
@@ -242,15 +245,14 @@ TEST(Messages, UnknownEnumerationValuesAreRefused) {
     EXPECT_EQ(values_taken(some_opened(), 29), 4);   // state
     EXPECT_EQ(values_taken(some_opened(), 103), 4);  // run mode, none included
     EXPECT_EQ(values_taken(some_begin(), 16), 3);    // mode
-    EXPECT_EQ(values_taken(some_begin(), 35), 4);    // expected state
+    EXPECT_EQ(values_taken(some_begin(), 44), 4);    // expected state
     EXPECT_EQ(values_taken(ErrorMessage{}, 0), 11);
 }
 
 TEST(Messages, TruthIsZeroOrOne) {
     for (int value = 0; value < 256; ++value) {
-        const std::byte raw{static_cast<unsigned char>(value)};
-        EXPECT_EQ(decode_message(wire::FrameType::kBegun, ByteSpan(&raw, 1)).has_value(),
-                  value <= 1);
+        const std::array raw{std::byte{1}, static_cast<std::byte>(value)};
+        EXPECT_EQ(decode_message(wire::FrameType::kBegun, raw).has_value(), value <= 1);
     }
 }
 

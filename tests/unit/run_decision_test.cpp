@@ -223,6 +223,8 @@ TEST(RunDecision, ResumesOnlyTheVeryRun) {
     EXPECT_TRUE(resumed([](Standing& s) { s.cut_off(TargetState::kBuilding, RunMode::kFull); }));
     EXPECT_TRUE(resumed([](Standing& s) { s.cut_off(TargetState::kApplying, RunMode::kExtents); }));
     EXPECT_FALSE(resumed([](Standing& s) { s.request.resume = false; }));
+    EXPECT_TRUE(resumed([](Standing& s) { s.opened.staging = true; }));
+    EXPECT_FALSE(resumed([](Standing& s) { s.opened.staging = s.request.direct = true; }));
     EXPECT_FALSE(resumed([](Standing& s) { s.memory.reset(); }));
     EXPECT_FALSE(resumed([](Standing& s) { s.opened.run = uuid_of(5); }));  // not the newest
     EXPECT_FALSE(resumed([](Standing& s) { s.opened.plan_digest = 12; }));

@@ -57,7 +57,8 @@ void show_job(const json& job) {
                                         "lag_max",    "lagging",
                                         "overwrite",  "on_demand_per_day",
                                         "created_at", "changed_at",
-                                        "revision",   "audit_days"};
+                                        "revision",   "audit_days",
+                                        "direct",     "journal"};
     for (const char* field : kFields)
         std::printf("%-18s %s\n", field, field_text(job, field).c_str());
 }

@@ -42,6 +42,10 @@ void add_job_options(CLI::App& command, JobWords& words) {
     command.add_flag("--verify,!--no-verify", words.verify,
                      "the target reads back what it wrote before it attests");
     add_moment_options(command, words.moment);
+    command.add_flag("--direct,!--staged", words.direct,
+                     "write onto a replica at once: cut off, it is of no moment");
+    command.add_option("--journal", words.journal,
+                       "the folder where a replica on the daemon's host has its runs staged");
     command.add_option("--audit-days", words.audit_days,
                        "days in which all that is held to be unchanged is compared once (30); 0: "
                        "it is not");
@@ -76,6 +80,8 @@ json job_options(const JobWords& words, const CLI::App& command) {
     if (given("--store")) body["snapshot_store_bytes"] = words.moment.store_bytes();
     if (given("--freeze")) body["freeze"] = words.moment.freeze;
     if (given("--audit-days")) body["audit_days"] = words.audit_days;
+    if (given("--direct")) body["direct"] = words.direct;
+    if (given("--journal")) body["journal"] = words.journal;
     if (given("--ignore-critical")) body["ignore_critical"] = words.ignore_critical;
     if (given("--lag-max"))
         body["lag_max"] = words.lag_max == "none" ? json(nullptr) : json(words.lag_max);

@@ -22,6 +22,8 @@ struct JobWords : ApiWords {
     bool verify = false;
     MomentWords moment;
     double audit_days = 0;
+    bool direct = false;
+    std::string journal;
     std::string lag_max;
     bool ignore_critical = false;
     unsigned failures_max = 0;

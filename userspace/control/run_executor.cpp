@@ -105,6 +105,8 @@ class RunExecutor::Execution {
         options.hooks_folder = places.hooks_folder / spec_.name;
         options.resume = true;
         options.overwrite = spec_.overwrite;
+        options.direct = spec_.direct;
+        options.journal_folder = spec_.journal;
         // Checked when the job was made; what a later version stored may be unknown to this one.
         options.moment =
             moment_wish(spec_.moment.tracker, spec_.moment.snapshot).value_or(MomentWish{});

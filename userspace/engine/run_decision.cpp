@@ -256,7 +256,9 @@ Result<RunDecision> decide_run(const RunRequest& request, const std::optional<Ta
     const bool stands =
         lost ? began_after_failure(memory, opened)
              : opened.run_mode != RunMode::kExtents || (!no_base && list_stands(request, *memory));
-    if (request.resume && stands && can_resume(request, memory, opened)) {
+    // A run goes on as it began: who wants no journal begins anew.
+    const bool as_began = !request.direct || !opened.staging;
+    if (request.resume && stands && as_began && can_resume(request, memory, opened)) {
         return RunDecision{.mode = opened.run_mode,
                            .cause = Cause::kResumed,
                            .resume = true,

@@ -60,6 +60,7 @@ struct RunRequest {
     enum class Kind { kAuto, kFull, kExtents, kScan };
     Kind kind = Kind::kAuto;
     bool resume = false;
+    bool direct = false;  // onto the target at once, although it is whole
     bool overwrite = false;
     Uuid source;
     std::uint64_t volume_bytes = 0;

@@ -119,7 +119,7 @@ BeginMessage make_begin(const SourceRequest& request, const RunDecision& decisio
     begin.verify = request.verify;
     begin.dry_run = request.dry_run;
     begin.compare_listed = decision.compare_listed;
-    begin.direct = request.direct;
+    begin.direct = request.run.direct;
     begin.block_bytes = request.block_bytes;
     begin.plan_digest = decision.resume ? opened.plan_digest : plan_digest;
     begin.expected_state = opened.state;

@@ -20,7 +20,6 @@ struct SourceRequest {
     std::uint32_t block_bytes = 64 * 1024;
     bool verify = false;
     bool dry_run = false;
-    bool direct = false;  // onto the target at once, although it is whole
     // Blocks that a tracker holds to be unchanged and that are compared all the same; 0: none.
     std::uint32_t audit_blocks = 0;
     // All of them are, one part after the other, once in this time; 0: no such audit.

@@ -95,6 +95,14 @@ Status refuse_idle_key(const SyncOptions& options, const WantedTarget& target) {
         "a key was named, and neither side is a vault, so nothing would be encrypted by it");
 }
 
+// A server stages where its own `--journal` says, and a vault has no replica to keep whole.
+Status refuse_idle_journal(const SyncOptions& options, const WantedTarget& target) {
+    if (options.journal_folder.empty() || !(target.vault || target.remote)) return {};
+    return fail(Code::kRefused,
+                "--journal is for a replica on this host: a server stages in the folder of its own "
+                "--journal, and a vault needs none");
+}
+
 // The other side of a run within this host: a target session on a thread, over a socket pair.
 class LocalTarget {
   public:
@@ -272,6 +280,7 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
     request.layout = layout;
     request.run = {.kind = options.kind,
                    .resume = options.resume,
+                   .direct = options.direct,
                    .overwrite = options.overwrite,
                    .source = layout.parts().front().source,
                    .volume_bytes = layout.size_bytes(),
@@ -285,7 +294,6 @@ Result<SourceRequest> make_request(const SyncOptions& options, const SyncSource&
                          std::chrono::system_clock::now().time_since_epoch())
                          .count();
     request.dry_run = options.dry_run;
-    request.direct = options.direct;
     if (options.kind == RunRequest::Kind::kExtents) {
         if (layout.several())
             return fail(Code::kInvalid, "a list of changes is of one volume; this run has several");
@@ -346,6 +354,7 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
                                         " is empty (0 bytes); there is nothing to replicate");
     }
     TRY_STATUS(refuse_idle_key(options, target));
+    TRY_STATUS(refuse_idle_journal(options, target));
     if (!target.vault_folder.empty()) TRY_STATUS(source->refuse_vault(target.vault_folder));
     auto stores = TRY(SourceStores::open(options, *source));
     const VolumeLayout layout = TRY(layout_of(options, *source, stores));

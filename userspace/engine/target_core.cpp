@@ -110,6 +110,7 @@ OpenedMessage TargetCore::opened() const {
             .run_mode = record.run_mode,
             .plan_digest = record.plan_digest,
             .run_base = record.run_base,
+            .staging = record.stage == TargetRecord::Stage::kStaging,
             .flush_failed_run = record.flush_failed_run,
             .owner = record.owner,
             .join_token = join_token_,

@@ -46,6 +46,8 @@ struct JobSpec {
     MomentOptions moment;
     bool ignore_critical = false;     // of the preflight before the first run
     bool overwrite = false;           // the target's data may be replaced, whatever it is
+    bool direct = false;              // onto a replica at once; cut off, it is of no moment
+    std::string journal;              // the folder where a replica here has its runs staged
     std::optional<WallSpan> lag_max;  // a replica that is older is told of
     unsigned failures_max = 3;
     unsigned on_demand_per_day = 0;  // 0: no quota

@@ -130,6 +130,10 @@ std::optional<FieldError> check_places(const JobSpec& spec) {
     if (auto wrong = check_volumes(spec)) return wrong;
     const std::string& target = spec.target;
     if (target.starts_with('/')) return std::nullopt;
+    if (!spec.journal.empty())
+        return FieldError{"journal",
+                          "it is for a replica on this host: a server stages in the folder of its "
+                          "own --journal, and a vault needs none"};
     const auto vault = VaultName::parse(target);
     if (!vault) return FieldError{"target", vault.error().context};
     if (*vault) {
@@ -205,6 +209,8 @@ json json_of(const JobSpec& spec) {
             {"audit_days", spec.moment.audit_days},
             {"ignore_critical", spec.ignore_critical},
             {"overwrite", spec.overwrite},
+            {"direct", spec.direct},
+            {"journal", spec.journal},
             {"lag_max", spec.lag_max ? json(span_text(*spec.lag_max)) : json(nullptr)},
             {"failures_max", spec.failures_max},
             {"on_demand_per_day", spec.on_demand_per_day}};
@@ -227,6 +233,8 @@ std::expected<JobSpec, FieldError> spec_of(const json& value) {
     read(value, "audit_days", spec.moment.audit_days);
     read(value, "ignore_critical", spec.ignore_critical);
     read(value, "overwrite", spec.overwrite);
+    read(value, "direct", spec.direct);
+    read(value, "journal", spec.journal);
     read(value, "failures_max", spec.failures_max);
     read(value, "on_demand_per_day", spec.on_demand_per_day);
     if (const auto level = value.find("compression"); level != value.end() && level->is_number())
