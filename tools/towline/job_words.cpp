@@ -42,7 +42,7 @@ void add_job_options(CLI::App& command, JobWords& words) {
     command.add_flag("--verify,!--no-verify", words.verify,
                      "the target reads back what it wrote before it attests");
     add_moment_options(command, words.moment);
-    command.add_flag("--direct,!--staged", words.direct,
+    command.add_flag("--direct,!--no-direct", words.direct,
                      "write onto a replica at once: cut off, it is of no moment");
     command.add_option("--journal", words.journal,
                        "the folder where a replica on the daemon's host has its runs staged");

@@ -81,10 +81,11 @@ def base(source=bytes(16), tracker=bytes(16), sequence=0, point=bytes(16)):
 
 
 def begin(source, run, mode=FULL, block_bytes=65536, resume=False, overwrite=False, verify=False,
-          dry_run=False, compare_listed=False, state=0, expected=None, following=None):
-    return (run + struct.pack("<H5BI", mode, resume, overwrite, verify, dry_run, compare_listed,
-                              block_bytes)
-            + struct.pack("<QH", 0, state) + (expected or base())
+          dry_run=False, compare_listed=False, direct=False, state=0, expected=None,
+          following=None):
+    return (run + struct.pack("<H6BI", mode, resume, overwrite, verify, dry_run, compare_listed,
+                              direct, block_bytes)
+            + struct.pack("<QQH", 0, 0, state) + (expected or base())
             + (following or base(source, sequence=1, point=uuid.uuid4().bytes)) + bytes(SEED_BYTES))
 
 
