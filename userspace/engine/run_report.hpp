@@ -27,7 +27,7 @@ struct RunReport {
     Cause cause{};
     bool dry_run = false;
     bool resumed = false;
-    bool staged = false;              // the target was as it was until the run was attested
+    bool staged = false;  // the target was as it was until the run was attested
     std::vector<VolumeReport> volumes;
     std::uint64_t bytes_total = 0;    // of the volumes
     std::uint64_t bytes_changed = 0;  // what the run was to bring
