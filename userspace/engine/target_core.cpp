@@ -129,17 +129,6 @@ void TargetCore::on_message(const BeginMessage& begin, Actions& actions) {
                                    .rewrite = !facts_.record.flush_failed_run.is_nil()});
 }
 
-// A target that is whole stays so; one that holds no moment has nothing to keep. A run that is
-// resumed goes on as it began.
-bool TargetCore::to_be_staged(const BeginMessage& begin) const {
-    const TargetRecord& record = facts_.record;
-    const bool staging = record.stage == TargetRecord::Stage::kStaging;
-    if (!facts_.can_stage || begin.dry_run) return false;
-    if (begin.resume) return staging;
-    const bool whole = record.state == TargetState::kSealed || staging;
-    return whole && !begin.direct && record.flush_failed_run.is_nil();
-}
-
 Status TargetCore::check_begin(const BeginMessage& begin) const {
     const bool block_fits = begin.block_bytes >= wire::kBlockBytesMin &&
                             begin.block_bytes <= wire::kBlockBytesMax &&
@@ -296,19 +285,6 @@ TargetRecord TargetCore::record_under_way() const {
             .flush_failed_run = old.flush_failed_run};
 }
 
-// The volume, and all that is said of it, is the old one.
-TargetRecord TargetCore::record_staging() const {
-    TargetRecord record = facts_.record;
-    record.state = TargetState::kApplying;
-    record.run = begin_.run;
-    record.run_mode = begin_.mode;
-    record.plan_digest = begin_.plan_digest;
-    record.stage = TargetRecord::Stage::kStaging;
-    record.run_base = begin_.next_base;
-    record.volume_bytes = open_.source_bytes;
-    return record;
-}
-
 TargetRecord TargetCore::record_flush_failed() const {
     TargetRecord record = record_under_way();
     record.flush_failed_run = begin_.run;
@@ -437,13 +413,6 @@ void TargetCore::try_finish(Actions& actions) {
     actions.push_back(act::Commit{std::move(record)});
 }
 
-void TargetCore::on(const ev::Committed&, Actions& actions) {
-    if (phase_ != Phase::kCommit) return;
-    committed_ = true;
-    phase_ = Phase::kApply;
-    actions.push_back(act::Apply{});
-}
-
 // All of the run is on the volume.
 void TargetCore::settle(Actions& actions) {
     phase_ = begin_.verify ? Phase::kReread : Phase::kSeal;
@@ -452,23 +421,6 @@ void TargetCore::settle(Actions& actions) {
     } else {
         actions.push_back(act::Seal{.record = record_sealed(), .reread = false, .moment = moment_});
     }
-}
-
-void TargetCore::on(const ev::Applied&, Actions& actions) {
-    if (phase_ == Phase::kApply) return settle(actions);
-    if (phase_ != Phase::kReplay) return;
-    actions.push_back(act::Seal{.record = sealed_from(facts_.record)});
-}
-
-// The volume may have been written to already: nothing is known of it any more but whose it is.
-void TargetCore::on(const ev::StageLost& event, Actions& actions) {
-    TargetRecord record = phase_ == Phase::kReplay ? facts_.record : record_staging();
-    record.stage = TargetRecord::Stage::kNone;
-    if (phase_ == Phase::kApply || phase_ == Phase::kReplay)
-        actions.push_back(act::Mark{.record = record, .keep_journal = false});
-    if (phase_ != Phase::kReplay) return fail_with(event.error, actions);
-    facts_.record = record;
-    open_up(actions);
 }
 
 void TargetCore::on(const ev::Reread& event, Actions& actions) {

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the target decides of a run that is staged (docs/format-staged.md): which one is, and how it
+// comes onto the volume, in this session or in a later one.
+
+#include "userspace/engine/target_core.hpp"
+
+namespace towline {
+
+namespace act = target_action;
+namespace ev = target_event;
+
+// A target that is whole stays so; one that holds no moment has nothing to keep. A run that is
+// resumed goes on as it began.
+bool TargetCore::to_be_staged(const BeginMessage& begin) const {
+    const TargetRecord& record = facts_.record;
+    const bool staging = record.stage == TargetRecord::Stage::kStaging;
+    if (!facts_.can_stage || begin.dry_run) return false;
+    if (begin.resume) return staging;
+    const bool whole = record.state == TargetState::kSealed || staging;
+    return whole && !begin.direct && record.flush_failed_run.is_nil();
+}
+
+// The volume, and all that is said of it, is the old one.
+TargetRecord TargetCore::record_staging() const {
+    TargetRecord record = facts_.record;
+    record.state = TargetState::kApplying;
+    record.run = begin_.run;
+    record.run_mode = begin_.mode;
+    record.plan_digest = begin_.plan_digest;
+    record.stage = TargetRecord::Stage::kStaging;
+    record.run_base = begin_.next_base;
+    record.volume_bytes = open_.source_bytes;
+    return record;
+}
+
+void TargetCore::on(const ev::Committed&, Actions& actions) {
+    if (phase_ != Phase::kCommit) return;
+    committed_ = true;
+    phase_ = Phase::kApply;
+    actions.push_back(act::Apply{});
+}
+
+void TargetCore::on(const ev::Applied&, Actions& actions) {
+    if (phase_ == Phase::kApply) return settle(actions);
+    if (phase_ != Phase::kReplay) return;
+    actions.push_back(act::Seal{.record = sealed_from(facts_.record)});
+}
+
+// The volume may have been written to already: nothing is known of it any more but whose it is.
+void TargetCore::on(const ev::StageLost& event, Actions& actions) {
+    TargetRecord record = phase_ == Phase::kReplay ? facts_.record : record_staging();
+    record.stage = TargetRecord::Stage::kNone;
+    if (phase_ == Phase::kApply || phase_ == Phase::kReplay)
+        actions.push_back(act::Mark{.record = record, .keep_journal = false});
+    if (phase_ != Phase::kReplay) return fail_with(event.error, actions);
+    facts_.record = record;
+    open_up(actions);
+}
+
+}  // namespace towline
