@@ -7,9 +7,9 @@
 
 namespace towline {
 
-// A token bucket with no clock of its own. The bucket holds a tenth of a second's worth (at least
-// one frame), so that a limited run is smooth on the link; debt is allowed, so that a frame larger
-// than the bucket passes and is paid for afterwards.
+// A token bucket with no clock of its own. The bucket holds a tenth of a second's worth, so that a
+// limited run is smooth on the link; debt is allowed, so that what is larger than the bucket passes
+// and is paid for afterwards.
 class RateLimiter {
   public:
     // 0 is no limit.
@@ -17,6 +17,8 @@ class RateLimiter {
         : bytes_per_second_(bytes_per_second) {}
 
     bool unlimited() const { return bytes_per_second_ == 0; }
+    // What may go at once without a pause that anybody would notice behind it.
+    std::uint64_t smooth_bytes() const { return bytes_per_second_ / 10; }
     // May be changed in mid-run; what is owed stays owed.
     void set_rate(std::uint64_t bytes_per_second, Instant now);
 

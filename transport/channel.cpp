@@ -41,7 +41,11 @@ Channel::Channel(IoEngine& engine, Handle socket, Owner& owner)
     sending_.on_done([this](std::int64_t result) { on_sent(result); });
     receiving_.on_done([this](std::int64_t result) { on_received(result); });
     waiting_.on_done([this](std::int64_t) {
-        if (!closed_) send_more();
+        if (closed_) return;
+        if (batch_.empty()) return send_more();
+        // While the rate held us back, the peer refused nothing.
+        taken_.see(engine_.now());
+        send_rest();
     });
 }
 
@@ -111,8 +115,12 @@ void Channel::send_more() {
     start_send();
 }
 
+void Channel::send_rest() {
+    if (!held_by_rate()) start_send();
+}
+
 bool Channel::held_by_rate() {
-    if (limiter_ == nullptr) return false;
+    if (!limited()) return false;
     const Instant now = engine_.now();
     const Instant ready = limiter_->ready_at(now);
     if (ready <= now) return false;
@@ -122,8 +130,7 @@ bool Channel::held_by_rate() {
 
 void Channel::gather() {
     // A limited link gets one frame at a time, so that it stays smooth.
-    const bool limited = limiter_ != nullptr && !limiter_->unlimited();
-    const std::size_t frames_max = limited ? 1 : kBatchFrames;
+    const std::size_t frames_max = limited() ? 1 : kBatchFrames;
     parts_.clear();
     first_part_ = 0;
     batch_rest_ = 0;
@@ -150,14 +157,32 @@ void Channel::gather() {
         parts_.insert(parts_.end(), frame.payload.begin(), frame.payload.end());
         if (!next_follows) break;
     } while (true);
-    if (limiter_ != nullptr) limiter_->spend(batch_rest_, engine_.now());
 }
 
 void Channel::start_send() {
     out_ = {};
-    out_.msg_iov = parts_.data() + first_part_;
-    out_.msg_iovlen = std::min<std::size_t>(parts_.size() - first_part_, IOV_MAX);
+    if (limited()) {
+        take_piece();
+        out_.msg_iov = piece_parts_.data();
+        out_.msg_iovlen = piece_parts_.size();
+    } else {
+        out_.msg_iov = parts_.data() + first_part_;
+        out_.msg_iovlen = std::min<std::size_t>(parts_.size() - first_part_, IOV_MAX);
+    }
     engine_.send(socket_, &out_, sending_);
+}
+
+// Paid for as a whole, a frame would keep the peer without a sign of life for as long as it costs.
+void Channel::take_piece() {
+    std::size_t room = std::max<std::size_t>(limiter_->smooth_bytes(), Life::kBytes);
+    piece_parts_.clear();
+    for (std::size_t at = first_part_; at < parts_.size() && room > 0; ++at) {
+        if (piece_parts_.size() == IOV_MAX) return;
+        iovec part = parts_[at];
+        part.iov_len = std::min(part.iov_len, room);
+        room -= part.iov_len;
+        piece_parts_.push_back(part);
+    }
 }
 
 void Channel::on_sent(std::int64_t result) {
@@ -169,6 +194,7 @@ void Channel::on_sent(std::int64_t result) {
     }
     auto taken = static_cast<std::size_t>(result);
     taken_.add(taken, engine_.now());
+    if (limiter_ != nullptr) limiter_->spend(taken, engine_.now());
     sent_bytes_ += taken;
     batch_rest_ -= taken;
     if (batch_rest_ == 0) return finish_batch();
@@ -177,7 +203,7 @@ void Channel::on_sent(std::int64_t result) {
     iovec& part = parts_[first_part_];
     part = {.iov_base = static_cast<std::byte*>(part.iov_base) + taken,
             .iov_len = part.iov_len - taken};
-    start_send();
+    send_rest();
 }
 
 void Channel::finish_batch() {

@@ -95,9 +95,12 @@ class Channel {
     using FrameList = boost::intrusive::list<OutFrame>;
 
     void send_more();
+    bool limited() const { return limiter_ != nullptr && !limiter_->unlimited(); }
     bool held_by_rate();
     void gather();
+    void send_rest();
     void start_send();
+    void take_piece();
     void on_sent(std::int64_t result);
     void finish_batch();
     void set_busy(bool busy);
@@ -131,6 +134,7 @@ class Channel {
     std::vector<iovec> parts_;
     std::size_t first_part_ = 0;
     std::size_t batch_rest_ = 0;
+    std::vector<iovec> piece_parts_;  // of the batch, under a rate limit
     msghdr out_{};
     Completion sending_;
     Completion waiting_;  // for the rate limit

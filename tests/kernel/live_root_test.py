@@ -25,10 +25,11 @@ TOWLINE = Path(os.environ["TOWLINE_BIN"]) / "towline"
 PRELUDE = """
 state=/state
 say() { echo "## $*"; }
+# Onto the replica at once: all other disks that there are for a journal are the source itself.
 bring() {
     local name=$1
     shift
-    towline sync /dev/vda /dev/disk/replica --state-dir $state --json --quiet "$@" >/tmp/$name.json
+    towline sync /dev/vda /dev/disk/replica --direct --state-dir $state --json --quiet "$@" >/tmp/$name.json
     keep /tmp/$name.json
 }
 # A row a transaction, each durable before the next; its number is its key.
@@ -47,7 +48,7 @@ STAGES = {
         say "an incremental run, and one whose power is cut"
         bring second
         dd if=/dev/urandom of=/large bs=64k count=160 conv=fsync 2>/dev/null
-        towline sync /dev/vda /dev/disk/replica --state-dir $state --quiet --rate 16 &
+        towline sync /dev/vda /dev/disk/replica --direct --state-dir $state --quiet --rate 16 &
         sleep 3
         echo "%s"
         sleep 600

@@ -281,6 +281,26 @@ TEST(Channel, ALimitedLinkTakesItsTime) {
     EXPECT_GT(seconds(ends.first.busy_time()), 2.5);
 }
 
+// Half a megabyte at 10 KB/s takes most of a minute, and the limit on silence is half of one.
+TEST(Channel, AFrameUnderALowLimitIsNoSilence) {
+    Ends ends(1);
+    RateLimiter limiter(10'000);
+    ends.first.set_limiter(&limiter);
+    Parcel parcel(512 << 10);
+    const Instant began = ends.link.world.now();
+    Duration longest{};
+    ends.first.send(parcel.frame);
+    while (ends.at_second.payloads.empty() && ends.link.world.now() < began + 100s) {
+        const Instant later = ends.link.world.now() + 100ms;
+        ends.link.world.at(later, [] {});
+        ends.link.world.run([&] { return ends.link.world.now() >= later; }, 1s);
+        longest = std::max({longest, ends.second.silence(), ends.first.send_silence()});
+    }
+    EXPECT_EQ(ends.at_second.payloads.size(), 1U);
+    EXPECT_NEAR(seconds(ends.link.world.now() - began), 52, 2);
+    EXPECT_LT(longest, 3s);
+}
+
 TEST(Channel, SilenceIsTimeWithoutAByte) {
     Ends ends(1);
     ends.link.world.run([] { return false; }, 3s);
