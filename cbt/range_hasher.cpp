@@ -26,7 +26,7 @@ RangeHasher::RangeHasher(IoEngine& engine, BufferPool& pool, VolumeView volume,
                          const std::vector<Extent>& data, Sink sink, Done done)
     : engine_(engine),
       pool_(pool),
-      volume_(volume),
+      volume_(std::move(volume)),
       hasher_(hasher),
       wanted_(wanted),
       data_(data),

@@ -65,7 +65,7 @@ SourceSender::SourceSender(IoEngine& engine, WorkQueue& workers, BufferPool& poo
       workers_(workers),
       pool_(pool),
       frame_bytes_(std::max(frame_bytes, pool.buffer_bytes())),
-      volume_(volume),
+      volume_(std::move(volume)),
       check_(check),
       hasher_(hasher),
       digest_(digester),

@@ -410,7 +410,7 @@ void TargetCore::try_finish(Actions& actions) {
     phase_ = Phase::kCommit;
     TargetRecord record = record_staging();
     record.stage = TargetRecord::Stage::kCommitted;
-    actions.push_back(act::Commit{std::move(record)});
+    actions.push_back(act::Commit{record});
 }
 
 // All of the run is on the volume.

@@ -28,7 +28,7 @@ Status TargetPipeline::open_stage(const act::Begin& action) {
 }
 
 void TargetPipeline::perform(act::Commit& action) {
-    committing_ = std::move(action);
+    committing_ = action;
     workers_.submit(commit_);
 }
 
