@@ -28,7 +28,7 @@ class RateLimiter {
 
   private:
     void refill(Instant now);
-    double bucket_bytes() const { return static_cast<double>(bytes_per_second_) / 10; }
+    double bucket_bytes() const { return static_cast<double>(smooth_bytes()); }
 
     std::uint64_t bytes_per_second_;
     double tokens_ = 0;

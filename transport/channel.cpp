@@ -129,7 +129,7 @@ bool Channel::held_by_rate() {
 }
 
 void Channel::gather() {
-    // A limited link gets one frame at a time, so that it stays smooth.
+    // A limited link gets one frame at a time: a message does not wait behind several of Data.
     const std::size_t frames_max = limited() ? 1 : kBatchFrames;
     parts_.clear();
     first_part_ = 0;

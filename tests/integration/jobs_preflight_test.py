@@ -32,6 +32,20 @@ def towline(daemon, *words):
                           capture_output=True, timeout=60)
 
 
+def test_a_journal_on_its_volume_is_told_before_the_first_run(lab):
+    """The first run is not staged; it is the second one that would be refused."""
+    daemon = Daemon(lab).start()
+    volume = lab.loop(lab.filesystem_image("image", 64 * MIB))
+    live = lab.mount(volume, lab.dir / "live")
+    target = lab.loop(lab.sparse("disk", 64 * MIB))
+    for fields, wanted in [({"journal": str(live)}, ["journal-on-volume"]),
+                           ({"journal": str(live), "direct": True}, []),
+                           ({}, [])]:
+        daemon.put("db", volume, target, MANUAL, snapshot="none", **fields)
+        report = daemon.good("POST", "/v1/jobs/db/preflight")
+        assert codes(report, "Critical") == wanted, report
+
+
 def test_what_is_good_says_so(lab):
     daemon = Daemon(lab).start()
     source = lab.image("source", 16 * MIB)

@@ -61,6 +61,9 @@ TEST(Preflight, WhatIsSureToFailStops) {
     EXPECT_EQ(codes(findings, Severity::kCritical), "target target-on-volume");
     EXPECT_EQ(stopping_text(findings), "mounted; on it");
     EXPECT_EQ(findings.front().severity, Severity::kCritical) << "the worst comes first";
+    facts = good();
+    facts.journal_on_volume = "/state";
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kCritical), "journal-on-volume");
 }
 
 TEST(Preflight, WhatOnlyMayFailWarns) {

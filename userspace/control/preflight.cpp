@@ -132,6 +132,11 @@ void judge_link(const PreflightFacts& facts, Findings& findings) {
 }
 
 void judge_host(const PreflightFacts& facts, Findings& findings) {
+    if (!facts.journal_on_volume.empty())
+        findings.critical("journal-on-volume",
+                          "the second run would be staged in " + facts.journal_on_volume +
+                              ", on the volume itself, and be refused: name a folder on another "
+                              "device (--journal), or have runs written at once (--direct)");
     if (facts.state_on_volume)
         findings.warning(
             "state-on-volume",

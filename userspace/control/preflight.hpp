@@ -57,6 +57,7 @@ struct PreflightFacts {
     std::string no_link;            // why it was not, although the target answers
     std::optional<PastRuns> past;
     bool state_on_volume = false;
+    std::string journal_on_volume;  // the folder where a run would be staged, if it is on it
 
     std::optional<std::uint64_t> memlock_bytes;  // nothing: no limit
     bool clock_synchronised = true;

@@ -204,6 +204,19 @@ void look_at_host(PreflightFacts& facts) {
     facts.clock_synchronised = ::adjtimex(&clock) != TIME_ERROR;
 }
 
+// Where a replica on this host has its runs staged (docs/format-staged.md).
+void look_at_journal(const JobSpec& spec, const Volume& volume, const RunPlaces& places,
+                     PreflightFacts& facts) {
+    if (spec.direct || !spec.target.starts_with('/') || !facts.target_is_source.empty()) return;
+    std::error_code error;
+    fs::path folder = spec.journal;
+    if (folder.empty())
+        folder = fs::is_block_file(spec.target, error) ? places.state_folder
+                                                       : fs::path(spec.target).parent_path();
+    const auto stored = is_stored_on(folder, volume);
+    if (stored && *stored) facts.journal_on_volume = folder.string();
+}
+
 std::vector<Volume> open_volumes(const JobSpec& spec, PreflightFacts& facts) {
     std::vector<Volume> volumes;
     volumes.reserve(spec.volumes.size());
@@ -250,6 +263,7 @@ PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth d
     facts.disk_count = disks.size();
     look_at_moment(volumes, spec, places, facts);
     look_at_target(spec, volumes, depth, places.keys, facts);
+    look_at_journal(spec, volumes.front(), places, facts);
     if (depth == Depth::kThorough) facts.read_bytes_per_second = read_speed(volumes.front());
     return facts;
 }
