@@ -15,18 +15,9 @@ from lib.lab import KIB, MIB, equal, unmount, wait_for, write_at
 from lib.mounted import Mounted, mounts
 from lib.runner import main
 from lib.tracked import alive
-from lib.vault import Vault, text_and_noise, towline
+from lib.vault import TWO_POINTS_BYTES, Vault, towline, two_points
 
-SIZE = 3 * MIB + 12345
-
-
-def two_points(lab):
-    vault = Vault(lab)
-    source = text_and_noise(lab, "source", SIZE)
-    write_at(source, MIB, bytes(512 * KIB))
-    vault.sync(source)
-    vault.list(source, lab.change(source, 4))
-    return vault, source
+SIZE = TWO_POINTS_BYTES
 
 
 def test_each_point_is_its_moment(lab):

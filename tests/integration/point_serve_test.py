@@ -16,18 +16,9 @@ from pathlib import Path
 from lib.lab import KIB, MIB, binary, equal, write_at
 from lib.runner import main
 from lib.served import Served, ask
-from lib.vault import Vault, text_and_noise, towline
+from lib.vault import TWO_POINTS_BYTES, Vault, text_and_noise, towline, two_points
 
-SIZE = 3 * MIB + 12345
-
-
-def two_points(lab, vault=None):
-    vault = vault or Vault(lab)
-    source = text_and_noise(lab, "source", SIZE)
-    write_at(source, MIB, bytes(512 * KIB))
-    vault.sync(source)
-    vault.list(source, lab.change(source, 4))
-    return vault, source
+SIZE = TWO_POINTS_BYTES
 
 
 def objects(vault):

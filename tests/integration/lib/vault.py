@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .lab import binary
+from .lab import KIB, MIB, binary, write_at
 
 READER = Path(__file__).resolve().parent.parent / "read_vault.py"
 
@@ -61,3 +61,16 @@ def text_and_noise(lab, name, size):
     """Some of it compresses, some does not."""
     half = (b"some words of a file, again and again; " * 40_000)[:size // 2]
     return lab.image(name, size, half + lab.random.randbytes(size - len(half)))
+
+
+TWO_POINTS_BYTES = 3 * MIB + 12345
+
+
+def two_points(lab, vault=None):
+    """A vault with the points before and after a change, and the source, which has a stretch of zeros."""
+    vault = vault or Vault(lab)
+    source = text_and_noise(lab, "source", TWO_POINTS_BYTES)
+    write_at(source, MIB, bytes(512 * KIB))
+    vault.sync(source)
+    vault.list(source, lab.change(source, 4))
+    return vault, source
