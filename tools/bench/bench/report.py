@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results as a table for people and as Markdown for docs/performance.md."""
 
-import datetime
-import os
-import platform
-import shlex
-import sys
-
-from . import goals
+from . import goals, page
 
 BASE = "towline"
 PLACES = ("--build", "--work-dir", "--svg", "--markdown", "--page")
-BEGIN, END = "<!-- compare -->", "<!-- /compare -->"
+PAGE_MARK = "compare"
 HEADINGS = ("work", "tool", "wall s", "x", "CPU s", "x", "sent MiB", "peak MiB")
 
 
@@ -56,22 +50,8 @@ NOTE = ("Medians. Image caches empty before each run; the flush of the target is
         "Peak is the sum of both sides. No tool compresses unless --towline-args says so. cp and qemu-img copy from file to file, without a network.")
 
 
-def _command():
-    """The command again, without the words that only say where things lie on this machine."""
-    words = iter(sys.argv[1:])
-    kept = []
-    for word in words:
-        if word in PLACES:
-            next(words, None)
-        elif word.partition("=")[0] not in PLACES:
-            kept.append(word)
-    return shlex.join(["tools/bench/compare", *kept])
-
-
 def conditions():
-    today = datetime.date.today().isoformat()
-    return (f"{today}, Linux {platform.release()}, {os.cpu_count()} cores, "
-            f"`{_command()}`")
+    return page.conditions("tools/bench/compare", PLACES)
 
 
 def markdown(rows):
@@ -82,14 +62,3 @@ def markdown(rows):
     lines += ["", f"x: times {BASE}'s. " + NOTE.replace("\n", " "), "",
               "Against what was set out:", "", goals.markdown(rows)]
     return "\n".join(lines)
-
-
-def has_place(page):
-    text = page.read_text() if page.is_file() else ""
-    return 0 <= text.find(BEGIN) < text.find(END)
-
-
-def put_into_page(page, rows):
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{markdown(rows)}{END}{after}")
