@@ -2,13 +2,14 @@
 // The free space of XFS: the tree by block number (bnobt) of each allocation group, of version 5
 // filesystems, whose every block carries its checksum, place and owner.
 //
-// On disk it is right only when the log has been written back, which a clean unmount says by a
-// record of its own at the log's end. A frozen XFS leaves its log dirty on purpose (for files that
-// were deleted while open), so that of it, and of a snapshot of it, all is held to be used.
+// On disk it is right only when the log has been written back: a clean unmount says so by a record
+// of its own at the log's end, and of a frozen one the log holds the superblock alone
+// (used_blocks_xfs_log.hpp).
 
 #include <algorithm>
 
 #include "cbt/used_blocks.hpp"
+#include "cbt/used_blocks_xfs_log.hpp"
 #include "io/bytes.hpp"
 #include "io/checksum.hpp"
 
@@ -134,7 +135,7 @@ class Reader {
     }
 
     std::string look_at_log() {
-        static const std::string kDirty = "its log has to be replayed first, or it is only frozen";
+        static const std::string kDirty = "its log has to be replayed first";
         const std::uint64_t start = be64(super_, 48);
         if (start == 0) return "its log is on another device";
         const unsigned group_bits = std::to_integer<unsigned>(super_.at(124));
@@ -150,9 +151,23 @@ class Reader {
         const Bytes tail = read(log_at_ + (*head - window) * kSector, window * kSector);
         for (std::uint64_t back = 2; !tail.empty() && back <= window; ++back) {
             const std::size_t at = (window - back) * kSector;
-            if (be32(tail, at) == kRecordMagic) return is_unmount(tail, at) ? "" : kDirty;
+            if (be32(tail, at) != kRecordMagic) continue;
+            return is_unmount(tail, at) || is_covered(tail, at, *head) ? "" : kDirty;
         }
         return kDirty;
+    }
+
+    // Whether what lies between the tail, which the last record tells, and the head is in `bytes`,
+    // and changes nothing but the superblock. A log that began again from its start in between is
+    // none that was just covered.
+    static bool is_covered(const Bytes& bytes, std::size_t last, std::uint64_t head) {
+        const std::uint32_t cycle = be32(bytes, last + 4);
+        const std::uint64_t tail = be64(bytes, last + 24);
+        const std::uint64_t sector = tail & 0xFFFFFFFF;
+        if (tail >> 32 != cycle || sector >= head || (head - sector) * kSector > bytes.size())
+            return false;
+        return xfs_log_holds_superblock_only(ByteSpan(bytes).last((head - sector) * kSector), cycle,
+                                             sector);
     }
 
     // Whether the record from `at` to the end is whole, and says that the filesystem was unmounted.
