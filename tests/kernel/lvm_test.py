@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`towline sync --snapshot lvm` of mounted logical volumes, thick and thin: each replica is one
 moment with its filesystem frozen, what does not fit costs the image and never the origin, and what
-a killed run left is removed by the next."""
+a killed run left is removed by the next. `--used-only` of thin ones: what the pool never allocated
+is not read, and is zeros in the replica as in the volume."""
 
 import json
 
@@ -11,7 +12,7 @@ from rig.changes import MIB
 from rig.runner import main, on_one_kernel
 from rig.towline import towline_programs
 
-PROGRAMS = ("mkfs.ext4", "e2fsck", "dumpe2fs", "lvm")
+PROGRAMS = ("mkfs.ext4", "e2fsck", "dumpe2fs", "lvm", "thin_dump")
 MODULES = ("dm_snapshot", "dm_thin_pool")
 VOLUME = 32 * MIB
 POOL = 36 * MIB
@@ -203,6 +204,99 @@ def test_a_pool_that_fills_up(rig):
         umount /mnt/thin
         e2fsck -fn "$(origin thin)"
         """, "thin")
+
+
+# take NAME VOLUME [OPTIONS...]: nobody looks at what is in it.
+TAKEN = """
+take() {
+    local name=$1 volume=$2
+    shift 2
+    sync_of "$volume" --json --used-only --block 64K "$@" >"$name.json" || { cat "$name.json"; return 1; }
+    must_fail held
+    keep "$name.json"
+}
+same() { cmp "$(origin "$1")" "/dev/disk/$1-replica"; }
+pool() { dmsetup status data-pool-tpool; }
+held() { pool | sed 's,.*[0-9]*/576 ,,' | grep -v '^-'; }
+message() { dmsetup message data-pool-tpool 0 "$1"; }
+# put CHUNK...: chunks of the pool's are 64 KiB.
+put() {
+    local chunk
+    for chunk in "$@"; do
+        dd if=/dev/urandom of="$(origin thin)" bs=64k count=1 seek="$chunk" conv=notrunc 2>/dev/null
+    done
+}
+"""
+CHUNK = 64 * 1024
+
+
+@on_one_kernel
+def test_what_a_pool_never_allocated(rig):
+    """Of a volume that nothing uses, and of an image; whoever has a metadata snapshot keeps it, but
+    for a dead run's; and an origin outside of the pool is read."""
+    booted = boot(rig, TAKEN + """
+        put 0 1 7 100 511
+        take raw thin --overwrite --full
+        same thin
+        put 8 300
+        blkdiscard -o 65536 -l 65536 "$(origin thin)"
+        take again thin
+        same thin
+
+        message reserve_metadata_snap
+        sync_of thin --json --used-only --full >foreign.json
+        keep foreign.json
+        held
+        message release_metadata_snap
+
+        mv /bin/thin_dump /bin/dump
+        printf '#!/bin/sh\necho $$ >/tmp/dumping\nexec sleep 10000\n' >/bin/thin_dump
+        chmod +x /bin/thin_dump
+        towline sync $(words thin) --used-only --full &
+        run=$!
+        wait_until [ -s /tmp/dumping ]
+        kill -9 $run
+        wait $run || true
+        kill $(cat /tmp/dumping)
+        held
+        mv /bin/dump /bin/thin_dump
+        take healed thin --full
+        same thin
+
+        message "create_thin 77"
+        dmsetup create outside --table "0 65536 thin /dev/mapper/data-pool-tpool 77 $(origin thick)"
+        dmsetup mknodes outside
+        towline sync /dev/mapper/outside /dev/disk/thick-replica --state-dir /tmp/state --quiet \
+            --json --used-only --overwrite >outside.json
+        same thick
+        keep outside.json
+        dmsetup remove outside
+        message "delete 77"
+
+        begin thin 3
+        scribble thin &
+        writer=$!
+        bring live thin --snapshot lvm --used-only --full --block 4K
+        touch /tmp/enough
+        wait $writer
+        """, "thick", "thin")
+
+    def used(name):
+        report = json.loads(booted.read(f"{name}.json"))
+        return report, report["used_only"]
+    for name, chunks in (("raw", 5), ("again", 6), ("healed", 6)):
+        report, told_of = used(name)
+        assert told_of["pool_bytes"] == told_of["bytes"] == chunks * CHUNK, (name, told_of)
+        assert report["bytes_read"] <= told_of["bytes"] * 1.05 or name == "again", report
+    report, told_of = used("foreign")
+    assert "release_metadata_snap" in told_of["doubt"] and "pool_bytes" not in told_of, told_of
+    assert report["bytes_read"] == VOLUME, report
+    report, told_of = used("outside")
+    assert "read from another volume" in told_of["doubt"] and "pool_bytes" not in told_of, told_of
+    report, told_of = used("live")
+    assert told_of["doubt"] == "" and told_of["filesystem"] == "ext4", told_of
+    assert 3 * MIB < told_of["bytes"] <= told_of["pool_bytes"] < VOLUME // 2, told_of
+    assert report["bytes_read"] <= told_of["bytes"] * 1.05, report
 
 
 main(globals())

@@ -42,6 +42,18 @@ void print_volumes(const RunReport& report) {
     }
 }
 
+// What was left out of the copy.
+void print_used(const MomentFacts& moment) {
+    if (!moment.used_doubt.empty()) {
+        std::printf("  note     free blocks were brought as well: %s\n", moment.used_doubt.c_str());
+    }
+    if (!moment.used_only || (!moment.used_doubt.empty() && !moment.pool_bytes)) return;
+    std::string by = moment.used_doubt.empty() ? moment.used_filesystem : "";
+    if (moment.pool_bytes) by += by.empty() ? "its thin pool" : " and its thin pool";
+    std::printf("  used     %s, by %s; what is free was taken for zeros\n",
+                human_bytes(static_cast<double>(moment.used_bytes)).c_str(), by.c_str());
+}
+
 }  // namespace
 
 nlohmann::json json_of(const RunReport& report, const std::string& source,
@@ -101,6 +113,7 @@ nlohmann::json json_of(const RunReport& report, const std::string& source,
         json["used_only"] = {{"filesystem", report.moment.used_filesystem},
                              {"bytes", report.moment.used_bytes},
                              {"doubt", report.moment.used_doubt}};
+        if (report.moment.pool_bytes) json["used_only"]["pool_bytes"] = *report.moment.pool_bytes;
     }
     if (!report.dry_run) {
         json["attested"] = report.reread ? "reread" : "written";
@@ -127,14 +140,7 @@ void print_summary(const RunReport& report) {
         std::printf("  rounds   %u, while %s/s were written\n", report.rounds,
                     human_bytes(report.dirty_bytes_per_second).c_str());
     }
-    if (!report.moment.used_doubt.empty()) {
-        std::printf("  note     free blocks were brought as well: %s\n",
-                    report.moment.used_doubt.c_str());
-    } else if (report.moment.used_only) {
-        std::printf("  used     %s, by %s; what is free was taken for zeros\n",
-                    human_bytes(static_cast<double>(report.moment.used_bytes)).c_str(),
-                    report.moment.used_filesystem.c_str());
-    }
+    print_used(report.moment);
     if (report.audited_blocks > 0) {
         std::printf("  audit    %llu unchanged blocks compared\n",
                     static_cast<unsigned long long>(report.audited_blocks));

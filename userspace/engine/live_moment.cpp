@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cbt/used_blocks.hpp"
+#include "cbt/used_blocks_thin.hpp"
 #include "io/document.hpp"
 #include "io/durable_file.hpp"
 #include "userspace/engine/filesystem_freeze.hpp"
@@ -50,9 +51,22 @@ Status LiveMoment::take() {
     Status done = ready ? cut_frozen() : ready;
     if (!done) abandon();
     tell_after();
+    if (done && options_.used_only) TRY_STATUS(ask_pools());
     if (done && told_ && facts_.label >= Label::kCrash) facts_.label = Label::kApplication;
     facts_.group = several() && imaged();
     return done;
+}
+
+// Once all epochs have ended: what is allocated in a live volume after this is in the next one. Of
+// one that is live and has no epochs either, a pool tells of no moment.
+Status LiveMoment::ask_pools() {
+    for (Subject& each : subjects_) {
+        if (live_ && !each.image && !each.changes) continue;
+        const Volume volume =
+            TRY(Volume::open(each.image ? each.image->path : each.path, Access::kRead));
+        each.allocated = used_blocks_thin(volume, each.memory_folder / "pool");
+    }
+    return {};
 }
 
 // There is no moment: what was marked up to where it failed is to be marked further on, of every
@@ -306,20 +320,26 @@ Status LiveMoment::open_part(IoEngine& engine, std::size_t place, Moment& moment
 // The maps of a filesystem that is written to are those of no moment.
 void LiveMoment::leave_out_free(const Subject& subject, std::vector<Extent>& data, Moment& moment) {
     const bool stands = subject.image || frozen_ || !live_;
-    const UsedBlocks used = stands ? used_blocks(*subject.read_from)
-                                   : UsedBlocks::all(*subject.read_from, "",
-                                                     "it is in use, and no image of it is read");
-    if (used.doubt.empty()) {
-        data = intersection(data, used.extents);
-        moment.free_left_out = true;
-    }
+    UsedBlocks used = stands ? used_blocks(*subject.read_from)
+                             : UsedBlocks::all(*subject.read_from, "",
+                                               "it is in use, and no image of it is read");
+    moment.free_left_out = moment.free_left_out || used.doubt.empty();
     const std::string of = several() ? subject.path.string() + ": " : "";
     facts_.used_only = true;
     if (!used.filesystem.empty()) {
         facts_.used_filesystem += (facts_.used_filesystem.empty() ? "" : ", ") + used.filesystem;
     }
-    facts_.used_bytes += used.bytes();
     if (!used.doubt.empty()) add_note(facts_.used_doubt, of + used.doubt);
+    if (subject.allocated) {
+        const UsedBlocks& allocated = *subject.allocated;
+        used.extents = intersection(used.extents, allocated.extents);
+        if (allocated.doubt.empty())
+            facts_.pool_bytes = facts_.pool_bytes.value_or(0) + allocated.bytes();
+        else
+            add_note(facts_.used_doubt, of + "of its thin pool: " + allocated.doubt);
+    }
+    data = intersection(data, used.extents);
+    facts_.used_bytes += used.bytes();
 }
 
 Status LiveMoment::settle(bool noted) {

@@ -12,6 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "cbt/tracker_registry.hpp"
+#include "cbt/used_blocks.hpp"
 #include "io/volume.hpp"
 #include "userspace/engine/filesystem_freeze.hpp"
 #include "userspace/engine/hooks.hpp"
@@ -84,6 +85,7 @@ class LiveMoment final : public MomentTaker {
         std::optional<ChangeSet> changes;
         std::optional<SnapshotImage> image;
         std::optional<Volume> read_from;
+        std::optional<UsedBlocks> allocated;  // by its thin pool, where it is in one
         std::uint64_t writes_before = 0;
         bool image_is_later = false;  // than the epoch
     };
@@ -110,6 +112,7 @@ class LiveMoment final : public MomentTaker {
     std::map<std::string, std::string> hook_words() const;
     Status freeze_epoch();
     Status make_images();
+    Status ask_pools();
     Status remove_left_over(Subject& subject);
     Status remove_noted(const nlohmann::json& note);
     Status still_unwritten(const Subject& subject, bool& still) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -32,7 +33,8 @@ struct MomentFacts {
     bool used_only = false;  // what its filesystem says is free was to be left out
     std::string used_filesystem;
     std::uint64_t used_bytes = 0;
-    std::string used_doubt;  // why nothing was left out after all
+    std::optional<std::uint64_t> pool_bytes;  // what thin pools have allocated, where they said so
+    std::string used_doubt;  // why what one of them holds free was not left out after all
 };
 
 // What a run brings over: the volume as it is to be read, and what changed up to that moment.
