@@ -6,6 +6,8 @@
 #include "cbt/fuse/control_server.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -29,17 +31,48 @@ short events_of(const std::vector<struct pollfd>& waited, int fd) {
     return found == waited.end() ? short{0} : found->revents;
 }
 
+struct sockaddr_un address_of(const std::string& path) {
+    struct sockaddr_un address {};
+    address.sun_family = AF_UNIX;
+    std::copy_n(path.begin(), std::min(path.size(), sizeof address.sun_path - 1), address.sun_path);
+    return address;
+}
+
+bool refuses(const std::string& path) {
+    const Fd asking(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const struct sockaddr_un address = address_of(path);
+    return asking &&
+           ::connect(asking.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+               0 &&
+           errno == ECONNREFUSED;
+}
+
+// Those of daemons that were killed: an image that is served again may be another tracker's by
+// then.
+void remove_dead(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+        const std::string path = entry.path().string();
+        if (entry.path().extension() == ".sock" && path.size() < sizeof(sockaddr_un::sun_path) &&
+            refuses(path))
+            ::unlink(path.c_str());
+    }
+}
+
 }  // namespace
 
 Result<ControlServer> ControlServer::open(const std::filesystem::path& path) {
     TRY_STATUS(make_folder(path.parent_path()));
-    struct sockaddr_un address {};
-    address.sun_family = AF_UNIX;
+    // Else one that was dead a moment ago could be another daemon's by the time that it is removed.
+    const Fd folder(::open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder || ::flock(folder.get(), LOCK_EX) != 0)
+        return fail_errno("locking the folder " + path.parent_path().string());
+    remove_dead(path.parent_path());
     const std::string beside = path.string() + ".new";
+    const struct sockaddr_un address = address_of(beside);
     if (beside.size() >= sizeof address.sun_path)
         return fail(Code::kInvalid, "the path of the control socket " + path.string() +
                                         " is too long; choose a shorter --run-dir");
-    std::ranges::copy(beside, address.sun_path);
     Fd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!listener) return fail_errno("making a control socket");
     ::unlink(beside.c_str());

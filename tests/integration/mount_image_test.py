@@ -174,6 +174,23 @@ def test_a_clean_end_is_exact_and_a_kill_a_superset(lab):
     assert after["frozen"] > again["frozen"], "no number twice"
 
 
+def test_what_a_killed_one_leaves_goes_with_the_next(lab):
+    """Also where that is another tracking, whose socket has another name."""
+    image = lab.image("image", SIZE)
+    tracked = Tracked(lab, image)
+    tracked.kill()
+    subprocess.run(["umount", "-l", tracked.mountpoint], check=True)
+    sockets = tracked.run_folder / "fuse"
+    left = [path.name for path in sockets.glob("*.sock")]
+    assert left == [tracked.report["tracker"] + ".sock"], left
+    image.unlink()
+    lab.image("image", SIZE)
+    uuid = tracked.mount()["tracker"]
+    assert uuid != tracked.report["tracker"]
+    assert [path.name for path in sockets.glob("*.sock")] == [uuid + ".sock"]
+    tracked.freeze()
+
+
 def test_another_image_or_writer_means_a_new_tracking(lab):
     image = lab.image("image", SIZE)
     tracked = Tracked(lab, image)
