@@ -234,6 +234,18 @@ void walk(auto& to, Of<ProbedMessage> auto& m) {
     to.field(m.clock_us);
 }
 
+void walk(auto& to, Of<ProbeDiskMessage> auto& m) {
+    to.text(m.name, wire::kNameBytesMax);
+}
+
+void walk(auto& to, Of<DiskProbedMessage> auto& m) {
+    to.field(m.written_bytes);
+    to.field(m.written_us);
+    to.field(m.read_bytes);
+    to.field(m.read_us);
+    to.text(m.why_not, wire::kTextBytesMax);
+}
+
 void walk(auto& to, Of<EndMessage> auto& m) {
     walk(to, m.digest);
 }

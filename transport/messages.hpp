@@ -60,8 +60,8 @@ struct HelloMessage {
     std::uint16_t version_min = wire::kVersionMin;
     std::uint16_t version_max = wire::kVersionMax;
     // What the one who says it can decode, and hears.
-    std::uint64_t capabilities =
-        wire::kCapDeflate | wire::kCapZstd | wire::kCapVolumes | wire::kCapVerify | wire::kCapProbe;
+    std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd | wire::kCapVolumes |
+                                 wire::kCapVerify | wire::kCapProbe | wire::kCapProbeDisk;
     // Not nil: this connection joins the session that was given the token, and carries blocks.
     Uuid join_token;
     bool operator==(const HelloMessage&) const = default;
@@ -270,11 +270,28 @@ struct ProbedMessage {
     bool operator==(const ProbedMessage&) const = default;
 };
 
+// Before Open too, once: how fast is the disk that a target of this name is, or would be, on?
+struct ProbeDiskMessage {
+    static constexpr auto kType = wire::FrameType::kProbeDisk;
+    std::string name;
+    bool operator==(const ProbeDiskMessage&) const = default;
+};
+
+struct DiskProbedMessage {
+    static constexpr auto kType = wire::FrameType::kDiskProbed;
+    std::uint64_t written_bytes = 0;  // 0: nothing was written, as to a device
+    std::uint64_t written_us = 0;
+    std::uint64_t read_bytes = 0;
+    std::uint64_t read_us = 0;
+    std::string why_not;  // nothing was measured; empty: it was
+    bool operator==(const DiskProbedMessage&) const = default;
+};
+
 using Message =
     std::variant<HelloMessage, OpenMessage, OpenedMessage, BeginMessage, BegunMessage,
                  RangesMessage, DigestsMessage, ZeroMessage, AckMessage, EndMessage, SealedMessage,
                  ErrorMessage, PingMessage, JoinedMessage, VolumesMessage, MomentMessage,
-                 VerifyMessage, ProbeMessage, ProbedMessage>;
+                 VerifyMessage, ProbeMessage, ProbedMessage, ProbeDiskMessage, DiskProbedMessage>;
 
 // The run as every frame of it carries it.
 std::uint64_t run_number_of(const Uuid& run);

@@ -33,6 +33,7 @@ constexpr std::size_t kHashesPerFrameMax = 4096;
 constexpr std::size_t kStandingMax = 512;
 constexpr std::size_t kProbeWordsMax = 4096;
 constexpr std::size_t kProbesMax = 1024;  // of one connection
+constexpr std::uint64_t kDiskSampleBytesMax = std::uint64_t{256} << 20;
 // Volumes of one run. Side by side each begins at a multiple of the largest block, with at least
 // one such block between two of them.
 constexpr std::size_t kVolumesMax = 64;
@@ -59,8 +60,10 @@ enum class FrameType : std::uint16_t {
     kVerify = 18,
     kProbe = 19,
     kProbed = 20,
+    kProbeDisk = 21,
+    kDiskProbed = 22,
 };
-constexpr std::uint16_t kFrameTypeMax = 20;
+constexpr std::uint16_t kFrameTypeMax = 22;
 
 // Frame flags.
 // The sender hands the next frame's header to the same system call: a receiver may wait for it
@@ -76,6 +79,8 @@ constexpr std::uint64_t kCapVolumes = 4;
 // Hears Verify, and answers Probe.
 constexpr std::uint64_t kCapVerify = 8;
 constexpr std::uint64_t kCapProbe = 16;
+// Answers ProbeDisk.
+constexpr std::uint64_t kCapProbeDisk = 32;
 
 // How a block of a Data frame is stored. 0-2 are BlockKind of transport/codec.hpp.
 constexpr std::uint8_t kStoredZero = 255;

@@ -100,7 +100,8 @@ void write_conversations() {
     told.say(MomentMessage{}, true).say(EndMessage{digest_of(2, 4, 20)}, true).wait(5);
     write("conversation_fuzz/target-told", told.bytes());
     Conversation probed(false, 0);
-    probed.say(hello).say(ProbeMessage{}).say(ProbeMessage{.filler = {1, 2}}).say(open).wait(1);
+    probed.say(hello).say(ProbeMessage{}).say(ProbeMessage{.filler = {1, 2}});
+    probed.say(ProbeDiskMessage{.name = "disk0"}).wait(1).say(open).wait(1);
     probed.say(begin(RunMode::kFull)).blocks(2, 4, 0).zero(20, 4);
     probed.say(VerifyMessage{.verify = true}, true).say(EndMessage{digest_of(2, 4, 20)}, true);
     write("conversation_fuzz/target-probed", probed.wait(5).bytes());
@@ -168,7 +169,9 @@ void write_messages() {
         MomentMessage{.label = Label::kCrash, .group = true, .frozen_us = 9},
         VerifyMessage{.verify = true},
         ProbeMessage{.filler = {1, 2, 3}},
-        ProbedMessage{.bytes = 24, .clock_us = 1}};
+        ProbedMessage{.bytes = 24, .clock_us = 1},
+        ProbeDiskMessage{.name = "a/b"},
+        DiskProbedMessage{.written_bytes = 24, .written_us = 1, .why_not = "full"}};
     for (const Message& message : messages) {
         const auto type = static_cast<std::uint8_t>(type_of(message));
         ByteWriter writer;

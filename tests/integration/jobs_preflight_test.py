@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is found before a run: by hand, and before the first one, where what is critical stops it."""
 
+import os
+import stat
 import struct
 import subprocess
 
@@ -141,6 +143,70 @@ def test_the_link_is_measured_before_the_first_run(lab):
     equal(source, lab.root / "unix")
 
 
+def disk_of_target(report):
+    told, = [each["message"] for each in report["findings"] if each["code"] == "target-disk"]
+    return told
+
+
+def test_the_targets_disk_is_measured_and_nothing_of_it_is_left(lab):
+    daemon, server = Daemon(lab).start(), lab.server()
+    source, folder = lab.image("source", 2 * MIB), lab.dir / "images"
+    folder.mkdir()
+    vault = lab.dir / "vault"
+    subprocess.run([binary(), "vault", "init", vault], check=True, capture_output=True)
+    (lab.root / "kept").write_bytes(b"k" * MIB)
+    before = {place: {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+              for place in (folder, vault, lab.root)}
+    for name, target in [("image", folder / "replica"), ("vault", f"vault:{vault}/db"),
+                         ("new", server.url("replica")), ("there", server.url("kept"))]:
+        daemon.put(name, source, target, MANUAL)
+        report = daemon.good("POST", f"/v1/jobs/{name}/preflight")
+        assert not report["stops"] and report["target_bytes_per_second"] > 0, report
+        assert report["first_seconds"] >= 2 * MIB / report["target_bytes_per_second"], report
+        told = disk_of_target(report)
+        assert "the target's disk writes at" in told and "it reads at" in told, told
+    for place, files in before.items():
+        now = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+        assert now == files, (place, now)
+    assert server.alive()
+
+
+def test_a_device_as_a_target_is_only_read(lab):
+    daemon, server = Daemon(lab).start(), lab.server()
+    source = lab.image("source", 2 * MIB)
+    here, there = lab.image("here", 8 * MIB), lab.image("there", 8 * MIB)
+    device, served = lab.loop(here), lab.loop(there)
+    number = os.stat(served).st_rdev
+    os.mknod(lab.root / "disk", 0o600 | stat.S_IFBLK, number)
+    before = [here.read_bytes(), there.read_bytes()]
+    for name, target in [("here", device), ("there", server.url("disk"))]:
+        daemon.put(name, source, target, MANUAL)
+        report = daemon.good("POST", f"/v1/jobs/{name}/preflight")
+        told = disk_of_target(report)
+        assert "the target reads at" in told and "nothing is written to it" in told, told
+        assert report["target_bytes_per_second"] > 0, report
+    assert [here.read_bytes(), there.read_bytes()] == before
+
+
+def test_what_a_target_says_of_its_disk_is_not_believed_beyond_what_can_be(lab):
+    daemon, server = Daemon(lab).start(), lab.server()
+
+    def boast(head):
+        return struct.pack("<QQQQ", 64 * MIB, 1, 0, 0) + wire.text("")
+
+    def insult(head):
+        return struct.pack("<QQQQ", 0, 0, 0, 0) + wire.text(b"\xff\x1b[2J no")
+    for name, change, says in [("boast", boast, "cannot be"), ("insult", insult, "is not known")]:
+        proxy = lab.proxy(server, rewritten(wire.DISK_PROBED, change))
+        daemon.put(name, lab.image("source", MIB), proxy.url(name), MANUAL)
+        report = daemon.good("POST", f"/v1/jobs/{name}/preflight")
+        assert says in disk_of_target(report) and not report["stops"], report
+        assert report["target_bytes_per_second"] is None, report
+        shown = towline(daemon, "job", "preflight", name)
+        assert shown.returncode == 0 and "target-disk" in shown.stdout, shown
+        assert "\x1b" not in shown.stdout, "nothing that a terminal would obey"
+
+
 def test_a_clock_that_is_wrong_is_told(lab):
     daemon, server = Daemon(lab).start(), lab.server()
 
@@ -162,6 +228,8 @@ def test_a_target_of_a_version_before_is_only_reached(lab):
     assert report["link_bytes_per_second"] is None and report["clock_skew_seconds"] is None, report
     link, = [each["message"] for each in report["findings"] if each["code"] == "link"]
     assert "upgrade it" in link and not report["stops"], report
+    assert "upgrade it" in disk_of_target(report), report
+    assert report["target_bytes_per_second"] is None, report
 
 
 def test_a_target_that_is_away_is_no_reason_to_give_up(lab):

@@ -171,5 +171,71 @@ TEST(LinkProbe, WhatIsNoAnswerIsSaid) {
     EXPECT_EQ(gone.error().code, Code::kDisconnected);
 }
 
+// Asks for the disk of a peer that answers so, or does not.
+Result<DiskSample> disk_of(const std::optional<DiskProbedMessage>& answer,
+                           std::uint64_t capabilities = HelloMessage{}.capabilities,
+                           Duration time_max = std::chrono::minutes(2)) {
+    auto pair = connected_pair();
+    EXPECT_TRUE(pair);
+    std::thread thread([&, socket = std::move(pair->second)]() mutable {
+        Peer peer(std::move(socket));
+        while (const auto message = peer.hear()) {
+            if (std::holds_alternative<HelloMessage>(*message))
+                peer.say(HelloMessage{.capabilities = capabilities});
+            const auto* asked = std::get_if<ProbeDiskMessage>(&*message);
+            if (asked == nullptr || !answer) continue;
+            EXPECT_EQ(asked->name, "a/b");
+            peer.say(PingMessage{});
+            peer.say(*answer);
+        }
+    });
+    Fd ours = std::move(pair->first);
+    auto found = probe_disk(ours.get(), "a/b", time_max);
+    ours = Fd();
+    thread.join();
+    return found;
+}
+
+TEST(DiskProbe, WhatTheTargetMeasuredIsTaken) {
+    const auto both = disk_of(DiskProbedMessage{
+        .written_bytes = kMib, .written_us = 20, .read_bytes = 2 * kMib, .read_us = 10});
+    ASSERT_TRUE(both) << both.error().text();
+    EXPECT_DOUBLE_EQ(*both->write_bytes_per_second(), static_cast<double>(kMib) * 5e4);
+    EXPECT_DOUBLE_EQ(*both->read_bytes_per_second(), static_cast<double>(kMib) * 2e5);
+    const auto device = disk_of(DiskProbedMessage{.read_bytes = kMib, .read_us = 10});
+    ASSERT_TRUE(device);
+    EXPECT_FALSE(device->write_bytes_per_second());
+}
+
+TEST(DiskProbe, WhyItWasNotMeasuredIsSaid) {
+    const auto full = disk_of(DiskProbedMessage{.why_not = "too little is free"});
+    ASSERT_FALSE(full);
+    EXPECT_EQ(full.error().text(), "too little is free");
+    const auto old = disk_of(std::nullopt, wire::kCapProbe);
+    EXPECT_EQ(old.error().code, Code::kUnsupported);
+    EXPECT_NE(old.error().text().find("upgrade"), std::string::npos);
+    const auto stalled =
+        disk_of(std::nullopt, HelloMessage{}.capabilities, std::chrono::milliseconds(200));
+    EXPECT_EQ(stalled.error().code, Code::kTimeout);
+}
+
+TEST(DiskProbe, WhatCannotBeIsNotBelieved) {
+    constexpr std::uint64_t kMost = wire::kDiskSampleBytesMax;
+    const DiskProbedMessage lies[] = {
+        {},                                                // measured, and nothing at all
+        {.written_bytes = kMost + 1, .written_us = 1000},  // more than anybody measures
+        {.read_bytes = UINT64_MAX, .read_us = 1000},
+        {.written_bytes = kMib, .written_us = 0},                          // in no time
+        {.read_bytes = kMost, .read_us = 1},                               // faster than any disk
+        {.read_bytes = kMib, .read_us = std::uint64_t{3600} * 1'000'000},  // longer than we waited
+        {.written_bytes = kMib, .written_us = 1000, .read_bytes = kMib, .read_us = UINT64_MAX},
+    };
+    for (const DiskProbedMessage& lie : lies) {
+        const auto found = disk_of(lie);
+        ASSERT_FALSE(found);
+        EXPECT_EQ(found.error().code, Code::kProtocol);
+    }
+}
+
 }  // namespace
 }  // namespace towline

@@ -110,7 +110,13 @@ std::vector<Message> all_messages() {
         MomentMessage{.label = Label::kFilesystem, .group = true, .frozen_us = 1ULL << 35},
         VerifyMessage{.verify = true},
         ProbeMessage{.filler = {1ULL << 40, 3}},
-        ProbedMessage{.bytes = 1ULL << 33, .clock_us = 1ULL << 50}};
+        ProbedMessage{.bytes = 1ULL << 33, .clock_us = 1ULL << 50},
+        ProbeDiskMessage{.name = "a/b"},
+        DiskProbedMessage{.written_bytes = 1ULL << 34,
+                          .written_us = 2,
+                          .read_bytes = 1ULL << 35,
+                          .read_us = 3,
+                          .why_not = "why"}};
 }
 
 TEST(Messages, EachHasItsSizeOnTheWire) {
@@ -133,7 +139,9 @@ TEST(Messages, EachHasItsSizeOnTheWire) {
                                  2 + 1 + 8,
                                  1,
                                  4 + 16,
-                                 16};
+                                 16,
+                                 2 + 3,
+                                 32 + 2 + 3};
     const auto messages = all_messages();
     ASSERT_EQ(messages.size(), std::variant_size_v<Message>);
     for (std::size_t i = 0; i < messages.size(); ++i) {

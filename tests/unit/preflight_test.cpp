@@ -42,7 +42,7 @@ TEST(Preflight, NothingStopsWhatIsGood) {
     const auto findings = judge(good(), spec_to("/target"));
     EXPECT_EQ(codes(findings, Severity::kCritical), "");
     EXPECT_EQ(codes(findings, Severity::kWarning), "");
-    EXPECT_EQ(codes(findings, Severity::kInfo), "size tracker snapshot");
+    EXPECT_EQ(codes(findings, Severity::kInfo), "size tracker snapshot source-disk");
     EXPECT_EQ(stopping_text(findings), "");
 }
 
@@ -93,7 +93,8 @@ TEST(Preflight, TheLinkAndTheClockOfTheTargetAreJudged) {
                            .bytes_per_second = 20.0 * kMib,
                            .bytes = 16 * kMib};
     EXPECT_EQ(codes(judge(facts, spec), Severity::kWarning), "");
-    EXPECT_DOUBLE_EQ(*estimate(facts, spec).first_seconds, 20) << "the link is what holds it up";
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec, {}).first_seconds, 20)
+        << "the link is what holds it up";
     EXPECT_DOUBLE_EQ(*link_speed(facts), 20.0 * kMib);
     facts.link->clock_ahead = std::chrono::milliseconds(-1100);
     const auto findings = judge(facts, spec);
@@ -111,21 +112,69 @@ TEST(Preflight, TheLinkAndTheClockOfTheTargetAreJudged) {
     facts.no_link = "too old";
     facts.past = PastRuns{.wire_bytes_per_second = 5, .next_seconds = std::nullopt};
     EXPECT_DOUBLE_EQ(*link_speed(facts), 5);
-    EXPECT_DOUBLE_EQ(*estimate(facts, spec).first_seconds, 4) << "past runs may have had little";
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec, {}).first_seconds, 4)
+        << "past runs may have had little";
 }
 
 TEST(Preflight, EstimatesFollowTheSlowerOfDiskAndLimit) {
     JobSpec spec = spec_to("/target");
-    EXPECT_DOUBLE_EQ(*estimate(good(), spec).first_seconds, 4);
-    EXPECT_DOUBLE_EQ(*estimate(good(), spec).next_seconds, 10) << "all is read to be compared";
+    EXPECT_DOUBLE_EQ(*estimate(good(), spec, {}).first_seconds, 4);
+    EXPECT_DOUBLE_EQ(*estimate(good(), spec, {}).next_seconds, 10) << "all is read to be compared";
     spec.transfer.rate_mbit = 8 * 1.048576 * 10;  // 10 MiB/s
-    EXPECT_NEAR(*estimate(good(), spec).first_seconds, 40, 0.001);
+    EXPECT_NEAR(*estimate(good(), spec, {}).first_seconds, 40, 0.001);
     PreflightFacts tracked = good();
     tracked.tracker = "fuse";
-    EXPECT_FALSE(estimate(tracked, spec).next_seconds) << "nobody knows what will change";
+    EXPECT_FALSE(estimate(tracked, spec, {}).next_seconds) << "nobody knows what will change";
     PreflightFacts unread = good();
     unread.read_bytes_per_second.reset();
-    EXPECT_FALSE(estimate(unread, spec).first_seconds);
+    EXPECT_FALSE(estimate(unread, spec, {}).first_seconds);
+}
+
+TEST(Preflight, TheTargetsDiskIsToldAndHoldsUpTheEstimate) {
+    const JobSpec spec = spec_to("/target");
+    PreflightFacts facts = good();
+    facts.target_disk = DiskSample{.written_bytes = 50 * kMib,
+                                   .written_us = 1'000'000,
+                                   .read_bytes = 25 * kMib,
+                                   .read_us = 1'000'000};
+    const auto told = [&] {
+        for (const Finding& each : judge(facts, spec))
+            if (each.code == "target-disk") return each.message;
+        return std::string();
+    };
+    EXPECT_NE(told().find("writes at 50.0 MiB/s"), std::string::npos) << told();
+    EXPECT_NE(told().find("reads at 25.0 MiB/s"), std::string::npos) << told();
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec, {}).first_seconds, 8);
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec, {}).next_seconds, 40) << "both sides read all";
+    // A device is only read, and writes no faster as a rule.
+    facts.target_disk->written_bytes = 0;
+    EXPECT_NE(told().find("nothing is written to it"), std::string::npos) << told();
+    EXPECT_DOUBLE_EQ(*target_speed(facts), 25.0 * kMib);
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec, {}).first_seconds, 16);
+    facts.target_disk.reset();
+    facts.no_target_disk = "no room there";
+    EXPECT_EQ(told(), "how fast the target's disk is, is not known: no room there");
+    EXPECT_EQ(codes(judge(facts, spec), Severity::kWarning), "");
+    EXPECT_DOUBLE_EQ(*estimate(facts, spec, {}).first_seconds, 4);
+}
+
+TEST(Preflight, WhatIsWrittenMeanwhileSaysWhatAListWillBring) {
+    JobSpec spec = spec_to("/target");
+    PreflightFacts facts = good();
+    facts.tracker = "kmod";
+    facts.written_bytes_per_second = 1.0 * kMib;
+    const auto next = [&] { return estimate(facts, spec, {}).next_seconds; };
+    EXPECT_FALSE(next()) << "nobody knows when somebody starts a run";
+    spec.schedule = *Schedule::every(std::chrono::seconds(200));
+    EXPECT_DOUBLE_EQ(*next(), 2);
+    spec.schedule = *Schedule::on_calendar("*:0/10");
+    EXPECT_DOUBLE_EQ(*next(), 6);
+    spec.schedule = *Schedule::continuous(std::chrono::seconds(100));
+    EXPECT_DOUBLE_EQ(*next(), 1);
+    spec.schedule = *Schedule::every(std::chrono::hours(48));
+    EXPECT_DOUBLE_EQ(*next(), 10) << "a block that is written twice is brought once";
+    facts.written_bytes_per_second.reset();
+    EXPECT_FALSE(next()) << "a file, whose writes nobody counts";
 }
 
 TEST(Preflight, WhatLiesOnTheVolumeThatItIsToHoldIsSeen) {
@@ -161,6 +210,9 @@ TEST(Preflight, WhatLiesOnTheVolumeThatItIsToHoldIsSeen) {
         EXPECT_EQ(facts.volume_bytes, 64 * kMib);
         EXPECT_GT(facts.free_bytes.value_or(0), 0U);
         EXPECT_GT(facts.read_bytes_per_second.value_or(0), 0) << volume;
+        EXPECT_EQ(facts.written_bytes_per_second.has_value(), volume == loop.path());
+        ASSERT_TRUE(facts.target_disk) << facts.no_target_disk;
+        EXPECT_GT(facts.target_disk->write_bytes_per_second().value_or(0), 0);
     }
 }
 
@@ -209,7 +261,7 @@ TEST(Preflight, PastRunsSayHowTheNextWillBe) {
     PreflightFacts tracked = good();
     tracked.tracker = "fuse";
     tracked.past = past;
-    EXPECT_DOUBLE_EQ(*estimate(tracked, spec_to("/target")).next_seconds, 3);
+    EXPECT_DOUBLE_EQ(*estimate(tracked, spec_to("/target"), {}).next_seconds, 3);
 }
 
 }  // namespace

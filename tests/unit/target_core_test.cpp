@@ -66,6 +66,9 @@ std::string name(const act::Journal& journal) {
 std::string name(const act::AnswerProbe& probe) {
     return "answer" + std::to_string(probe.bytes);
 }
+std::string name(const act::ProbeDisk& probe) {
+    return "disk-of-" + probe.name;
+}
 std::string name(const act::Reread&) {
     return "reread";
 }

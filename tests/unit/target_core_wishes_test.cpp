@@ -60,6 +60,40 @@ TEST(TargetCoreWishes, ProbesAreSoManyAndNoMore) {
     EXPECT_FALSE(answer(core, {}));
 }
 
+TEST(TargetCoreWishes, TheDiskIsMeasuredOnceBeforeOpen) {
+    TargetCore early("test");
+    EXPECT_NE(only<act::Fail>(hear(early, ProbeDiskMessage{.name = "a"})), nullptr);
+    TargetCore core("test");
+    hear(core, HelloMessage{});
+    const auto begun = hear(core, ProbeDiskMessage{.name = "a"});
+    ASSERT_NE(only<act::ProbeDisk>(begun), nullptr);
+    EXPECT_EQ(only<act::ProbeDisk>(begun)->name, "a");
+    EXPECT_TRUE(hear(core, PingMessage{}).empty());
+    const DiskProbedMessage found{.read_bytes = 5, .read_us = 7};
+    const auto told = step(core, ev::DiskProbed{found});
+    ASSERT_NE(only<act::Send>(told), nullptr);
+    EXPECT_EQ(only<act::Send>(told)->message, Message(found));
+    EXPECT_EQ(answer(core, {.filler = {1}}), 8U) << "and the link";
+    EXPECT_NE(only<act::Look>(hear(core, kOpen)), nullptr) << "a run may follow";
+    EXPECT_NE(only<act::Fail>(hear(core, ProbeDiskMessage{.name = "a"})), nullptr);
+}
+
+TEST(TargetCoreWishes, NothingGoesOnWhileTheDiskIsMeasured) {
+    for (const Message& message :
+         {Message(kOpen), Message(ProbeMessage{}), Message(ProbeDiskMessage{.name = "b"})}) {
+        TargetCore core("test");
+        hear(core, HelloMessage{});
+        hear(core, ProbeDiskMessage{.name = "a"});
+        EXPECT_NE(only<act::Fail>(hear(core, message)), nullptr);
+        EXPECT_TRUE(step(core, ev::DiskProbed{}).empty()) << "nobody listens any more";
+    }
+    TargetCore again("test");
+    hear(again, HelloMessage{});
+    hear(again, ProbeDiskMessage{.name = "a"});
+    step(again, ev::DiskProbed{});
+    EXPECT_NE(only<act::Fail>(hear(again, ProbeDiskMessage{.name = "b"})), nullptr) << "once";
+}
+
 TargetCore transferring(bool verify) {
     TargetCore core("test");
     hear(core, HelloMessage{});

@@ -70,10 +70,7 @@ int preflight(const JobOrder& words) {
         for (const json& each : body.at("findings"))
             std::printf("%-9s %-17s %s\n", field_text(each, "severity").c_str(),
                         field_text(each, "code").c_str(), field_text(each, "message").c_str());
-        std::printf("the volume reads at %s/s; the first run takes about %s, the next %s at most\n",
-                    body.at("read_bytes_per_second").is_null()
-                        ? "-"
-                        : human_bytes(body.at("read_bytes_per_second").get<double>()).c_str(),
+        std::printf("the first run takes about %s, the next about %s\n",
                     time_left(body.at("first_seconds")).c_str(),
                     time_left(body.at("next_seconds")).c_str());
     });

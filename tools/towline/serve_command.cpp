@@ -99,7 +99,7 @@ Status serve_until_signal(const ServeOptions& options, const Offer& offer) {
             volumes = std::make_unique<FileTargetStore>(options.state_dir, *offer.place, claim,
                                                         options.journal);
         return std::make_unique<ServedStore>(
-            std::move(volumes), offer.vault, claim,
+            std::move(volumes), offer.vault, options.vault, claim,
             [&options](const Uuid& source, const Standing& standing) {
                 return refuse_if_stored_on(source, standing, options.vault);
             });

@@ -33,7 +33,7 @@ Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
     PreflightFacts facts = look_before(*spec, service_.config().places, Depth::kThorough);
     facts.past = past_of(past->items);
     const std::vector<Finding> findings = judge(facts, *spec);
-    const PreflightEstimate expected = estimate(facts, *spec);
+    const PreflightEstimate expected = estimate(facts, *spec, clocks_now().wall);
     std::optional<double> round_trip, skew;
     if (facts.link) round_trip = seconds(facts.link->round_trip);
     if (facts.link) skew = seconds(facts.link->clock_ahead);
@@ -45,6 +45,7 @@ Api::Answered Api::preflight_job(const HttpRequest&, const ApiCall& call) {
                         {"stops", !stopping_text(findings).empty()},
                         {"findings", shown_findings},
                         {"read_bytes_per_second", maybe(facts.read_bytes_per_second)},
+                        {"target_bytes_per_second", maybe(target_speed(facts))},
                         {"link_bytes_per_second", maybe(link_speed(facts))},
                         {"round_trip_seconds", maybe(round_trip)},
                         {"clock_skew_seconds", maybe(skew)},

@@ -115,8 +115,7 @@ void judge_link(const PreflightFacts& facts, Findings& findings) {
         if (facts.link->bytes_per_second)
             add_part(link, printed("the link carries %.1f MiB/s",
                                    *facts.link->bytes_per_second / (1 << 20)) +
-                               " (measured with " + size_text(facts.link->bytes) +
-                               "; how fast its disk writes is not known before a run)");
+                               " (measured with " + size_text(facts.link->bytes) + ")");
         else
             add_part(link, "too slow to be measured in the time for it");
     } else if (facts.connect_seconds) {
@@ -129,6 +128,39 @@ void judge_link(const PreflightFacts& facts, Findings& findings) {
                                facts.past->wire_bytes_per_second / (1 << 20)));
     if (!link.empty()) findings.info("link", link);
     if (facts.link) judge_clock_of_target(*facts.link, findings);
+}
+
+std::string speed_text(double bytes_per_second) {
+    return printed("%.1f MiB/s", bytes_per_second / (1 << 20));
+}
+
+void judge_disks(const PreflightFacts& facts, Findings& findings) {
+    std::string source;
+    if (facts.read_bytes_per_second)
+        source = "the volume reads at " + speed_text(*facts.read_bytes_per_second);
+    if (facts.written_bytes_per_second)
+        add_part(source, speed_text(*facts.written_bytes_per_second) +
+                             " are written to it by its users, on average since this host began "
+                             "or just now");
+    if (!source.empty()) findings.info("source-disk", source);
+    if (facts.target_disk) {
+        const DiskSample& disk = *facts.target_disk;
+        const auto writes = disk.write_bytes_per_second();
+        const auto reads = disk.read_bytes_per_second();
+        std::string target;
+        if (writes)
+            add_part(target, "the target's disk writes at " + speed_text(*writes) +
+                                 " (measured with " + size_text(disk.written_bytes) +
+                                 " in a file that is gone again)");
+        if (reads)
+            add_part(target, (writes ? "it reads at " : "the target reads at ") +
+                                 speed_text(*reads) +
+                                 (writes ? "" : "; nothing is written to it before a run"));
+        findings.info("target-disk", target);
+    } else if (!facts.no_target_disk.empty()) {
+        findings.info("target-disk",
+                      "how fast the target's disk is, is not known: " + facts.no_target_disk);
+    }
 }
 
 void judge_host(const PreflightFacts& facts, Findings& findings) {
@@ -152,6 +184,25 @@ void judge_host(const PreflightFacts& facts, Findings& findings) {
                          "times of points follow it");
 }
 
+// What passes between two runs; nothing: somebody starts them.
+std::optional<WallSpan> interval_of(const Schedule& schedule, WallTime now) {
+    switch (schedule.kind) {
+        case Schedule::Kind::kEvery:
+        case Schedule::Kind::kContinuous:
+            return schedule.span;
+        case Schedule::Kind::kCalendar: {
+            const auto one = schedule.next_after(now, now);
+            const auto other = one ? schedule.next_after(*one, now) : std::nullopt;
+            if (other) return *other - *one;
+            return std::nullopt;
+        }
+        case Schedule::Kind::kManual:
+        case Schedule::Kind::kOnce:
+            break;
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 std::string_view name_of(Severity severity) {
@@ -171,6 +222,7 @@ std::vector<Finding> judge(const PreflightFacts& facts, const JobSpec& spec) {
     judge_volume(facts, spec, findings);
     judge_target(facts, spec, findings);
     judge_link(facts, findings);
+    judge_disks(facts, findings);
     judge_host(facts, findings);
     return std::move(findings).sorted();
 }
@@ -181,7 +233,13 @@ std::optional<double> link_speed(const PreflightFacts& facts) {
     return std::nullopt;
 }
 
-PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec) {
+std::optional<double> target_speed(const PreflightFacts& facts) {
+    if (!facts.target_disk) return std::nullopt;
+    const auto writes = facts.target_disk->write_bytes_per_second();
+    return writes ? writes : facts.target_disk->read_bytes_per_second();
+}
+
+PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec, WallTime now) {
     PreflightEstimate found;
     if (!facts.no_volume.empty() || !facts.read_bytes_per_second) return found;
     const double read = *facts.read_bytes_per_second;
@@ -191,11 +249,24 @@ PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec) {
     if (limit > 0) sent = std::min(sent, limit);
     if (facts.link && facts.link->bytes_per_second)
         sent = std::min(sent, *facts.link->bytes_per_second);
+    sent = std::min(sent, target_speed(facts).value_or(sent));
     found.first_seconds = static_cast<double>(facts.data_bytes) / sent;
-    const bool tracked = facts.tracker != "none";
     if (facts.past) found.next_seconds = facts.past->next_seconds;
-    if (!tracked && !found.next_seconds)
-        found.next_seconds = static_cast<double>(facts.volume_bytes) / read;
+    if (found.next_seconds) return found;
+    if (facts.tracker == "none") {
+        // Both sides read all of theirs, at once.
+        double compared = read;
+        if (facts.target_disk)
+            compared =
+                std::min(read, facts.target_disk->read_bytes_per_second().value_or(compared));
+        found.next_seconds = static_cast<double>(facts.volume_bytes) / compared;
+        return found;
+    }
+    const auto interval = interval_of(spec.schedule, now);
+    if (!interval || !facts.written_bytes_per_second) return found;
+    const double changed =
+        *facts.written_bytes_per_second * static_cast<double>(interval->count()) / 1000;
+    found.next_seconds = std::min(changed, static_cast<double>(facts.volume_bytes)) / sent;
     return found;
 }
 

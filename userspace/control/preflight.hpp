@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "userspace/control/run_executor.hpp"
+#include "userspace/engine/disk_sample.hpp"
 #include "userspace/engine/link_probe.hpp"
 
 namespace towline {
@@ -46,6 +47,8 @@ struct PreflightFacts {
     std::string snapshot = "none";
     std::string moment_notes;
     std::optional<double> read_bytes_per_second;  // measured
+    // By whoever uses the volume; nothing: nobody counts it.
+    std::optional<double> written_bytes_per_second;
 
     Target target = Target::kVolume;
     bool target_new = false;  // nothing is there yet
@@ -53,8 +56,10 @@ struct PreflightFacts {
     std::string target_is_source;
     std::optional<std::uint64_t> free_bytes;  // where the target lies, for what is written anew
     std::optional<double> connect_seconds;
-    std::optional<LinkFacts> link;  // measured
-    std::string no_link;            // why it was not, although the target answers
+    std::optional<LinkFacts> link;          // measured
+    std::string no_link;                    // why it was not, although the target answers
+    std::optional<DiskSample> target_disk;  // measured
+    std::string no_target_disk;             // why it was not, although the target can be used
     std::optional<PastRuns> past;
     bool state_on_volume = false;
     std::string journal_on_volume;  // the folder where a run would be staged, if it is on it
@@ -66,20 +71,23 @@ struct PreflightFacts {
 // What a job's first run, and those after it, should take at this speed; nothing: not known.
 struct PreflightEstimate {
     std::optional<double> first_seconds;
-    std::optional<double> next_seconds;  // at most: where all is compared
+    std::optional<double> next_seconds;
 };
 
+// What of the target's disk holds a run up: how fast it writes; of a device, that is only read,
+// how fast it reads.
+std::optional<double> target_speed(const PreflightFacts& facts);
 // What the link to the target carries: measured, or else as past runs had it.
 std::optional<double> link_speed(const PreflightFacts& facts);
 
 // Pure. The worst first.
 std::vector<Finding> judge(const PreflightFacts& facts, const JobSpec& spec);
-PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec);
+PreflightEstimate estimate(const PreflightFacts& facts, const JobSpec& spec, WallTime now);
 // The critical ones as one text; empty: there are none.
 std::string stopping_text(const std::vector<Finding>& findings);
 
 // Quick: what can be had at once, and changes nothing. Thorough: reads the volume for a second or
-// so, and measures the link to a target elsewhere for two at most.
+// so, measures the target's disk for another, and the link to a target elsewhere for two at most.
 enum class Depth { kQuick, kThorough };
 PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth depth);
 

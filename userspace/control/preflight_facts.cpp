@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks at a job's two sides as they are now. Nothing is written, made, attached or held: what was
-// seen may be over when the run begins, and the engine looks again.
+// Looks at a job's two sides as they are now. Nothing is made, attached or held, and nothing but a
+// nameless file written, that measures the target's disk: what was seen may be over when the run
+// begins, and the engine looks again.
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -14,6 +15,8 @@
 #include "io/block_device.hpp"
 #include "transport/socket.hpp"
 #include "userspace/control/preflight.hpp"
+#include "userspace/control/volume_speed.hpp"
+#include "userspace/engine/disk_sample.hpp"
 #include "userspace/engine/footing.hpp"
 #include "userspace/engine/live_moment.hpp"
 #include "userspace/engine/live_use.hpp"
@@ -27,9 +30,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Duration kReadTime = std::chrono::milliseconds(700);
-constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
-constexpr std::uint64_t kPieces = 256;
 constexpr Duration kConnectTime = std::chrono::seconds(5);
 
 std::string text_of(const Status& status) {
@@ -61,21 +61,6 @@ void add_disks_of(const Volume& volume, std::set<dev_t>& disks) {
         for (const dev_t under : system->devices_under(volume.fd()))
             add_disks(*system, under, disks);
     }
-}
-
-// Pieces from all over it, past the page cache.
-std::optional<double> read_speed(const Volume& volume) {
-    if (volume.size_bytes() < kPieceBytes || !volume.direct()) return std::nullopt;
-    const std::uint64_t whole = volume.size_bytes() / kPieceBytes;
-    const std::uint64_t step = std::max<std::uint64_t>(1, whole / kPieces);
-    std::vector<std::byte> piece(kPieceBytes);
-    std::uint64_t read = 0;
-    const Instant began = monotonic_now();
-    for (std::uint64_t at = 0; at < whole && monotonic_now() - began < kReadTime; at += step) {
-        if (!volume.read_at(at * kPieceBytes, piece)) return std::nullopt;
-        read += kPieceBytes;
-    }
-    return static_cast<double>(read) / std::max(1e-6, seconds(monotonic_now() - began));
 }
 
 void look_at_moment(const std::vector<Volume>& volumes, const JobSpec& spec,
@@ -161,6 +146,14 @@ void look_at_path(const fs::path& path, const Volume* volume, PreflightFacts& fa
             *room + static_cast<std::uint64_t>(target->status().st_blocks) * kBlockBytes;
 }
 
+void note_disk(Result<DiskSample> sample, PreflightFacts& facts) {
+    if (sample) {
+        facts.target_disk = *sample;
+    } else {
+        facts.no_target_disk = sample.error().text();
+    }
+}
+
 void look_at_remote(const RemoteTarget& remote, Depth depth, PreflightFacts& facts) {
     facts.target = PreflightFacts::Target::kRemote;
     if (depth == Depth::kQuick) return;  // a target that is away for now is no reason to give up
@@ -177,6 +170,27 @@ void look_at_remote(const RemoteTarget& remote, Depth depth, PreflightFacts& fac
     } else {
         facts.no_link = link.error().text();
     }
+    const auto another = connect_to(remote.address, kConnectTime);
+    note_disk(another ? probe_disk(another->get(), remote.name) : std::unexpected(another.error()),
+              facts);
+}
+
+// A target on this host, that may be used. A device is its user's, and is only read.
+void measure_target(const JobSpec& spec, PreflightFacts& facts) {
+    if (!facts.no_target.empty() || !facts.target_is_source.empty()) return;
+    if (facts.target == PreflightFacts::Target::kRemote) return;
+    if (facts.target == PreflightFacts::Target::kVault) {
+        const auto vault = VaultName::parse(spec.target);
+        if (vault && *vault) note_disk(sample_folder((*vault)->folder), facts);
+        return;
+    }
+    const fs::path path = spec.target;
+    if (!facts.target_new) {
+        const auto target = Volume::open(path, Access::kRead);
+        if (target && target->kind() == VolumeKind::kBlockDevice)
+            return note_disk(sample_reading(*target), facts);
+    }
+    note_disk(sample_folder(path.parent_path()), facts);
 }
 
 void look_at_target(const JobSpec& spec, const std::vector<Volume>& volumes, Depth depth,
@@ -253,6 +267,7 @@ PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth d
         look_at_target(spec, {}, depth, places.keys, facts);
         return facts;
     }
+    const WriteMeter meter(volumes);
     std::set<dev_t> disks;
     for (const Volume& each : volumes) {
         look_at_volume(each, facts);
@@ -264,7 +279,10 @@ PreflightFacts look_before(const JobSpec& spec, const RunPlaces& places, Depth d
     look_at_moment(volumes, spec, places, facts);
     look_at_target(spec, volumes, depth, places.keys, facts);
     look_at_journal(spec, volumes.front(), places, facts);
-    if (depth == Depth::kThorough) facts.read_bytes_per_second = read_speed(volumes.front());
+    if (depth == Depth::kQuick) return facts;
+    facts.read_bytes_per_second = read_speed(volumes);
+    measure_target(spec, facts);
+    facts.written_bytes_per_second = meter.bytes_per_second();
     return facts;
 }
 

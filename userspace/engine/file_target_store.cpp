@@ -65,6 +65,16 @@ std::filesystem::path FileTargetStore::file(const char* ending) const {
     return state_folder_ / (key_ + ending);
 }
 
+// A device is its user's: it is read and nothing else.
+Result<DiskSample> FileTargetStore::sample_disk(const std::string& name) {
+    if (TRY(place_.exists(name))) {
+        const Volume volume = TRY(place_.open(name, Access::kRead));
+        if (volume.kind() == VolumeKind::kBlockDevice) return sample_reading(volume);
+    }
+    const Fd folder = TRY(place_.open_folder(name));
+    return sample_writing(folder.get(), "the folder of " + name);
+}
+
 Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& source,
                                           bool dry_run) {
     name_ = name;

@@ -35,6 +35,7 @@ class FileTargetStore final : public TargetStore {
         source_ = source;
         standing_ = standing;
     }
+    Result<DiskSample> sample_disk(const std::string& name) override;
     Result<TargetFacts> look(const std::string& name, const Uuid& source, bool dry_run) override;
     Result<TargetVolume> prepare(IoEngine& engine, std::uint64_t volume_bytes,
                                  bool dry_run) override;

@@ -2,6 +2,10 @@
 // A few empty probes one by one give the round trip and the clocks; then probes that are full go
 // out as fast as the link takes them, and what the target confirms within the time counts. A link
 // gets up to its speed first, so the second half of that time is what is told.
+//
+// The disk is asked for over a connection of its own: one that stalls holds up no measurement of
+// the link. What a target says of itself is believed no further than it can be: it measured no more
+// than the most, in no more time than we waited for it.
 
 #include "userspace/engine/link_probe.hpp"
 
@@ -27,8 +31,11 @@ Duration wall_clock() {
 }
 
 Error silent() {
-    return {Code::kTimeout, 0, "the target does not answer a probe of the link in time"};
+    return {Code::kTimeout, 0, "the target does not answer a probe in time"};
 }
+
+// No disk is faster.
+constexpr double kBytesPerSecondMax = 1e12;
 
 // Frames over a blocking socket, of which nothing is waited for longer than until `end`.
 class ProbeTalk {
@@ -179,6 +186,27 @@ Result<bool> measure_speed(ProbeTalk& talk, Instant began, std::uint64_t bytes_m
     return true;
 }
 
+// Says hello, and hears what the other side can answer.
+Result<HelloMessage> greet(ProbeTalk& talk) {
+    talk.queue(HelloMessage{});
+    const auto hello = TRY(talk.hear<HelloMessage>());
+    TRY_STATUS(agree_version(HelloMessage{}, hello));
+    return hello;
+}
+
+// That the target does not hear it any more would not matter.
+void say_goodbye(ProbeTalk& talk) {
+    talk.queue(ErrorMessage{.code = Code::kCancelled, .text = "what was asked is measured"});
+    static_cast<void>(talk.exchange());
+}
+
+bool possible(std::uint64_t bytes, std::uint64_t microseconds, std::uint64_t waited_us) {
+    if (bytes == 0) return true;
+    return bytes <= wire::kDiskSampleBytesMax && microseconds != 0 && microseconds <= waited_us &&
+           static_cast<double>(bytes) * 1e6 / static_cast<double>(microseconds) <
+               kBytesPerSecondMax;
+}
+
 // What the system still has to send is not to fill a slow link when nobody asks any more.
 void abandon(int socket) {
     const linger at_once{.l_onoff = 1, .l_linger = 0};
@@ -219,24 +247,43 @@ std::optional<LinkFacts> LinkTally::facts() const {
 Result<LinkFacts> probe_link(int socket, LinkProbeLimits limits) {
     const Instant began = monotonic_now();
     ProbeTalk talk(socket, began + limits.time_max);
-    talk.queue(HelloMessage{});
-    const auto hello = TRY(talk.hear<HelloMessage>());
-    TRY_STATUS(agree_version(HelloMessage{}, hello));
+    const auto hello = TRY(greet(talk));
     if ((hello.capabilities & wire::kCapProbe) == 0)
         return fail(Code::kUnsupported,
                     "the target's Towline cannot be asked how fast the link is; upgrade it");
     LinkTally tally;
     TRY_STATUS(measure_rounds(talk, began, tally));
     if (TRY(measure_speed(talk, began, limits.bytes_max, tally))) {
-        // That the target does not hear it any more would not matter.
-        talk.queue(ErrorMessage{.code = Code::kCancelled, .text = "the link was measured"});
-        static_cast<void>(talk.exchange());
+        say_goodbye(talk);
     } else {
         abandon(socket);
     }
     const auto facts = tally.facts();
     if (!facts) return std::unexpected(silent());
     return *facts;
+}
+
+Result<DiskSample> probe_disk(int socket, const std::string& name, Duration time_max) {
+    const Instant began = monotonic_now();
+    ProbeTalk talk(socket, began + time_max);
+    const auto hello = TRY(greet(talk));
+    if ((hello.capabilities & wire::kCapProbeDisk) == 0)
+        return fail(Code::kUnsupported,
+                    "the target's Towline cannot be asked how fast its disk is; upgrade it");
+    talk.queue(ProbeDiskMessage{.name = name});
+    const auto found = TRY(talk.hear<DiskProbedMessage>());
+    say_goodbye(talk);
+    if (!found.why_not.empty()) return fail(Code::kUnsupported, found.why_not);
+    const auto waited = std::chrono::ceil<std::chrono::microseconds>(monotonic_now() - began);
+    const auto waited_us = static_cast<std::uint64_t>(waited.count());
+    if (!possible(found.written_bytes, found.written_us, waited_us) ||
+        !possible(found.read_bytes, found.read_us, waited_us) ||
+        (found.written_bytes == 0 && found.read_bytes == 0))
+        return fail(Code::kProtocol, "what the target says of its disk cannot be");
+    return DiskSample{.written_bytes = found.written_bytes,
+                      .written_us = found.written_us,
+                      .read_bytes = found.read_bytes,
+                      .read_us = found.read_us};
 }
 
 }  // namespace towline

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "io/clock.hpp"
 #include "io/result.hpp"
+#include "userspace/engine/disk_sample.hpp"
 
 namespace towline {
 
@@ -50,5 +52,10 @@ struct LinkProbeLimits {
 // Over a connection of its own, which says goodbye behind it. Blocks, no longer than the limit and
 // a moment. kUnsupported: the target's Towline knows no probe.
 Result<LinkFacts> probe_link(int socket, LinkProbeLimits limits = {});
+
+// How fast the disk is that the target of this name is, or would be, on. As above, over a
+// connection of its own. kUnsupported: it cannot say, and why.
+Result<DiskSample> probe_disk(int socket, const std::string& name,
+                              Duration time_max = std::chrono::seconds(10));
 
 }  // namespace towline

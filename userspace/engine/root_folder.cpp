@@ -177,6 +177,11 @@ Result<Volume> RootFolder::create(std::string_view name, std::uint64_t size_byte
     return volume;
 }
 
+Result<Fd> RootFolder::open_folder_of(std::string_view name) const {
+    TRY_STATUS(check_volume_name(name));
+    return open_parent(name);
+}
+
 Result<bool> RootFolder::exists(std::string_view name) const {
     TRY_STATUS(check_volume_name(name));
     const std::string shown(name);

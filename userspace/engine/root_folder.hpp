@@ -25,6 +25,9 @@ class RootFolder {
     // Whatever it is; that it cannot be reached is an error, not "no".
     Result<bool> exists(std::string_view name) const;
 
+    // Where that name is, or would be.
+    Result<Fd> open_folder_of(std::string_view name) const;
+
     const std::filesystem::path& path() const { return path_; }
 
   private:

@@ -60,6 +60,20 @@ void TargetCore::on_message(const ProbeMessage& probe, Actions& actions) {
     actions.push_back(act::AnswerProbe{probed_bytes_});
 }
 
+// Once: it costs the disk a second.
+void TargetCore::on_message(const ProbeDiskMessage& probe, Actions& actions) {
+    if (phase_ != Phase::kOpen || disk_probed_) return unexpected(actions);
+    disk_probed_ = true;
+    phase_ = Phase::kProbeDisk;
+    actions.push_back(act::ProbeDisk{probe.name});
+}
+
+void TargetCore::on(const ev::DiskProbed& event, Actions& actions) {
+    if (phase_ != Phase::kProbeDisk) return;
+    phase_ = Phase::kOpen;
+    actions.push_back(act::Send{event.found});
+}
+
 void TargetCore::on_message(const OpenMessage& open, Actions& actions) {
     if (phase_ != Phase::kOpen) return unexpected(actions);
     const Status possible = check_standing(open.standing);

@@ -20,6 +20,9 @@ struct Looked {
     TargetFacts facts;
     Uuid join_token;
 };
+struct DiskProbed {
+    DiskProbedMessage found;
+};
 struct Prepared {
     bool zeroed = false;
 };
@@ -53,12 +56,12 @@ struct Failed {
 }  // namespace target_event
 
 using TargetEvent =
-    std::variant<target_event::Received, target_event::Looked, target_event::Prepared,
-                 target_event::CompareSent, target_event::Arrived, target_event::Stored,
-                 target_event::Flushed, target_event::FlushFailed, target_event::Journaled,
-                 target_event::Committed, target_event::Applied, target_event::StageLost,
-                 target_event::Reread, target_event::Sealed, target_event::Tick,
-                 target_event::Failed>;
+    std::variant<target_event::Received, target_event::Looked, target_event::DiskProbed,
+                 target_event::Prepared, target_event::CompareSent, target_event::Arrived,
+                 target_event::Stored, target_event::Flushed, target_event::FlushFailed,
+                 target_event::Journaled, target_event::Committed, target_event::Applied,
+                 target_event::StageLost, target_event::Reread, target_event::Sealed,
+                 target_event::Tick, target_event::Failed>;
 
 // What the pipeline is to do about it.
 namespace target_action {
@@ -98,6 +101,9 @@ struct Journal {
 struct AnswerProbe {  // with the clock on the wall
     std::uint64_t bytes = 0;
 };
+struct ProbeDisk {
+    std::string name;
+};
 struct Commit {  // all of the run is staged: the index gets its end, then the record says so
     TargetRecord record;
 };
@@ -123,7 +129,7 @@ using TargetAction =
                  target_action::CompareAcknowledged, target_action::Mark, target_action::Flush,
                  target_action::Journal, target_action::Commit, target_action::Replay,
                  target_action::Apply, target_action::Reread, target_action::AnswerProbe,
-                 target_action::Seal, target_action::Fail>;
+                 target_action::ProbeDisk, target_action::Seal, target_action::Fail>;
 
 // All that a target decides in a session, without I/O and without a clock: `step(event, now)`
 // appends what is to be done, in order. Invariants:
@@ -178,6 +184,7 @@ class TargetCore {
     enum class Phase {
         kHello,
         kOpen,
+        kProbeDisk,  // then kOpen again
         kLook,
         kReplay,
         kBegin,
@@ -197,6 +204,7 @@ class TargetCore {
 
     void on(const target_event::Received& event, Actions& actions);
     void on(const target_event::Looked& event, Actions& actions);
+    void on(const target_event::DiskProbed& event, Actions& actions);
     void on(const target_event::Prepared& event, Actions& actions);
     void on(const target_event::CompareSent& event, Actions& actions);
     void on(const target_event::Arrived& event, Actions& actions);
@@ -219,6 +227,7 @@ class TargetCore {
     void on_message(const RangesMessage& ranges, Actions& actions);
     void on_message(const VerifyMessage& verify, Actions& actions);
     void on_message(const ProbeMessage& probe, Actions& actions);
+    void on_message(const ProbeDiskMessage& probe, Actions& actions);
     void on_message(const MomentMessage& moment, Actions& actions);
     void on_message(const EndMessage& end, Actions& actions);
     void on_message(const ErrorMessage& error, Actions& actions);
@@ -255,6 +264,7 @@ class TargetCore {
     Uuid join_token_;
     std::uint64_t probed_bytes_ = 0;
     std::size_t probe_count_ = 0;
+    bool disk_probed_ = false;
 
     ChangeMap listed_;        // what the source asks to compare, while it tells
     ChangeMap arrived_map_;   // what came in this run, against duplicates

@@ -25,6 +25,14 @@ constexpr std::size_t kZerosWaitingMax = 1024;
 constexpr std::size_t kLanesMax = 16;
 constexpr const char* kNotDue = "the source sent blocks when none were due";
 
+DiskProbedMessage told(const DiskSample& sample) {
+    return {.written_bytes = sample.written_bytes,
+            .written_us = sample.written_us,
+            .read_bytes = sample.read_bytes,
+            .read_us = sample.read_us,
+            .why_not = ""};
+}
+
 }  // namespace
 
 // One connection, and the buffer that its present frame is received into.
@@ -50,6 +58,13 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
         facts_ = look_at_target();
     };
     look_.done.on_done([this](std::int64_t) { on_looked(); });
+    probe_disk_.run = [this](unsigned) {
+        const auto sample = store_.sample_disk(probed_name_);
+        disk_probed_ = sample ? told(*sample) : DiskProbedMessage{.why_not = sample.error().text()};
+    };
+    probe_disk_.done.on_done([this](std::int64_t) {
+        if (!stopped_) step(ev::DiskProbed{disk_probed_});
+    });
     journal_.run = [this](unsigned) {
         journal_status_ =
             stage_ ? stage_->index->append(staged_batch_) : store_.journal(journaled_);
@@ -132,8 +147,8 @@ void TargetPipeline::cancel(Error error) {
 
 bool TargetPipeline::finished() const {
     if (!stopped_ || tick_.busy()) return false;
-    if (look_.done.busy() || journal_.done.busy() || seal_.done.busy() || commit_.done.busy())
-        return false;
+    if (look_.done.busy() || probe_disk_.done.busy()) return false;
+    if (journal_.done.busy() || seal_.done.busy() || commit_.done.busy()) return false;
     if (apply_ && !apply_->idle()) return false;
     if (writer_ && !writer_->idle()) return false;
     if (sink_ && !sink_->idle()) return false;
@@ -326,6 +341,11 @@ void TargetPipeline::perform(act::AnswerProbe& action) {
         std::chrono::system_clock::now().time_since_epoch());
     talk().send_message(ProbedMessage{.bytes = action.bytes,
                                       .clock_us = static_cast<std::uint64_t>(clock.count())});
+}
+
+void TargetPipeline::perform(act::ProbeDisk& action) {
+    probed_name_ = std::move(action.name);
+    workers_.submit(probe_disk_);
 }
 
 void TargetPipeline::perform(act::Send& action) {

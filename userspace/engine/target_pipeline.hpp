@@ -89,6 +89,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void perform(target_action::Apply& action);
     void perform(target_action::Reread& action);
     void perform(target_action::AnswerProbe& action);
+    void perform(target_action::ProbeDisk& action);
     void perform(target_action::Seal& action);
     void perform(target_action::Fail& action);
 
@@ -140,6 +141,9 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     target_action::Look wanted_look_;  // what the look work looks for, and finds
     std::optional<Result<TargetFacts>> facts_;
     Work look_;
+    std::string probed_name_;  // whose disk the probe work measures, and what it found
+    DiskProbedMessage disk_probed_;
+    Work probe_disk_;
     RangesTeller acknowledged_;      // of a resumed run
     std::vector<Extent> journaled_;  // what the journal work writes
     StagedBatch staged_batch_;       // the same of a run that is staged

@@ -24,6 +24,9 @@ class RootPlace final : public TargetPlace {
     Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const override {
         return root_.create(name, size_bytes);
     }
+    Result<Fd> open_folder(const std::string& name) const override {
+        return root_.open_folder_of(name);
+    }
     // A peer's source may be anywhere; what this host itself uses is refused as "in use".
     Status refuse_same(const Volume& target, const Uuid& source,
                        const Standing& standing) const override {
@@ -64,6 +67,13 @@ class LocalPlace final : public TargetPlace {
             return fail_errno("cannot make the new target " + name + " durable");
         }
         return Volume::open(name, Access::kReadWrite);
+    }
+    Result<Fd> open_folder(const std::string& name) const override {
+        const auto folder = std::filesystem::path(name).parent_path();
+        Fd opened(
+            ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (!opened) return fail_errno("cannot open the folder of " + name);
+        return opened;
     }
     Status refuse_same(const Volume& target, const Uuid&, const Standing&) const override {
         return refuse_same_(target);

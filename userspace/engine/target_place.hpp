@@ -20,6 +20,8 @@ class TargetPlace {
     virtual Result<bool> exists(const std::string& name) const = 0;
     virtual Result<Volume> open(const std::string& name, Access access) const = 0;
     virtual Result<Volume> create(const std::string& name, std::uint64_t size_bytes) const = 0;
+    // Where an image of that name is, or would be.
+    virtual Result<Fd> open_folder(const std::string& name) const = 0;
     // Where a replica's staged run is kept if nobody says another place; nothing: among the
     // records.
     virtual std::optional<std::filesystem::path> beside(const Volume& /*target*/) const {

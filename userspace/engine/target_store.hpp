@@ -6,6 +6,7 @@
 
 #include "io/work_queue.hpp"
 #include "userspace/engine/block_sink.hpp"
+#include "userspace/engine/disk_sample.hpp"
 #include "userspace/engine/target_record.hpp"
 #include "userspace/engine/volume_layout.hpp"
 
@@ -53,6 +54,11 @@ class TargetStore {
   public:
     virtual ~TargetStore() = default;
 
+    // How fast is the disk that the target of this name is on, or would be? Nothing of anybody's is
+    // changed, and the name is taken from nobody. May take a second.
+    virtual Result<DiskSample> sample_disk(const std::string& /*name*/) {
+        return fail(Code::kUnsupported, "what holds this target has no disk of its own to measure");
+    }
     // Before look(): what the source stands on. Whoever writes onto volumes of this host looks
     // whether it is the same.
     virtual void hear_standing(const Uuid& /*source*/, const Standing& /*standing*/) {}

@@ -5,8 +5,24 @@
 
 namespace towline {
 
+namespace {
+
+constexpr std::string_view kScheme = "vault:";
+
+}  // namespace
+
+Result<DiskSample> ServedStore::sample_disk(const std::string& name) {
+    if (name.starts_with(kScheme)) {
+        if (vault_folder_.empty())
+            return fail(Code::kRefused, "this daemon offers no vault (towline serve --vault DIR)");
+        return sample_folder(vault_folder_);
+    }
+    if (!volumes_)
+        return fail(Code::kRefused, "this daemon offers a vault alone: name the target vault:NAME");
+    return volumes_->sample_disk(name);
+}
+
 Result<TargetFacts> ServedStore::look(const std::string& name, const Uuid& source, bool dry_run) {
-    static constexpr std::string_view kScheme = "vault:";
     if (name.starts_with(kScheme)) {
         if (!vault_)
             return fail(Code::kRefused,

@@ -17,12 +17,16 @@ class ServedStore final : public TargetStore {
     // Refuses a source of this host on which the vault is stored.
     using Judge = std::function<Status(const Uuid& source, const Standing& standing)>;
 
+    // `vault_folder`: where the vault is, also one without whose key it is kept here; empty: none.
     ServedStore(std::unique_ptr<TargetStore> volumes, std::shared_ptr<Vault> vault,
-                VaultTargetStore::Claim claim, Judge judge)
+                std::filesystem::path vault_folder, VaultTargetStore::Claim claim, Judge judge)
         : volumes_(std::move(volumes)),
           vault_(std::move(vault)),
+          vault_folder_(std::move(vault_folder)),
           claim_(std::move(claim)),
           judge_(std::move(judge)) {}
+
+    Result<DiskSample> sample_disk(const std::string& name) override;
 
     void hear_standing(const Uuid& source, const Standing& standing) override {
         if (volumes_) volumes_->hear_standing(source, standing);
@@ -64,6 +68,7 @@ class ServedStore final : public TargetStore {
   private:
     std::unique_ptr<TargetStore> volumes_;  // null: none are offered
     std::shared_ptr<Vault> vault_;          // the same
+    std::filesystem::path vault_folder_;
     VaultTargetStore::Claim claim_;
     Judge judge_;
     std::unique_ptr<TargetStore> points_;

@@ -124,13 +124,14 @@ def stop_before(kind):
 def rewritten(kind, change):
     """The server's frames of this kind arrive with another head: what `change` makes of it. Frames of
     others keep their place; each connection counts for itself."""
-    rest = bytearray()
+    of_thread = threading.local()  # each direction of a connection has its own
 
     def harm(direction, at, data):
         if direction == UP:
             return data
         if at == 0:
-            rest.clear()
+            of_thread.rest = bytearray()
+        rest = of_thread.rest
         rest.extend(data)
         passed = bytearray()
         for start, header in list(wire.frames(rest)):
