@@ -5,10 +5,11 @@
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from lib.cutting import acknowledged, cut_off, goes_on, start_slowly
 from lib.lab import MIB, Skip, equal, wait_for
-from lib.proxy import UP, silent_after
+from lib.proxy import DOWN, UP, silent_after
 from lib.runner import main
 
 SIZE = 16 * MIB
@@ -72,6 +73,38 @@ def test_a_stopped_client_is_fenced(lab):
     equal(source, lab.root / "replica")
 
 
+def writes_wait(server):
+    """Some thread of the server sleeps where nothing wakes it."""
+    states = []
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        try:
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+        except OSError:  # it has ended
+            pass
+    return "D" in states
+
+
+def kept_alive(lab, server, source, patience=2):
+    """A session that the server has told for three times its patience that it lives. Where the machine let
+    it wait for a sign that was given in time, there is none this time."""
+    heard = [time.monotonic()]
+
+    def note(direction, _, data):
+        if direction == DOWN:
+            heard.append(time.monotonic())
+        return data
+    second = lab.start_sync(source, lab.proxy(server, note).url("replica"), "--resume",
+                            "--timeout", patience)
+    while second.poll() is None and heard[-1] - heard[0] < 3 * patience:
+        time.sleep(0.05)
+    if second.poll() is None:
+        return second
+    ended, now = lab.finish(second), time.monotonic()
+    gap = max(later - earlier for earlier, later in zip(heard, heard[1:] + [now]))
+    assert gap > patience / 2, ended
+    return None
+
+
 def test_a_session_that_ends_late_is_waited_for(lab):
     """Its writes hang in a frozen filesystem. Whoever takes over is kept alive meanwhile, however
     short its own patience with a silent target is."""
@@ -85,12 +118,9 @@ def test_a_session_that_ends_late_is_waited_for(lab):
     lab.at_end(freeze, "--unfreeze")
     if freeze("--freeze").returncode != 0:
         raise Skip("no filesystem can be frozen here")
-    time.sleep(0.5)  # until some write waits
+    wait_for(lambda: writes_wait(server), 30, "a write that waits")
     first.send_signal(signal.SIGSTOP)
-    other = server.url("replica").replace("127.0.0.1", "localhost")
-    second = lab.start_sync(source, other, "--resume", "--timeout", 2)
-    time.sleep(6)
-    assert second.poll() is None, lab.finish(second)
+    second = wait_for(lambda: kept_alive(lab, server, source), 60, "a session that is kept alive")
     freeze("--unfreeze")
     ended = lab.finish(second)
     assert ended.exit == 0, ended
