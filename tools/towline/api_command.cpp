@@ -31,6 +31,19 @@ Exit exit_of(const std::string& code) {
     return found == kExits.end() ? Exit::kRefused : found->second;
 }
 
+// Texts come from whoever wrote a description, and from other hosts: a terminal is not to obey
+// them, and a line of a table stays one line.
+std::string harmless(std::string text) {
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        const auto byte = static_cast<unsigned char>(text[at]);
+        const auto before = static_cast<unsigned char>(at == 0 ? 0 : text[at - 1]);
+        const bool c1 = before == 0xc2 && byte >= 0x80 && byte < 0xa0;
+        if (byte < 0x20 || byte == 0x7f || c1) text[at] = '?';
+        if (c1) text[at - 1] = '?';
+    }
+    return text;
+}
+
 }  // namespace
 
 void add_api_options(CLI::App& command, ApiWords& words) {
@@ -81,12 +94,12 @@ int finish(const ApiWords& words, const Result<ApiClient::Answer>& answer,
 std::string field_text(const json& object, const char* key) {
     const auto found = object.find(key);
     if (found == object.end() || found->is_null()) return "-";
-    if (found->is_string()) return found->get<std::string>();
+    if (found->is_string()) return harmless(found->get<std::string>());
     if (!found->is_array()) return found->dump();
     std::string text;
     for (const json& each : *found)
-        text +=
-            (text.empty() ? "" : ", ") + (each.is_string() ? each.get<std::string>() : each.dump());
+        text += (text.empty() ? "" : ", ") +
+                (each.is_string() ? harmless(each.get<std::string>()) : each.dump());
     return text.empty() ? "-" : text;
 }
 
