@@ -199,6 +199,18 @@ def test_idempotency_key(lab):
     daemon.start()
     assert daemon.good("POST", "/v1/jobs/db/runs", None, key)["id"] == first["id"]
     assert len(daemon.runs("db")) == 1
+    # All of the answer, and as it was then, whatever became of the job since.
+    other = {"Idempotency-Key": "other"}
+    order = {"volumes": [str(lab.dir / "source")], "target": str(lab.dir / "two"), "schedule": MANUAL}
+    first = daemon.ask("PUT", "/v1/jobs/two", order, other, 201)
+    assert first.headers["ETag"] == '"1"', first.headers
+    daemon.good("PATCH", "/v1/jobs/two", {"description": "changed since"})
+    for _ in range(2):
+        again = daemon.ask("PUT", "/v1/jobs/two", order, other, 201)
+        assert (again.text, again.headers["ETag"]) == (first.text, '"1"'), again
+        daemon.kill()
+        daemon.start()
+    assert daemon.job("two")["description"] == "changed since"
     daemon.refused("INVALID_REQUEST", "POST", "/v1/jobs/db/runs", None,
                    {"Idempotency-Key": "k" * 65}, field="Idempotency-Key")
 

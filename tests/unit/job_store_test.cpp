@@ -180,6 +180,60 @@ TEST_F(StoreTest, DamagedDocumentsAreNeverHalfBelieved) {
     }
 }
 
+// As the first version made it, with something in each of its tables.
+constexpr const char* kFirstVersion =
+    "CREATE TABLE job (name TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE run (id INTEGER PRIMARY KEY, job TEXT NOT NULL, state TEXT NOT NULL,"
+    "  created_ms INTEGER NOT NULL, document TEXT NOT NULL);"
+    "CREATE INDEX run_of_job ON run (job, id);"
+    "CREATE INDEX run_by_age ON run (created_ms);"
+    "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "INSERT INTO counter VALUES ('next_run', 12);"
+    "CREATE TABLE event (sequence INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL,"
+    "  type TEXT NOT NULL, job TEXT NOT NULL, run INTEGER NOT NULL, data TEXT NOT NULL);"
+    "INSERT INTO event VALUES (5, 1, 'job.created', 'job', 0, '{}');"
+    "CREATE TABLE answer (uid INTEGER NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL,"
+    "  request TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL,"
+    "  PRIMARY KEY (uid, key)) WITHOUT ROWID;"
+    "CREATE TABLE audit (sequence INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL,"
+    "  uid INTEGER NOT NULL, pid INTEGER NOT NULL, role TEXT NOT NULL, operation TEXT NOT NULL,"
+    "  object TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL);"
+    "INSERT INTO audit VALUES (3, 1, 0, 9, 'admin', 'put_job', 'job', 'null', '{}');"
+    "PRAGMA user_version = 1;";
+
+TEST_F(StoreTest, AFileOfTheFirstVersionIsBroughtToOurs) {
+    const auto old = folder_ / "old.sqlite";
+    {
+        auto file = Database::open(old);
+        ASSERT_TRUE(file);
+        ASSERT_TRUE(file->execute(kFirstVersion));
+        auto row = file->prepare("INSERT INTO answer VALUES (7, 'key', ?, 'PUT', 201, 'body')");
+        ASSERT_TRUE(row->bind(kNow.time_since_epoch().count()).run());
+        auto job_row = file->prepare("INSERT INTO job VALUES ('job', ?)");
+        ASSERT_TRUE(job_row
+                        ->bind(stored_form(job("job"))
+                                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
+                        .run());
+    }
+    for (int opened = 0; opened < 2; ++opened) {
+        auto store = Store::open(old);
+        ASSERT_TRUE(store) << store.error().text();
+        const auto kept = *store->answer(7, "key", kNow, std::chrono::hours(24));
+        ASSERT_TRUE(kept) << "what was answered yesterday is answered so today";
+        EXPECT_EQ(kept->body, "body");
+        EXPECT_EQ(kept->etag, "") << "nobody kept it";
+        ASSERT_EQ(store->jobs()->size(), 1U);
+        EXPECT_EQ(store->jobs()->front().job.failures, 2U);
+        EXPECT_EQ(*store->next_run_id(), 12U);
+        EXPECT_EQ(*store->newest_event(), 5U);
+        EXPECT_EQ(store->audit(std::nullopt, 9)->items.size(), 1U);
+        EXPECT_EQ(store->templates()->size(), 1U) << "the supplied one";
+        EXPECT_TRUE(store->groups()->empty() && store->notifications()->empty());
+        ASSERT_TRUE(store->keep_answer(8, "key", {"PUT", 200, "b", "t"}, kNow));
+        EXPECT_EQ((*store->answer(8, "key", kNow, std::chrono::hours(24)))->etag, "t");
+    }
+}
+
 TEST_F(StoreTest, AFileOfALaterVersionIsLeftAlone) {
     ASSERT_TRUE(Database::open(path())->execute("PRAGMA user_version = 99"));
     const auto later = Store::open(path());
@@ -243,9 +297,12 @@ TEST_F(StoreTest, EventsKeepTheirNumbersWhenTheOldOnesGo) {
 }
 
 TEST_F(StoreTest, AnAnswerIsKeptADayAndItsUsersOwn) {
-    ASSERT_TRUE(store_.keep_answer(7, "key", {"PUT", 201, "body"}, kNow));
+    ASSERT_TRUE(store_.keep_answer(7, "key", {"PUT", 201, "body", "\"tag\""}, kNow));
     const auto day = std::chrono::hours(24);
-    EXPECT_EQ((*store_.answer(7, "key", kNow + day - WallSpan(1), day))->body, "body");
+    const auto kept = *store_.answer(7, "key", kNow + day - WallSpan(1), day);
+    ASSERT_TRUE(kept);
+    EXPECT_EQ(kept->request + kept->body + kept->etag, "PUTbody\"tag\"");
+    EXPECT_EQ(kept->status, 201);
     EXPECT_FALSE(*store_.answer(8, "key", kNow, day));
     EXPECT_FALSE(*store_.answer(7, "key", kNow + day, day));
     ASSERT_TRUE(store_.prune({}, kNow + day));

@@ -192,6 +192,7 @@ Status Api::change_once(const HttpRequest& request, const ApiCall& call, Writer 
         if (kept) {
             answer.status = kept->status;
             answer.body = kept->body;
+            if (!kept->etag.empty()) answer.headers["ETag"] = kept->etag;
             return {};
         }
     }
@@ -212,7 +213,10 @@ Status Api::change_once(const HttpRequest& request, const ApiCall& call, Writer 
                                             .after = std::move(changed->after)}));
     }
     if (key.empty()) return {};
-    return store.keep_answer(request.peer.uid, key, {text, answer.status, answer.body}, now);
+    const auto etag = answer.headers.find("ETag");
+    return store.keep_answer(
+        request.peer.uid, key,
+        {text, answer.status, answer.body, etag == answer.headers.end() ? "" : etag->second}, now);
 }
 
 }  // namespace towline

@@ -47,6 +47,8 @@ constexpr std::array kMigrations{
     "CREATE TABLE group_member (job_group TEXT NOT NULL, job TEXT NOT NULL,"
     "                           PRIMARY KEY (job_group, job)) WITHOUT ROWID;"
     "CREATE INDEX groups_of_job ON group_member (job);",
+    // 5: kept answers come back with their ETag
+    "ALTER TABLE answer ADD COLUMN etag TEXT NOT NULL DEFAULT '';",
 };
 
 std::int64_t signed_of(std::uint64_t value) {
@@ -247,19 +249,22 @@ Result<std::uint64_t> Store::newest_event() {
 
 Status Store::keep_answer(std::uint32_t uid, const std::string& key, const KeptAnswer& answer,
                           WallTime now) {
-    auto row = TRY(database_.prepare("INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?)"));
+    auto row =
+        TRY(database_.prepare("INSERT OR REPLACE INTO answer "
+                              "(uid, key, at_ms, request, status, body, etag) "
+                              "VALUES (?, ?, ?, ?, ?, ?, ?)"));
     row.bind(std::int64_t{uid}).bind(key).bind(ms_of(now)).bind(answer.request);
-    return row.bind(std::int64_t{answer.status}).bind(answer.body).run();
+    return row.bind(std::int64_t{answer.status}).bind(answer.body).bind(answer.etag).run();
 }
 
 Result<std::optional<KeptAnswer>> Store::answer(std::uint32_t uid, const std::string& key,
                                                 WallTime now, WallSpan keep) {
     auto row =
-        TRY(database_.prepare("SELECT request, status, body FROM answer "
+        TRY(database_.prepare("SELECT request, status, body, etag FROM answer "
                               "WHERE uid = ? AND key = ? AND at_ms > ?"));
     row.bind(std::int64_t{uid}).bind(key).bind(ms_of(now - keep));
     if (!TRY(row.step())) return std::nullopt;
-    return KeptAnswer{row.text(0), static_cast<int>(row.number(1)), row.text(2)};
+    return KeptAnswer{row.text(0), static_cast<int>(row.number(1)), row.text(2), row.text(3)};
 }
 
 Status Store::append(const AuditRecord& record) {

@@ -43,6 +43,7 @@ struct KeptAnswer {
     std::string request;  // what it was the answer to
     int status = 0;
     std::string body;
+    std::string etag;  // empty: it had none
 };
 
 // One page of something that has an order: `next` is what to ask from on; nothing: the last page.
