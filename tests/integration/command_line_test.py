@@ -16,7 +16,7 @@ MANUAL = (TREE / "docs/man/towline.1").read_text()
 DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
 ASKING = [("status",), ("event", "follow"), ("dial-stdio",),
           *(("catalog", verb) for verb in ["import", "list", "clear"]),
-          *(("notification", verb) for verb in ["create", "list", "test", "delete"]),
+          *(("notification", verb) for verb in ["create", "list", "show", "test", "delete"]),
           *(("template", verb) for verb in ["create", "list", "show", "delete"]),
           *(("group", verb) for verb in ["create", "edit", "list", "show", "delete", "start", "pause",
                                    "resume", "cancel"]),

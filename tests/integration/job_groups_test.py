@@ -152,6 +152,7 @@ def test_state_of_the_version_before(lab):
         for table in ["template", "job_group", "group_member"]:
             file.execute(f"DROP TABLE {table}")
         file.execute("ALTER TABLE answer DROP COLUMN etag")
+        file.execute("ALTER TABLE notification DROP COLUMN version")
         job = json.loads(file.execute("SELECT document FROM job").fetchone()[0])
         del job["spec"]["template"]
         file.execute("UPDATE job SET document = ?", [json.dumps(job)])

@@ -93,6 +93,53 @@ def test_a_receiver_is_told_in_order_and_signed(lab):
     daemon.refused("NOT_FOUND", "GET", "/v1/notifications/hook")
 
 
+def test_etag_and_dry_run(lab):
+    daemon, receiver = Daemon(lab).start(), Receiver(lab)
+    path, other = "/v1/notifications/hook", {"program": "/bin/true"}
+    order = {"webhook": {"url": receiver.url, "secret": SECRET}, "events": ["completed"]}
+    daemon.refused("REVISION_MISMATCH", "PUT", path, order, {"If-Match": "*"})
+    would = daemon.ask("PUT", f"{path}?dry_run=true", order, status=200)
+    assert would.json["changed"] and would.json["dry_run"] and would.headers["ETag"] is None, would
+    daemon.refused("NOT_FOUND", "GET", path)
+    made = daemon.ask("PUT", path, order, status=201)
+    tag = made.headers["ETag"]
+    assert tag and daemon.send("GET", path).headers["ETag"] == tag
+    # What it is told is no change of it, and neither is the same again.
+    one_run(daemon, lab)
+    wait_for(lambda: daemon.good("GET", path)["told"] > made.json["notification"]["told"], 30, "told")
+    again = daemon.ask("PUT", path, order, {"If-Match": tag.strip('"')}, 200)
+    assert not again.json["changed"] and again.headers["ETag"] == tag, again
+    dry = daemon.ask("PUT", f"{path}?dry_run=true", order, {"If-Match": tag}, 200)
+    assert not dry.json["changed"] and dry.headers["ETag"] == tag, dry
+    # Another secret is a change, although it is not shown, and back again is another one.
+    tags = [tag]
+    for secret in [SECRET + "!", SECRET]:
+        changed = daemon.ask("PUT", path, {**order, "webhook": {"url": receiver.url, "secret": secret}},
+                             {"If-Match": tags[-1]}, 200)
+        assert changed.json["changed"] and changed.headers["ETag"] not in tags, changed
+        tags.append(changed.headers["ETag"])
+    for old in tags[:-1]:
+        daemon.refused("REVISION_MISMATCH", "PUT", path, other, {"If-Match": old})
+        daemon.refused("REVISION_MISMATCH", "DELETE", path, None, {"If-Match": old})
+    before = daemon.send("GET", path).text
+    gone = daemon.good("DELETE", f"{path}?dry_run=true")
+    assert gone["changed"] and gone["dry_run"] and daemon.send("GET", path).text == before, gone
+    said = subprocess.run([binary(), "notification", "create", "hook", "--program", "/bin/true",
+                           "--dry-run", "--socket", daemon.socket], text=True, capture_output=True)
+    assert "changed (dry run)" in said.stdout and daemon.send("GET", path).text == before, said
+    audited = [each["operation"] for each in daemon.good("GET", "/v1/audit")["records"]]
+    assert audited.count("delete_notification") == 0, audited
+    # It is the same to the next daemon.
+    daemon.kill()
+    daemon.start()
+    assert daemon.send("GET", path).headers["ETag"] == tags[-1]
+    shown = subprocess.run([binary(), "notification", "show", "hook", "--socket", daemon.socket],
+                           text=True, capture_output=True)
+    assert receiver.url in shown.stdout and SECRET not in shown.stdout, shown
+    daemon.good("DELETE", path, None, {"If-Match": tags[-1]})
+    daemon.refused("NOT_FOUND", "DELETE", path, None, {"If-Match": tags[-1]})
+
+
 def test_only_what_is_wanted(lab):
     daemon = Daemon(lab).start()
     receiver, failures = Receiver(lab), Receiver(lab)

@@ -21,9 +21,11 @@ struct NotificationWords : ApiWords {
     std::string url;
     std::string secret_file;
     std::string program;
+    bool dry_run = false;
 
     std::string path(const std::string& verb = "") const {
-        return "/v1/notifications/" + percent_encoded(name) + verb;
+        return "/v1/notifications/" + percent_encoded(name) + verb +
+               (dry_run ? "?dry_run=true" : "");
     }
 };
 
@@ -48,8 +50,10 @@ int create(const NotificationWords& words) {
         body["webhook"] = {{"url", words.url}, {"secret", *secret}};
     }
     return finish(words, words.client().call("PUT", words.path(), body), [](const json& answer) {
-        std::printf("notification %s: %s\n", field_text(answer.at("notification"), "name").c_str(),
-                    answer.at("changed").get<bool>() ? "changed" : "not changed");
+        std::printf("notification %s: %s%s\n",
+                    field_text(answer.at("notification"), "name").c_str(),
+                    answer.at("changed").get<bool>() ? "changed" : "not changed",
+                    answer.at("dry_run").get<bool>() ? " (dry run)" : "");
     });
 }
 
@@ -65,6 +69,17 @@ int list(const NotificationWords& words) {
             table.add({field_text(each, "name"), field_text(each, "events"),
                        field_text(each, "jobs"), field_text(each, "told"), receiver_of(each)});
         std::printf("%s", table.text().c_str());
+    });
+}
+
+int show(const NotificationWords& words) {
+    return finish(words, words.client().call("GET", words.path()), [](const json& body) {
+        for (const auto& [title, text] : {std::pair{"name", field_text(body, "name")},
+                                          {"receiver", receiver_of(body)},
+                                          {"events", field_text(body, "events")},
+                                          {"jobs", field_text(body, "jobs")},
+                                          {"told up to", field_text(body, "told")}})
+            std::printf("%-12s %s\n", title, text.c_str());
     });
 }
 
@@ -112,9 +127,11 @@ void add_notification_command(CLI::App& app, std::function<int()>& run) {
     making->add_option("--event", words->events,
                        "completed, failed, paused, deleted, lagging, alarm (all)");
     making->add_option("--job", words->jobs, "of these jobs alone");
+    making->add_flag("--dry-run", words->dry_run, "say what would change");
     add(*parent, std::make_shared<NotificationWords>(), "list", "All of them.", run, list);
     for (const auto& [name, help, command] :
-         {std::tuple{"test", "Tells it of nothing, now; exit 4 where that fails.", &test},
+         {std::tuple{"show", "One of them; its secret is not shown.", &show},
+          std::tuple{"test", "Tells it of nothing, now; exit 4 where that fails.", &test},
           std::tuple{"delete", "Tells it no more.", &remove}}) {
         auto one = std::make_shared<NotificationWords>();
         add(*parent, one, name, help, run, command)

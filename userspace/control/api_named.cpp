@@ -21,6 +21,16 @@ bool matches(const HttpRequest& request, const std::string& tag) {
     return wanted == "*" || wanted == tag;
 }
 
+std::optional<ApiError> find_mismatch(const HttpRequest& request, const std::string& what,
+                                      const std::string& name, const std::string& tag) {
+    if (matches(request, tag)) return std::nullopt;
+    return ApiError{ApiCode::kRevisionMismatch,
+                    tag.empty()
+                        ? "there is no such " + what + " yet"
+                        : what + " " + name + " is not as If-Match says any more: look at it again",
+                    "If-Match", ""};
+}
+
 std::string tag_of(const nlohmann::json& document) {
     const std::string text =
         document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

@@ -30,16 +30,16 @@ inline std::unexpected<ApiError> none_named(const std::string& what, const std::
     return refused(ApiCode::kNotFound, "there is no " + what + " " + name, "name");
 }
 
+// `tag` is empty where there is none.
+std::optional<ApiError> find_mismatch(const HttpRequest& request, const std::string& what,
+                                      const std::string& name, const std::string& tag);
+
 // `there` is nullptr where there is none.
 template <typename T>
 std::optional<ApiError> find_mismatch(const HttpRequest& request, const std::string& what,
                                       const T* there) {
-    if (matches(request, there == nullptr ? "" : tag_of(json_of(*there)))) return std::nullopt;
-    return ApiError{ApiCode::kRevisionMismatch,
-                    there == nullptr ? "there is no such " + what + " yet"
-                                     : what + " " + there->name +
-                                           " is not as If-Match says any more: look at it again",
-                    "If-Match", ""};
+    if (there == nullptr) return find_mismatch(request, what, "", "");
+    return find_mismatch(request, what, there->name, tag_of(json_of(*there)));
 }
 
 // One of them, with its ETag.

@@ -49,6 +49,8 @@ constexpr std::array kMigrations{
     "CREATE INDEX groups_of_job ON group_member (job);",
     // 5: kept answers come back with their ETag
     "ALTER TABLE answer ADD COLUMN etag TEXT NOT NULL DEFAULT '';",
+    // 6: what an If-Match is held against
+    "ALTER TABLE notification ADD COLUMN version TEXT NOT NULL DEFAULT '';",
 };
 
 std::int64_t signed_of(std::uint64_t value) {

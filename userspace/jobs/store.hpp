@@ -68,6 +68,9 @@ class Store {
     struct Told {
         Notification notification;
         std::uint64_t sequence = 0;
+        // Drawn at each change: of a secret that is not shown, nothing else may be told. Empty: of
+        // a version that drew none.
+        std::string version;
     };
     struct RunFilter {
         std::string job;    // empty: of all

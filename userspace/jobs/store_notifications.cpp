@@ -8,7 +8,8 @@ namespace towline {
 using nlohmann::json;
 
 Result<std::vector<Store::Told>> Store::notifications() {
-    auto rows = TRY(database_.prepare("SELECT document, told FROM notification ORDER BY name"));
+    auto rows =
+        TRY(database_.prepare("SELECT document, told, version FROM notification ORDER BY name"));
     std::vector<Told> found;
     while (TRY(rows.step())) {
         const json document = json::parse(rows.text(0), nullptr, false);
@@ -17,17 +18,20 @@ Result<std::vector<Store::Told>> Store::notifications() {
         if (!made)
             return fail(Code::kCorrupt, "a stored notification is damaged: " + made.error().field +
                                             " " + made.error().message);
-        found.push_back({std::move(*made), static_cast<std::uint64_t>(rows.number(1))});
+        found.push_back(
+            {std::move(*made), static_cast<std::uint64_t>(rows.number(1)), rows.text(2)});
     }
     return found;
 }
 
 Status Store::save(const Told& told) {
-    auto row = TRY(database_.prepare("INSERT OR REPLACE INTO notification VALUES (?, ?, ?)"));
+    auto row =
+        TRY(database_.prepare("INSERT OR REPLACE INTO notification "
+                              "(name, document, told, version) VALUES (?, ?, ?, ?)"));
     const std::string document =
         stored_form(told.notification).dump(-1, ' ', false, json::error_handler_t::replace);
     row.bind(told.notification.name).bind(document);
-    return row.bind(static_cast<std::int64_t>(told.sequence)).run();
+    return row.bind(static_cast<std::int64_t>(told.sequence)).bind(told.version).run();
 }
 
 Status Store::set_told(const std::string& name, std::uint64_t sequence) {
