@@ -98,6 +98,75 @@ TEST(JobCore, EveryKeepsToItsGrid) {
     EXPECT_EQ(job.core().run()->id, 2U);
 }
 
+// What is due of a job that never ran, by its schedule and its start.
+TEST(JobCore, WhatIsDueFirst) {
+    const auto first = [](Schedule schedule, Start::Kind kind) {
+        return Life(spec_of(std::move(schedule), {.kind = kind, .at = kBegin + hours(9)}))
+            .core()
+            .job()
+            .next_run_at;
+    };
+    const Schedule once = Schedule::once(kBegin + hours(5));
+    const Schedule every = *Schedule::every(hours(1));
+    const Schedule calendar = *Schedule::on_calendar("06:00 UTC");
+    const Schedule continuous = *Schedule::continuous(Seconds(5));
+    using Kind = Start::Kind;
+    for (const Schedule& each : {Schedule::manual(), once, every, calendar, continuous}) {
+        EXPECT_EQ(first(each, Kind::kNow), kBegin);
+        EXPECT_EQ(first(each, Kind::kAt), kBegin + hours(9));
+        EXPECT_EQ(first(each, Kind::kManual), std::nullopt);
+        EXPECT_EQ(first(each, Kind::kTestOnly), kBegin) << "the test";
+        EXPECT_EQ(first(each, Kind::kTestThenStart), kBegin) << "the test";
+    }
+    EXPECT_EQ(first(Schedule::manual(), Kind::kSchedule), std::nullopt);
+    EXPECT_EQ(first(once, Kind::kSchedule), kBegin + hours(5));
+    EXPECT_EQ(first(every, Kind::kSchedule), kBegin);
+    EXPECT_EQ(first(calendar, Kind::kSchedule), kBegin + hours(6));
+    EXPECT_EQ(first(continuous, Kind::kSchedule), kBegin);
+}
+
+TEST(JobCore, AManualJobThatIsToBeginRunsOnceOfItself) {
+    Life job(spec_of(Schedule::manual(), {.kind = Start::Kind::kAt, .at = kBegin + hours(2)}));
+    EXPECT_EQ(job.after(hours(1)), JobAnswer::kUnchanged);
+    job.told();
+    job.after(hours(1));
+    EXPECT_EQ(job.told(), "run.created#1 run.started#1 START ");
+    job.complete();
+    EXPECT_EQ(job.state(), "Active");
+    EXPECT_EQ(job.core().due_at(), std::nullopt) << "from then on somebody starts it";
+}
+
+TEST(JobCore, APauseBringsNoFirstStartNearer) {
+    Life job(
+        spec_of(*Schedule::every(hours(1)), {.kind = Start::Kind::kAt, .at = kBegin + hours(48)}));
+    job.step(ev::PauseRequested{});
+    job.after(hours(1), ev::ResumeRequested{});
+    EXPECT_EQ(job.state(), "Pending");
+    EXPECT_EQ(job.due_in(), hours(47));
+    // Neither does a run on demand, that leaves the schedule alone.
+    job.step(ev::RunRequested{});
+    job.step(ev::PauseRequested{});
+    job.stop();
+    job.step(ev::ResumeRequested{});
+    EXPECT_EQ(job.state(), "Pending");
+    job.complete();
+    EXPECT_EQ(job.due_in(), hours(47));
+    // Who began it did begin it.
+    job.after(hours(47));
+    EXPECT_EQ(job.state(), "Active");
+    job.complete();
+    job.step(ev::PauseRequested{});
+    job.step(ev::ResumeRequested{});
+    EXPECT_EQ(job.state(), "Active");
+    // Past that time it goes on as any other.
+    Life late(
+        spec_of(*Schedule::every(hours(1)), {.kind = Start::Kind::kAt, .at = kBegin + hours(2)}));
+    late.step(ev::PauseRequested{});
+    late.after(hours(3), ev::ResumeRequested{});
+    EXPECT_EQ(late.state(), "Active");
+    EXPECT_EQ(late.due_in(), WallSpan{});
+}
+
 TEST(JobCore, ATimeThatFallsOnARunIsMissedAndCounted) {
     Life job(spec_of(*Schedule::every(minutes(10))));
     job.step(ev::Tick{});

@@ -108,7 +108,6 @@ bool JobCore::wants_test() const {
 std::optional<WallTime> JobCore::first_start(WallTime now) const {
     if (wants_test()) return now;
     const Schedule& schedule = job_.spec.schedule;
-    if (schedule.kind == Schedule::Kind::kManual) return std::nullopt;
     switch (job_.spec.start.kind) {
         case Start::Kind::kNow:
             return now;
@@ -121,6 +120,7 @@ std::optional<WallTime> JobCore::first_start(WallTime now) const {
         case Start::Kind::kSchedule:
             break;
     }
+    if (schedule.kind == Schedule::Kind::kManual) return std::nullopt;
     if (schedule.kind == Schedule::Kind::kOnce) return schedule.at;
     if (schedule.kind == Schedule::Kind::kCalendar) return schedule.next_after(now, now);
     return now;

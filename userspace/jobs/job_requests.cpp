@@ -65,6 +65,14 @@ JobAnswer JobCore::on(const ev::ResumeRequested&, Context& context) {
         enter(JobState::kPending, "job.resumed", context);
         return JobAnswer::kDone;
     }
+    // The time that it was to begin at has not come: that it was paused meanwhile brings none
+    // nearer.
+    const Start& start = job_.spec.start;
+    if (waited && start.kind == Start::Kind::kAt && start.at > context.now && !job_.tested) {
+        job_.next_run_at = start.at;
+        enter(JobState::kPending, "job.resumed", context);
+        return JobAnswer::kDone;
+    }
     // Who resumes what failed wants to see it work now; a calendar is kept to all the same.
     const Schedule::Kind kind = job_.spec.schedule.kind;
     const bool at_once =
