@@ -90,6 +90,11 @@ def test_every_error_code_is_provoked(lab):
     wait_for(lambda: daemon.job("once")["state"] == "Completed", 20, "the one-time job")
     refused("JOB_ENDED", "POST", "/v1/jobs/once/pause")
 
+    daemon.put("far", source, "tcp://127.0.0.1:1/vault:db", MANUAL)
+    refused("POINTS_ELSEWHERE", "GET", "/v1/jobs/far/points")
+    daemon.put("lost", source, f"vault:{lab.dir}/nothing/db", MANUAL)
+    refused("VAULT_UNREADABLE", "GET", "/v1/jobs/lost/points")
+
     # What cannot be had in a healthy daemon of root's alone has tests of its own below.
     provoked |= {"FORBIDDEN", "LIMIT_REACHED", "JOB_DELETING", "STATE_NOT_SAVED"}
     codes = daemon.openapi["components"]["schemas"]["Error"]["properties"]["code"]["enum"]

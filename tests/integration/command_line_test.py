@@ -14,13 +14,13 @@ TREE = Path(__file__).resolve().parents[2]
 CLI = (TREE / "docs/cli.md").read_text()
 MANUAL = (TREE / "docs/man/towline.1").read_text()
 DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
-ASKING = [("status",), ("event", "follow"), ("dial-stdio",),
-          *(("catalog", verb) for verb in ["import", "list", "clear"]),
+ASKING = [("status",), ("event", "follow"), ("event", "audit"), ("dial-stdio",),
+          *(("catalog", verb) for verb in ["import", "list", "vaults", "clear"]),
           *(("notification", verb) for verb in ["create", "list", "show", "test", "delete"]),
           *(("template", verb) for verb in ["create", "list", "show", "delete"]),
           *(("group", verb) for verb in ["create", "edit", "list", "show", "delete", "start", "pause",
                                    "resume", "cancel"]),
-          *(("job", verb) for verb in ["create", "edit", "list", "show", "preflight", "pause", "resume",
+          *(("job", verb) for verb in ["create", "edit", "list", "show", "preflight", "points", "pause", "resume",
                                  "delete"]),
           *(("run", verb) for verb in ["start", "list", "show", "watch", "wait", "cancel"])]
 

@@ -27,6 +27,18 @@ void show_volumes(const json& body) {
     std::printf("%s", table.text().c_str());
 }
 
+void show_vaults(const json& body) {
+    TextTable table({"VAULT", "JOBS", "NAMES", "ENCRYPTED", "FREE", "NOTE"});
+    for (const json& each : body.at("vaults")) {
+        const json& free = each.at("free_bytes");
+        table.add({field_text(each, "path"), field_text(each, "jobs"), field_text(each, "names"),
+                   field_text(each, "encrypted"),
+                   free.is_null() ? "-" : human_bytes(free.get<double>()),
+                   field_text(each, "error")});
+    }
+    std::printf("%s", table.text().c_str());
+}
+
 struct ListWords : ApiWords {
     std::string state;
 };
@@ -63,6 +75,14 @@ void add_catalog_command(CLI::App& app, std::function<int()>& run) {
     add(*parent, run, "import", "Notes them as they are now.", "POST", "/v1/volumes/import",
         show_imported);
     add_list(*parent, run);
+    auto words = std::make_shared<ApiWords>();
+    CLI::App* vaults = parent->add_subcommand("vaults", "The vaults that jobs go to.");
+    add_api_options(*vaults, *words);
+    vaults->callback([words, &run] {
+        run = [words] {
+            return finish(*words, words->client().all("/v1/vaults", "vaults"), show_vaults);
+        };
+    });
     add(*parent, run, "clear", "Forgets what was imported; no job is touched.", "DELETE",
         "/v1/volumes", show_imported);
 }

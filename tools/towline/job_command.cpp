@@ -78,6 +78,24 @@ int preflight(const JobOrder& words) {
     return stops ? static_cast<int>(Exit::kRefused) : code;
 }
 
+int points(const JobOrder& words) {
+    const auto all = words.client().all(words.path("/points"), "points");
+    return finish(words, all, [](const json& body) {
+        TextTable table({"POINT", "CREATED", "LABEL", "MODE", "CHANGED", "STORED"});
+        for (const json& each : body.at("points")) {
+            double changed = 0, stored = 0;
+            for (const json& volume : each.at("volumes")) {
+                changed += volume.at("changed_bytes").get<double>();
+                stored += volume.at("stored_bytes").get<double>();
+            }
+            table.add({field_text(each, "id"), field_text(each, "created_at"),
+                       field_text(each, "label"), field_text(each, "mode"), human_bytes(changed),
+                       human_bytes(stored)});
+        }
+        std::printf("%s", table.text().c_str());
+    });
+}
+
 int list(const JobOrder& words) {
     std::string query;
     for (const auto& [key, value] : {std::pair{"state", words.state},
@@ -200,6 +218,9 @@ void add_job_command(CLI::App& app, std::function<int()>& run) {
     auto looking = std::make_shared<JobOrder>();
     add_named(*job, looking, "preflight", "What would stop a run, and what is good to know.")
         ->callback([looking, &run] { run = [looking] { return preflight(*looking); }; });
+    auto history = std::make_shared<JobOrder>();
+    add_named(*job, history, "points", "Its recovery points, the newest first.")
+        ->callback([history, &run] { run = [history] { return points(*history); }; });
     add_verb(*job, run, "pause", "Begins no further run; one that goes on stops where it is.");
     add_verb(*job, run, "resume", "Goes on, after a pause or after failures.");
     add_verb(*job, run, "delete", "Stops the job and forgets it; the target stays as it is.");

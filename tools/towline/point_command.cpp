@@ -12,7 +12,7 @@
 #include "tools/towline/point_commands.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
-#include "userspace/vault/facts_json.hpp"
+#include "userspace/vault/point_json.hpp"
 #include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
@@ -47,36 +47,6 @@ Result<Place> find_place(const std::string& text, bool with_point, const KeySour
                  .point = name->point};
 }
 
-nlohmann::json json_of(const PointVolume& volume) {
-    nlohmann::json json{{"name", volume.name},
-                        {"source", volume.source.text()},
-                        {"bytes", volume.bytes},
-                        {"block_bytes", volume.block_bytes},
-                        {"changed_bytes", volume.changed_bytes},
-                        {"stored_bytes", volume.stored_bytes},
-                        {"indexes", volume.indexes.size()}};
-    if (volume.facts) json["facts"] = to_json(*volume.facts);
-    return json;
-}
-
-nlohmann::json json_of(const Point& point) {
-    nlohmann::json volumes = nlohmann::json::array();
-    for (const PointVolume& each : point.volumes)
-        volumes.push_back(json_of(each));
-    return {{"id", point.id.text()},
-            {"sequence", point.sequence},
-            {"created_at", point.created_at},
-            {"label", point.label},
-            {"group", point.group},
-            {"frozen_us", point.frozen_us},
-            {"mode", mode_name(point.mode)},
-            {"attested", point.reread ? "reread" : "written"},
-            {"digest", point.digest},
-            {"root", point.root()},
-            {"tracker", point.state.base.tracker.text()},
-            {"volumes", std::move(volumes)}};
-}
-
 std::string bytes_text(std::uint64_t bytes) {
     return human_bytes(static_cast<double>(bytes));
 }
@@ -108,7 +78,7 @@ Result<int> list(const PointWords& words) {
     if (words.json) {
         nlohmann::json points = nlohmann::json::array();
         for (const Point& each : state.points)
-            points.push_back(json_of(each));
+            points.push_back(shown_form(each));
         std::printf("%s\n", nlohmann::json{{"points", std::move(points)}}.dump(2).c_str());
     } else {
         std::printf("%-36s %8s  %-20s %-10s %-8s %12s %12s\n", "ID", "SEQUENCE", "CREATED", "LABEL",
@@ -136,7 +106,7 @@ Result<int> show(const PointWords& words) {
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     const Point point = TRY(find_point(state, place.point, place.name));
     if (words.json) {
-        std::printf("%s\n", json_of(point).dump(2).c_str());
+        std::printf("%s\n", shown_form(point).dump(2).c_str());
         return 0;
     }
     std::printf("point     %s, the %llu. of %s\n", point.id.text().c_str(),

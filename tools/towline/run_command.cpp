@@ -28,6 +28,7 @@ struct RunWords : ApiWords {
     bool wait = false;
     bool watch = false;
     bool progress = false;
+    int limit = 50;
 
     std::string path(const std::string& verb = "") const {
         return "/v1/runs/" + percent_encoded(id) + verb;
@@ -175,6 +176,18 @@ CLI::App* add_by_id(CLI::App& parent, const char* name, const char* help, std::f
     return added;
 }
 
+int audit(const RunWords& words) {
+    const std::string path = "/v1/audit?limit=" + std::to_string(words.limit);
+    return finish(words, words.client().call("GET", path), [](const json& body) {
+        TextTable table({"NUMBER", "AT", "UID", "ROLE", "WHAT", "OF"});
+        for (const json& each : body.at("records"))
+            table.add({field_text(each, "sequence"), field_text(each, "at"),
+                       field_text(each, "uid"), field_text(each, "role"),
+                       field_text(each, "operation"), field_text(each, "object")});
+        std::printf("%s", table.text().c_str());
+    });
+}
+
 }  // namespace
 
 std::string runs_table(const json& runs) {
@@ -225,6 +238,12 @@ void add_event_command(CLI::App& app, std::function<int()>& run) {
                             [](RunWords& each) { return follow(each); });
     command->add_option("--since", words->since, "first those after this sequence number");
     command->add_flag("--progress", words->progress, "also the runs that go on, each second");
+    auto looking = std::make_shared<RunWords>();
+    add(*parent, looking, "audit", "Who changed what, the newest first.", run,
+        [](RunWords& each) { return audit(each); })
+        ->add_option("--limit", looking->limit, "so many of them")
+        ->check(CLI::Range(1, 500))
+        ->capture_default_str();
 }
 
 void add_status_command(CLI::App& app, std::function<int()>& run) {

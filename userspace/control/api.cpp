@@ -105,6 +105,8 @@ Api::Api(JobService& service, std::string version)
                 {"show_run", &Api::show_run},
                 {"list_volumes", &Api::list_volumes},
                 {"preflight_job", &Api::preflight_job},
+                {"list_vaults", &Api::list_vaults},
+                {"list_points", &Api::list_points},
                 {"list_notifications", &Api::list_notifications},
                 {"show_notification", &Api::show_notification},
                 {"test_notification", &Api::test_notification},

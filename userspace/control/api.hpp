@@ -64,6 +64,9 @@ class Api {
     Answered list_volumes(const HttpRequest&, const ApiCall&);
     Changed import_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
     Changed clear_volumes(const HttpRequest&, const ApiCall&, JobService::Session&);
+    // api_points.cpp
+    Answered list_vaults(const HttpRequest&, const ApiCall&);
+    Answered list_points(const HttpRequest&, const ApiCall&);
     // api_notifications.cpp
     Answered list_notifications(const HttpRequest&, const ApiCall&);
     Answered show_notification(const HttpRequest&, const ApiCall&);

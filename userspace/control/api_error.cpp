@@ -36,6 +36,8 @@ constexpr std::array kRows{
     Row{ApiCode::kRevisionMismatch, "REVISION_MISMATCH", 412, false},
     Row{ApiCode::kKeyReused, "KEY_REUSED", 422, false},
     Row{ApiCode::kStateNotSaved, "STATE_NOT_SAVED", 503, true},
+    Row{ApiCode::kPointsElsewhere, "POINTS_ELSEWHERE", 409, false},
+    Row{ApiCode::kVaultUnreadable, "VAULT_UNREADABLE", 502, true},
 };
 
 const Row& row_of(ApiCode code) {

@@ -29,6 +29,8 @@ enum class ApiCode {
     kRevisionMismatch,
     kKeyReused,
     kStateNotSaved,
+    kPointsElsewhere,
+    kVaultUnreadable,
 };
 
 struct ApiError {
