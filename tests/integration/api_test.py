@@ -5,6 +5,7 @@ code is provoked; nothing has an effect that was refused."""
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -46,6 +47,11 @@ def test_every_operation_answers_by_its_schema(lab):
     assert meta["role"] == "admin" and meta["uid"] == os.getuid(), meta
     assert {"kmod", "fuse"} <= set(meta["trackers"]) and "converge" in meta["snapshots"], meta
     assert daemon.openapi == json.loads((TREE / "userspace/control/api.json").read_text())
+    rows = [f"| `{method.upper()} {path}` | {each['x-role']} | {each['summary']} |"
+            for path, item in daemon.openapi["paths"].items()
+            for method, each in item.items() if method != "parameters"]
+    told = re.findall(r"^\| `[A-Z]+ /.*", (TREE / "docs/api.md").read_text(), re.MULTILINE)
+    assert told == rows, set(told) ^ set(rows)
 
 
 def test_every_error_code_is_provoked(lab):
