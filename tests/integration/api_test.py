@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from lib.daemon import Daemon, program
-from lib.lab import MIB, Skip, wait_for
+from lib.lab import MIB, Skip, binary, wait_for
 from lib.runner import main
 
 MANUAL = {"manual": True}
@@ -98,7 +98,10 @@ def test_every_error_code_is_provoked(lab):
 
     daemon.put("far", source, "tcp://127.0.0.1:1/vault:db", MANUAL)
     refused("POINTS_ELSEWHERE", "GET", "/v1/jobs/far/points")
-    daemon.put("lost", source, f"vault:{lab.dir}/nothing/db", MANUAL)
+    vault = lab.dir / "vault"
+    subprocess.run([binary(), "vault", "init", vault], check=True, capture_output=True)
+    daemon.put("lost", source, f"vault:{vault}/db", MANUAL)
+    vault.rename(lab.dir / "unmounted")
     refused("VAULT_UNREADABLE", "GET", "/v1/jobs/lost/points")
 
     # What cannot be had in a healthy daemon of root's alone has tests of its own below.

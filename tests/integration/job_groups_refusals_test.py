@@ -22,7 +22,8 @@ PLACES = {"group": ("/v1/groups/shop", {"jobs": ["a"]}, {"jobs": []}),
 # What only a verb of a group says, of one of its jobs.
 OF_JOBS = {"RUN_ACTIVE", "JOB_PAUSED", "JOB_ENDED", "JOB_DELETING", "QUOTA_EXCEEDED"}
 ELSEWHERE = {"FORBIDDEN", "LIMIT_REACHED", "STATE_NOT_SAVED",  # below
-             "RUN_ENDED"}  # of a run by its number: no group names one
+             "RUN_ENDED",  # of a run by its number: no group names one
+             "POINTS_ELSEWHERE", "VAULT_UNREADABLE"}  # of a job's points
 
 
 def with_jobs(lab, *names):

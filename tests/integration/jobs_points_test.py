@@ -20,6 +20,13 @@ def towline(*words, code=0, stdin=None):
     return done.stdout
 
 
+def lost(lab, daemon, source):
+    """A job whose vault was there when it was made."""
+    towline("vault", "init", lab.dir / "none")
+    daemon.put("lost", source, f"vault:{lab.dir}/none/x", MANUAL)
+    (lab.dir / "none").rename(lab.dir / "unmounted")
+
+
 def test_points_of_a_job(lab):
     daemon = Daemon(lab).start()
     source, vault = lab.image("source", MIB), lab.dir / "vault"
@@ -47,6 +54,54 @@ def test_points_of_a_job(lab):
     daemon.refused("NOT_FOUND", "GET", "/v1/jobs/other/points")
     daemon.put("replica", source, lab.dir / "replica", MANUAL)
     assert daemon.good("GET", "/v1/jobs/replica/points")["points"] == [], "it is of one moment"
+
+
+def test_points_go_with_their_job_if_that_is_said(lab):
+    daemon = Daemon(lab).start()
+    source, vault, floor = lab.image("source", MIB), lab.dir / "vault", lab.dir / "floor"
+    towline("vault", "init", vault)
+    towline("vault", "init", floor, "--floor-count", 2)
+
+    def deleted(name, *words, code=0):
+        return towline("job", "delete", name, *words, "--socket", daemon.socket, code=code)
+
+    def points(target):
+        return json.loads(towline("point", "list", target, "--json"))["points"]
+
+    def made(name, target, runs):
+        daemon.put(name, source, target, MANUAL)
+        for _ in range(runs):
+            daemon.completed(daemon.start_run(name)["id"])
+            lab.change(source, 1)
+    made("kept", f"vault:{vault}/kept", 1)
+    made("db", f"vault:{vault}/db", 3)
+    made("held", f"vault:{floor}/held", 3)
+    daemon.put("twin", source, f"vault:{vault}/db", MANUAL)
+    daemon.put("replica", source, lab.dir / "replica", MANUAL)
+    lost(lab, daemon, source)
+    # What cannot be purged, or is another's too, is not deleted either.
+    for name, code in [("db", 3), ("replica", 3), ("lost", 3), ("nobody", 11)]:
+        deleted(name, "--purge", code=code)
+    assert len(daemon.good("GET", "/v1/jobs")["jobs"]) == 6
+    deleted("twin")
+    assert "3 points would go" in deleted("db", "--purge", "--dry-run")
+    assert len(points(f"vault:{vault}/db")) == 3 and daemon.job("db")
+    # Also in mid-run.
+    daemon.good("PATCH", "/v1/jobs/db", {"rate_mbit": 0.1, "compression": 0})
+    lab.change(source, 8)
+    daemon.wait_run(daemon.start_run("db")["id"], lambda run: run["stage"] == "Transfer")
+    said = json.loads(deleted("db", "--purge", "--json"))
+    assert said["purged"]["deleted"] == 3 and said["job"]["state"] == "Deleted", said
+    assert points(f"vault:{vault}/db") == [], "all of them"
+    assert len(points(f"vault:{vault}/kept")) == 1, "and no other's"
+    daemon.refused("NOT_FOUND", "GET", "/v1/jobs/db")
+    # The vault's floor is for its own host to lift.
+    assert "1 points deleted; 2 kept by the vault's floor" in deleted("held", "--purge")
+    assert [each["sequence"] for each in points(f"vault:{floor}/held")] == [2, 3]
+    # Without the word they stay.
+    deleted("kept")
+    assert len(points(f"vault:{vault}/kept")) == 1
+    towline("vault", "scrub", vault)
 
 
 def test_vaults_that_jobs_go_to(lab):
@@ -80,11 +135,11 @@ def test_vaults_that_jobs_go_to(lab):
     daemon.refused("VAULT_UNREADABLE", "GET", "/v1/jobs/four/points")
     shown = towline("catalog", "vaults", "--socket", daemon.socket)
     assert "one, two" in shown and str(sealed) in shown, shown
-    daemon.put("lost", source, f"vault:{lab.dir}/none/x", MANUAL)
-    lost = daemon.good("GET", "/v1/vaults")["vaults"][-1]
-    assert lost["jobs"] == ["lost"] and "vault init" in lost["error"], lost
+    lost(lab, daemon, source)
+    gone = daemon.good("GET", "/v1/vaults")["vaults"][-1]
+    assert gone["jobs"] == ["lost"] and "vault init" in gone["error"], gone
     first = daemon.good("GET", "/v1/vaults?limit=1")
-    assert first["vaults"] == vaults[:1] and first["next"] == str(plain), first
+    assert first["vaults"][0]["path"] == str(plain) and len(first["vaults"]) == 1 and first["next"] == str(plain), first
 
 
 main(globals())

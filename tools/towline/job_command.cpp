@@ -7,6 +7,7 @@
 #include "tools/towline/api_command.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/job_commands.hpp"
 #include "tools/towline/job_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 
@@ -169,11 +170,8 @@ void add_verb(CLI::App& parent, std::function<int()>& run, const char* name, con
     const std::string verb = name;
     command->callback([words, verb, &run] {
         run = [words, verb] {
-            const bool gone = verb == "delete";
-            return finish(
-                *words,
-                words->client().call(gone ? "DELETE" : "POST", words->path(gone ? "" : "/" + verb)),
-                show_change);
+            return finish(*words, words->client().call("POST", words->path("/" + verb)),
+                          show_change);
         };
     });
 }
@@ -223,7 +221,7 @@ void add_job_command(CLI::App& app, std::function<int()>& run) {
         ->callback([history, &run] { run = [history] { return points(*history); }; });
     add_verb(*job, run, "pause", "Begins no further run; one that goes on stops where it is.");
     add_verb(*job, run, "resume", "Goes on, after a pause or after failures.");
-    add_verb(*job, run, "delete", "Stops the job and forgets it; the target stays as it is.");
+    add_job_delete(*job, run);
 }
 
 }  // namespace towline
