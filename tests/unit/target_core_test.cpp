@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The target's decisions as traces: what happens on the left, what is to be done about it on the
-// right. Nothing is written before the mark, nothing acknowledged before flush and journal, nothing
-// sealed that is not all there.
+// The target's decisions as traces: what happens on the left, what is to be done on the right.
+// Nothing is written before the mark, acknowledged before flush and journal, or sealed incomplete.
 
 #include "userspace/engine/target_core.hpp"
 
@@ -66,8 +65,8 @@ std::string name(const act::Journal& journal) {
 std::string name(const act::AnswerProbe& probe) {
     return "answer" + std::to_string(probe.bytes);
 }
-std::string name(const act::ProbeDisk& probe) {
-    return "disk-of-" + probe.name;
+std::string name(const act::ProbeDisk&) {
+    return "probe-disk";
 }
 std::string name(const act::Reread&) {
     return "reread";
