@@ -8,12 +8,12 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
+from lib.database import Database, clean, rows_of
 from lib.lab import MIB, Skip, binary, wait_for
 from lib.runner import count, main
 
@@ -38,68 +38,6 @@ class Live:
             raise Skip(f"no eBPF tracker here: {attached.stderr.strip()}")
         lab.at_end(subprocess.run, [binary(), "track", "detach", self.device])
 
-    def check(self, replica):
-        check = ["e2fsck", "-fn"] if self.kind == "ext4" else ["xfs_repair", "-n"]
-        done = subprocess.run([*check, replica], text=True, capture_output=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def rows_of(lab, live, replica):
-    """What the replica's database holds, on a filesystem that is clean."""
-    at = lab.dir / "look"
-    copy = lab.dir / "copy"
-    shutil.copyfile(replica, copy)
-    if live.kind == "ext4":
-        live.check(copy)
-    at.mkdir(exist_ok=True)
-    # The source has the same uuid, and is mounted.
-    options = "loop" if live.kind == "ext4" else "loop,nouuid"
-    subprocess.run(["mount", "-o", options, copy, at], check=True)
-    try:
-        database = sqlite3.connect(at / "db")
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        rows = database.execute("SELECT id, sum FROM t ORDER BY id").fetchall()
-        database.close()
-    finally:
-        subprocess.run(["umount", at], check=True)
-    # An xfs that was frozen has a log to replay, which that mount did.
-    live.check(copy)
-    assert all(total == number * 7 for number, total in rows), "a row that was never committed"
-    assert [number for number, _ in rows] == list(range(1, len(rows) + 1)), "a gap"
-    return len(rows)
-
-
-class Database:
-    """Commits a row after another, and a file beside it is written over."""
-
-    def __init__(self, folder, random):
-        self._folder, self._random = folder, random
-        self.committed = 0
-        self._stop = threading.Event()
-        self.thread = threading.Thread(target=self._write)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self.thread.join()
-
-    def _write(self):
-        database = sqlite3.connect(self._folder / "db")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, sum INTEGER, filler BLOB)")
-        while not self._stop.is_set():
-            number = self.committed + 1
-            database.execute("INSERT INTO t VALUES (?, ?, ?)",
-                             (number, number * 7, self._random.randbytes(2000)))
-            database.commit()
-            self.committed = number
-            (self._folder / "beside").write_bytes(self._random.randbytes(100_000))
-            time.sleep(0.002)
-        database.close()
-
 
 def bring_up_to_date(lab, live):
     target = lab.dir / "replica"
@@ -115,7 +53,7 @@ def bring_up_to_date(lab, live):
             # Some kernels run no eBPF program in some places; that is seen, and costs a comparison.
             assert report["cause"] in (("tracked", "tracker-gap") if number else
                                        ("first-copy",)), report
-            rows = rows_of(lab, live, target)
+            rows = rows_of(lab, live.kind, target)
             assert rows >= before, f"{rows} rows of {before} that were committed before the run"
             told.append(f"{report['rounds']} rounds, frozen {report['freeze_seconds'] * 1e3:.0f} ms")
             wait_for(lambda: database.committed > rows + 10, 60)
@@ -135,7 +73,7 @@ def test_auto_chooses_rounds_where_nothing_is_better(lab):
     report = lab.sync(live.device, lab.dir / "replica", "--audit", 16)
     assert (report["snapshot"], report["label"]) == ("converge", "filesystem"), report
     assert report["audited_blocks"] == 16 or report["trust"] == "unknown", report
-    live.check(lab.dir / "replica")
+    clean(live.kind, lab.dir / "replica")
 
 
 def test_who_writes_to_the_device_makes_it_fuzzy(lab):
@@ -183,7 +121,7 @@ def test_a_gap_just_before_the_last_round_puts_it_off(lab):
         report = lab.sync(live.device, target, "--snapshot", "converge", "--hooks", hooks)
     assert report["label"] == "application" and report["trust"] == "exact", report
     assert report["rounds"] >= 4 and len(done.read_text()) >= 2, report
-    assert rows_of(lab, live, target) >= before
+    assert rows_of(lab, live.kind, target) >= before
 
 
 def churn(live, stop, random):
@@ -243,7 +181,7 @@ def test_killed_while_it_is_frozen(lab):
     lab.finish(run)
     report = lab.sync(live.device, lab.dir / "replica", "--snapshot", "converge")
     assert report["label"] == "filesystem", report
-    live.check(lab.dir / "replica")
+    clean(live.kind, lab.dir / "replica")
 
 
 main(globals())

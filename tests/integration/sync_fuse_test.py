@@ -4,9 +4,8 @@
 the last one, from an image of one moment; and after the daemon was killed, what may have been."""
 
 import subprocess
-import threading
-import time
 
+from lib.database import Database, rows_of
 from lib.lab import KIB, MIB, equal, wait_for, write_at
 from lib.runner import count, main
 from lib.tracked import Tracked
@@ -18,47 +17,17 @@ RUNS_SAMPLE = 4
 RUN_FOLDER = "/run/towline"
 
 
-class Writer:
-    """Files written over, one after another."""
-
-    def __init__(self, folder, random):
-        self.rounds = 0
-        self._folder, self._random = folder, random
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _write(self):
-        while not self._stop.is_set():
-            path = self._folder / f"file{self.rounds % 9}"
-            path.write_bytes(self._random.randbytes(self._random.randrange(1, 200_000)))
-            subprocess.run(["sync", path], check=True)
-            self.rounds += 1
-            time.sleep(0.005)
-
-
-def clean(replica):
-    done = subprocess.run(["e2fsck", "-fn", replica], text=True, capture_output=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_live_filesystem(lab):
+def test_a_live_filesystem_with_a_database(lab):
     tracked = Tracked(lab, lab.filesystem_image("image", SIZE), run_folder=RUN_FOLDER)
     device = tracked.loop()
     live = lab.mount(device, lab.dir / "live")
     server = lab.server()
     target, replica = server.url("replica"), lab.root / "replica"
-    with Writer(live, lab.random) as writer:
+    with Database(live, lab.random) as database:
         for number in range(count(RUNS_SAMPLE)):
-            before = writer.rounds
-            wait_for(lambda: writer.rounds > before + 5, 60)
+            before = database.committed
+            wait_for(lambda: database.committed > before + 5, 60)
+            before = database.committed
             report = lab.sync(device, target)
             assert (report["tracker"], report["snapshot"]) == ("fuse", "fuse"), report
             assert report["cause"] == ("tracked" if number else "first-copy"), report
@@ -66,7 +35,8 @@ def test_a_live_filesystem(lab):
             if number:
                 assert 0 < report["bytes_changed"] < SIZE // 2, report
                 assert report["audited_blocks"] == 256, report
-            clean(replica)
+            rows = rows_of(lab, "ext4", replica)
+            assert rows >= before, f"{rows} rows of {before} that were committed before the run"
     # Nothing is written any more: the last run's replica is the volume.
     subprocess.run(["umount", live], check=True)
     lab.sync(device, target)

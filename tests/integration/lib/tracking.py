@@ -113,8 +113,8 @@ class ChangeSet:
                 f"{len(self.blocks)} blocks {sorted(self.blocks)[:8]}")
 
 
-def slow_disk(lab, size_bytes, delay_ms):
-    """A loop device whose writes land that much later, and the file that they land in."""
+def slow_file(lab, size_bytes, delay_ms):
+    """A file whose writes land that much later, and the one that they land in."""
     backing, mount_point = lab.sparse("slow", size_bytes), lab.dir / "slow.mount"
     mount_point.mkdir()
     if not (BIN / "delay_fs").exists():
@@ -127,7 +127,13 @@ def slow_disk(lab, size_bytes, delay_ms):
         if server.poll() is not None:
             raise Skip("FUSE cannot be mounted here")
         time.sleep(0.05)
-    return lab.loop(mount_point / "volume", 512, "--direct-io=on"), backing
+    return mount_point / "volume", backing
+
+
+def slow_disk(lab, size_bytes, delay_ms):
+    """A loop device over such a file, and the one that its writes land in."""
+    volume, backing = slow_file(lab, size_bytes, delay_ms)
+    return lab.loop(volume, 512, "--direct-io=on"), backing
 
 
 def _end_slow_disk(server, mount_point):
