@@ -22,6 +22,10 @@ class Goal:
         return (self.work, self.says, f"{self._sign} {self.bound:g}", f"{self.value:.2f}",
                 "yes" if self.reached else "**no**")
 
+    def as_json(self):
+        return {"work": self.work, "what": self.says, "wanted": f"{self._sign} {self.bound:g}",
+                "is": self.value, "reached": self.reached}
+
 
 def _find(rows, work, tool, field):
     for row in rows:
@@ -71,7 +75,11 @@ def _scan_goals(rows, work):
     return found
 
 
-def markdown(rows):
+def table(goals):
     lines = ["| work | what | wanted | is | reached |", "|---|---|--:|--:|---|"]
-    lines += ["| " + " | ".join(goal.cells()) + " |" for goal in goals_of(rows)]
+    lines += ["| " + " | ".join(goal.cells()) + " |" for goal in goals]
     return "\n".join([*lines, ""])
+
+
+def markdown(rows):
+    return table(goals_of(rows))
