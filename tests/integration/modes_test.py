@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every mode over every way to a target ends in equal bytes, and the report says what was done."""
 
+import json
+import os
 import subprocess
 
-from lib.lab import KIB, MIB, covered, equal, read_device, write_at
+from lib.lab import KIB, MIB, binary, covered, equal, read_device, write_at
 from lib.runner import main
 
 FIELDS = {"source", "target", "mode", "cause", "cause_text", "bytes_total", "bytes_changed",
@@ -60,6 +62,21 @@ def test_local_path(lab):
     source = lab.image("source", 4 * MIB + 511)
     target = lab.dir / "target"
     all_modes(lab, source, target, lambda: equal(source, target))
+
+
+def test_a_bare_name_is_the_target_in_this_folder(lab):
+    """From the first run on, when it is not there yet."""
+    source = lab.image("source", MIB)
+    words = [os.path.abspath(binary()), "sync", "source", "replica", "--json", "--state-dir",
+             lab.dir / "state"]
+    for cause in ("first-copy", "no-tracker"):
+        done = subprocess.run(words, cwd=lab.dir, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["cause"] == cause, done.stdout
+        lab.change(source, 2)
+    again = lab.sync(source, lab.dir / "replica", state=lab.dir / "state")
+    assert again["cause"] == "no-tracker", again
+    equal(source, lab.dir / "replica")
 
 
 def test_device_target_keeps_what_is_behind_the_source(lab):

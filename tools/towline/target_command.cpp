@@ -29,7 +29,8 @@ Result<bool> finish(const TargetWords& words) {
         return finish_target(store, words.target, EngineKind::kAuto);
     }
     std::error_code error;
-    const auto path = std::filesystem::weakly_canonical(words.target, error);
+    const auto path =
+        std::filesystem::weakly_canonical(std::filesystem::absolute(words.target, error), error);
     if (error) return fail_errno(error.value(), "cannot resolve the target " + words.target);
     const std::filesystem::path state_folder = std::filesystem::path(words.state_dir) / "targets";
     if (!std::filesystem::exists(state_folder, error))

@@ -33,7 +33,9 @@ constexpr Duration kLockTime = 60s;                  // another run's hooks may 
 // The absolute name of a local target, whether it is there or not: records are kept under it.
 Result<std::string> local_name(const std::string& target) {
     std::error_code error;
-    const auto path = std::filesystem::weakly_canonical(target, error);
+    // Of what is not there yet, weakly_canonical alone leaves a relative path as it is.
+    const auto path =
+        std::filesystem::weakly_canonical(std::filesystem::absolute(target, error), error);
     if (error) return fail_errno(error.value(), "cannot resolve the target " + target);
     return path.string();
 }

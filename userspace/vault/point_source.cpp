@@ -61,8 +61,8 @@ Status PointSource::refuse_same(const Volume& target) const {
 
 Status refuse_in_vault(const fs::path& vault, const fs::path& target) {
     std::error_code error;
-    const fs::path folder = fs::weakly_canonical(vault, error);
-    const fs::path path = fs::weakly_canonical(target, error);
+    const fs::path folder = fs::weakly_canonical(fs::absolute(vault, error), error);
+    const fs::path path = fs::weakly_canonical(fs::absolute(target, error), error);
     if (error) return fail_errno(error.value(), "cannot resolve " + target.string());
     const auto [rest, unused] = std::ranges::mismatch(folder, path);
     if (rest != folder.end()) return {};

@@ -25,7 +25,7 @@ def demand_root():
 
 @contextmanager
 def folder(within=None):
-    path = Path(tempfile.mkdtemp(prefix="towline-bench.", dir=within)).resolve()
+    path = Path(tempfile.mkdtemp(prefix="towline-bench-", dir=within)).resolve()
     try:
         yield path
     finally:
