@@ -12,48 +12,13 @@ import time
 from pathlib import Path
 
 from lib.daemon import Daemon
+from lib.keyed import VARIABLES, encrypted, key_file, locked, secret_file, stored
 from lib.lab import KIB, MIB, binary, equal, wait_for, write_at
 from lib.mounted import Mounted
 from lib.runner import main
 from lib.vault import Vault, text_and_noise, towline
 
 SIZE = MIB + 12345
-VARIABLES = ("TOWLINE_KEY_FILE", "TOWLINE_PASSPHRASE_FILE")
-
-
-def secret_file(lab, name, contents):
-    path = lab.dir / name
-    path.write_bytes(contents)
-    path.chmod(0o600)
-    return path
-
-
-def key_file(lab, name="key"):
-    return secret_file(lab, name, lab.random.randbytes(32))
-
-
-def encrypted(lab, key, **also):
-    """A vault whose key everything that is started has in its environment, for the test's time."""
-    before = {each: os.environ.pop(each, None) for each in VARIABLES}
-    lab.at_end(os.environ.update, {name: each for name, each in before.items() if each})
-    for each in VARIABLES:
-        lab.at_end(os.environ.pop, each, None)
-    os.environ["TOWLINE_KEY_FILE"] = str(key)
-    return Vault(lab, init=["--encrypt", "--key-file", key], **also)
-
-
-def locked(words, exit=3, says="encrypted"):
-    """What the command says to who has no key."""
-    environment = {name: each for name, each in os.environ.items() if name not in VARIABLES}
-    done = subprocess.run([binary(), *map(str, words)], text=True, capture_output=True,
-                          stdin=subprocess.DEVNULL, env=environment)
-    assert done.returncode == exit and says in done.stdout + done.stderr, (words, done)
-    return done
-
-
-def stored(vault):
-    return {each.relative_to(vault.dir): each.read_bytes()
-            for each in vault.dir.rglob("*") if each.is_file() and "locks" not in each.parts}
 
 
 def test_all_that_reads_and_writes_takes_the_key(lab):

@@ -87,6 +87,58 @@ TEST_F(ObjectSessionTest, OneWriterATimeAndTheLockEndsWithTheConnection) {
     EXPECT_TRUE(SeriesLog(vault(), "disk0").hold());
 }
 
+TEST_F(ObjectSessionTest, AReaderIsConnectedAgainAndAWriterIsNot) {
+    VaultModel model(vault(), 10 * kBlock);
+    model.change_some(10);
+    ASSERT_TRUE(model.full());
+    const auto there = stored();
+    const std::string series = there->list_folders("log/").value().front();
+    const std::string entry = there->list("log/" + series + "/").value().back().name;
+    int last = -1;
+    const auto dial = [&]() -> Result<Fd> {
+        Fd socket = connect();
+        last = socket.get();
+        return socket;
+    };
+    const auto named = [](const std::string& name) {
+        ByteWriter head;
+        object_wire::put_text(head, name);
+        return head;
+    };
+    const auto reader = ObjectLink::open(dial).value();
+    const auto held = reader->hold(entry, HoldKind::kShared);
+    ASSERT_TRUE(held);
+    ::shutdown(last, SHUT_RDWR);
+    EXPECT_TRUE(reader->ask(What::kSize, named(entry)));
+    const auto taken = there->hold(entry, HoldKind::kExclusive);
+    EXPECT_FALSE(taken) << "what was held is not held again";
+    // Several questions at once are made up for by who asks them one by one.
+    ::shutdown(last, SHUT_RDWR);
+    const std::vector<ByteWriter> heads{named(entry), named(entry)};
+    EXPECT_FALSE(reader->ask_all(What::kSize, heads, [](auto, auto) {}));
+    std::size_t answers = 0;
+    EXPECT_TRUE(reader->ask_all(What::kSize, heads, [&](auto, auto) { ++answers; }));
+    EXPECT_EQ(answers, 2U);
+    // Deleted while nobody held it.
+    ::shutdown(last, SHUT_RDWR);
+    const std::vector<std::string> gone{entry};
+    ASSERT_TRUE(there->remove(gone));
+    for (int i = 0; i < 2; ++i) {
+        const auto answer = reader->ask(What::kSize, named(series));
+        ASSERT_FALSE(answer);
+        EXPECT_EQ(answer.error().code, Code::kRefused) << answer.error().text();
+    }
+    const auto writer = ObjectLink::open(dial).value();
+    const auto lock = writer->hold("log/" + series, HoldKind::kExclusive);
+    ASSERT_TRUE(lock);
+    ::shutdown(last, SHUT_RDWR);
+    const int before = last;
+    const auto answer = writer->ask(What::kListFolders, named("log/"));
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, Code::kDisconnected);
+    EXPECT_EQ(last, before) << "it was connected again";
+}
+
 TEST_F(ObjectSessionTest, NothingThatOthersPutIsTakenAway) {
     VaultModel model(vault(), 10 * kBlock);
     model.change_some(10);

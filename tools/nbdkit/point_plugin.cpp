@@ -24,9 +24,7 @@ namespace towline {
 namespace {
 
 struct Words {
-    std::string vault;
-    std::string name;
-    std::string point;
+    std::string point;    // as a user names it, by its whole id
     std::string volume;   // the only one that is served; empty: all
     std::string scratch;  // of an overlay; empty: none
     KeySource keys;
@@ -73,8 +71,6 @@ int number(const char* key, std::string_view text, T& into) {
 int take_word(const char* key, const char* value) {
     Words& words = served().words;
     const std::string_view name = key;
-    if (name == "vault") return words.vault = value, 0;
-    if (name == "name") return words.name = value, 0;
     if (name == "point") return words.point = value, 0;
     if (name == "volume") return words.volume = value, 0;
     if (name == "scratch") return words.scratch = value, 0;
@@ -87,9 +83,8 @@ int take_word(const char* key, const char* value) {
 }
 
 int check_words() {
-    const Words& words = served().words;
-    if (!words.vault.empty() && !words.name.empty() && !words.point.empty()) return 0;
-    nbdkit_error("vault=DIR, name=NAME and point=ID are needed; see: towline point serve --help");
+    if (!served().words.point.empty()) return 0;
+    nbdkit_error("point=POINT is needed; see: towline point serve --help");
     return -1;
 }
 
@@ -98,9 +93,8 @@ int check_words() {
 Status open_point(Served& it) {
     Words& words = it.words;
     words.keys.demanded = !words.keys.empty();
-    const std::string series = TRY(encode_series(words.name));
-    const auto vault = TRY(Vault::open(words.vault, words.keys));
-    it.point = TRY(OpenPoint::open(vault, series, words.point));
+    const VaultName name = TRY(VaultName::parse_point(words.point));
+    it.point = TRY(OpenPoint::open(name, words.keys));
     return {};
 }
 

@@ -15,6 +15,7 @@
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/retention.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 

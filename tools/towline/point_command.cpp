@@ -13,6 +13,7 @@
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/point_json.hpp"
+#include "userspace/vault/vault_name.hpp"
 #include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
@@ -34,17 +35,21 @@ struct Place {
     std::string name;
     std::string series;
     std::string point;
+    bool served = false;
 };
 
 Result<Place> find_place(const std::string& text, bool with_point, const KeySource& keys) {
-    const auto name = TRY(VaultName::parse(text));
+    const auto name = TRY(VaultName::parse_any(text));
     if (!name || name->name.empty() || (with_point && name->point.empty())) {
-        return fail(Code::kInvalid, text + ": write vault:DIR/NAME" + (with_point ? "@ID" : ""));
+        const std::string form = "vault:NAME" + std::string(with_point ? "@ID" : "");
+        return fail(Code::kInvalid, text + ": write vault:DIR/NAME" + (with_point ? "@ID" : "") +
+                                        " or tcp://HOST:PORT/" + form);
     }
-    return Place{.vault = TRY(Vault::open(name->folder, keys)),
+    return Place{.vault = TRY(name->open(keys)),
                  .name = name->name,
                  .series = TRY(encode_series(name->name)),
-                 .point = name->point};
+                 .point = name->point,
+                 .served = name->server.has_value()};
 }
 
 std::string bytes_text(std::uint64_t bytes) {
@@ -98,7 +103,10 @@ Result<int> list(const PointWords& words) {
     }
     for (const auto& [number, error] : state.damaged)
         std::fprintf(stderr, "towline point: %s\n", error.text().c_str());
-    return state.damaged.empty() ? 0 : static_cast<int>(Exit::kCorrupt);
+    const std::size_t lost = state.lost().size();
+    if (lost > 0)
+        std::fprintf(stderr, "towline point: the entries of %zu more points are lost\n", lost);
+    return state.damaged.empty() && lost == 0 ? 0 : static_cast<int>(Exit::kCorrupt);
 }
 
 Result<int> show(const PointWords& words) {
@@ -132,6 +140,11 @@ Result<int> show(const PointWords& words) {
 
 Result<int> remove(const PointWords& words) {
     const Place place = TRY(find_place(words.point, true, key_source(words.keys)));
+    if (place.served) {
+        return fail(Code::kRefused,
+                    "a server lets nobody take anything away; delete the point where the vault is "
+                    "kept, with its key");
+    }
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     const Point point = TRY(find_point(state, place.point, place.name));
     Collector collector(place.vault, place.series);

@@ -28,13 +28,8 @@ struct PointMountWords {
 };
 
 Result<PointMountOptions> make_options(const PointMountWords& words) {
-    const auto name = TRY(VaultName::parse(words.point));
-    if (!name || name->name.empty() || name->point.empty())
-        return fail(Code::kInvalid, words.point + ": write vault:DIR/NAME@ID");
     PointMountOptions options;
-    options.vault = name->folder;
-    options.name = name->name;
-    options.point = name->point;
+    options.point = TRY(VaultName::parse_point(words.point));
     options.mountpoint = std::filesystem::absolute(words.mountpoint).lexically_normal();
     options.cache.cache_bytes = words.cache_bytes;
     options.thread_count = words.threads;

@@ -117,26 +117,21 @@ void add_key_files(std::vector<std::string>& line, const KeySource& keys) {
 }
 
 Status serve_point(const PointServeWords& words, const ServiceCalls& calls) {
-    const auto name = TRY(VaultName::parse(words.point));
-    if (!name || name->name.empty() || name->point.empty())
-        return fail(Code::kInvalid, words.point + ": write vault:DIR/NAME@ID");
+    VaultName name = TRY(VaultName::parse_point(words.point));
     const Address address = TRY(parse_address(words.address));
     const NbdkitPrograms programs = TRY(NbdkitPrograms::find());
-    NbdkitWords server{.plugin_words = {"vault=" + name->folder.string(), "name=" + name->name},
-                       .read_only = !words.overlay,
-                       .passphrase = {}};
+    NbdkitWords server{.plugin_words = {}, .read_only = !words.overlay, .passphrase = {}};
     const KeySource keys = remembering(key_source(words.keys), server.passphrase);
-    const auto vault = TRY(Vault::open(name->folder, keys));
     // Held until the plugin holds it.
-    const std::string series = TRY(encode_series(name->name));
-    std::optional<OpenPoint> point = TRY(OpenPoint::open(vault, series, name->point));
+    std::optional<OpenPoint> point = TRY(OpenPoint::open(name, keys));
     const Shown shown = TRY(look_at(point->point(), words.volume));
-    server.plugin_words.push_back("point=" + shown.point);
+    name.point = shown.point;
+    server.plugin_words.push_back("point=" + name.text());
     server.plugin_words.push_back("cache=" + std::to_string(words.cache_bytes));
     if (!words.volume.empty()) server.plugin_words.push_back("volume=" + words.volume);
     if (words.overlay)
         server.plugin_words.push_back("scratch=" + fs::absolute(words.scratch).string());
-    if (vault->sealed() != nullptr) add_key_files(server.plugin_words, keys);
+    if (point->vault()->sealed() != nullptr) add_key_files(server.plugin_words, keys);
     const Fd signals = TRY(ending_signals());
     ::umask(0077);  // whoever reaches the socket reads the point
     const Listener listener = TRY(Listener::open(address));

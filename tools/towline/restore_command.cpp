@@ -41,17 +41,10 @@ struct RestoreWords {
     bool quiet = false;
 };
 
-Result<VaultName> parse_point(const std::string& text) {
-    const auto name = TRY(VaultName::parse(text));
-    if (!name || name->name.empty() || name->point.empty())
-        return fail(Code::kInvalid, text + ": write vault:DIR/NAME@ID");
-    return *name;
-}
-
 // What was cut off goes on; what was written is read again before it counts.
 Result<RunReport> run_restore(const RestoreWords& words, const std::string& target,
                               const KeySource& keys) {
-    const VaultName point = TRY(parse_point(words.point));
+    const VaultName point = TRY(VaultName::parse_point(words.point));
     const bool elsewhere = TRY(RemoteTarget::parse(target)).has_value();
     if (!elsewhere) TRY_STATUS(refuse_in_vault(point.folder, target));
     ProgressBar bar(!words.quiet);
@@ -81,7 +74,7 @@ Result<Restored> restore_point(const RestoreWords& words) {
     const KeySource keys = key_source(words.keys);
     std::optional<GrowthPlan> plan;
     if (words.grow) {
-        const VaultName point = TRY(parse_point(words.point));
+        const VaultName point = TRY(VaultName::parse_point(words.point));
         plan = TRY(plan_growth_onto({point, words.volume, keys}, words.target));
     }
     Restored restored{.run = TRY(run_restore(words, words.target, keys)), .growth = {}};
@@ -116,7 +109,7 @@ Status grow_file(const std::string& partial, std::uint64_t bytes, const GrowthPl
 
 Result<ExportReport> export_raw(const RestoreWords& words) {
     TRY_STATUS(refuse_existing(words.target));
-    const VaultName point = TRY(parse_point(words.point));
+    const VaultName point = TRY(VaultName::parse_point(words.point));
     TRY_STATUS(refuse_in_vault(point.folder, words.target));
     const KeySource keys = key_source(words.keys);
     std::optional<GrowthPlan> plan;
@@ -147,8 +140,9 @@ Result<ExportReport> export_as(const RestoreWords& words) {
         return fail(Code::kRefused, "--grow makes a raw image; then: qemu-img convert -O qcow2");
     }
     ProgressBar bar(!words.quiet);
-    ExportOptions options{
-        .point = TRY(parse_point(words.point)), .volume = words.volume, .file = words.target};
+    ExportOptions options{.point = TRY(VaultName::parse_point(words.point)),
+                          .volume = words.volume,
+                          .file = words.target};
     options.keys = key_source(words.keys);
     options.cancelled = interrupted;
     options.on_progress = [&bar](const RunProgress& progress) { bar.show(progress); };
@@ -177,7 +171,9 @@ int export_point(const RestoreWords& words) {
 CLI::App* add(CLI::App& app, const char* name, const char* what,
               const std::shared_ptr<RestoreWords>& words) {
     CLI::App* command = app.add_subcommand(name, what);
-    command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
+    command
+        ->add_option("POINT", words->point, "vault:DIR/NAME@ID, or tcp://HOST:PORT/vault:NAME@ID")
+        ->required();
     add_key_options(*command, words->keys);
     command->add_option("--volume", words->volume, "which one, of a point that has several");
     command->add_flag("--json", words->json, "the report as one JSON object on standard output");

@@ -16,9 +16,7 @@ namespace towline {
 namespace {
 
 Result<GrowthPlan> plan(const GrownPoint& grown, const GrowthTarget& target) {
-    const auto vault = TRY(Vault::open(grown.name.folder, grown.keys));
-    const std::string series = TRY(encode_series(grown.name.name));
-    const OpenPoint point = TRY(OpenPoint::open(vault, series, grown.name.point));
+    const OpenPoint point = TRY(OpenPoint::open(grown.name, grown.keys));
     const std::size_t place = TRY(find_volume(point.point(), grown.volume));
     const auto volume = TRY(point.volume(place));
     const ReadVolume read = [&](std::uint64_t offset, MutableByteSpan into) {

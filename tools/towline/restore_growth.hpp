@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "userspace/vault/growth.hpp"
-#include "userspace/vault/vault.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 

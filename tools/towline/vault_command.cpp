@@ -15,6 +15,23 @@
 
 namespace towline {
 
+namespace {}  // namespace
+
+Result<VaultName> find_vault(const std::string& text) {
+    if (!text.starts_with("tcp://") && !text.starts_with("unix:")) return VaultName{.folder = text};
+    auto name = TRY(VaultName::parse_any(text));
+    if (name && name->point.empty()) return std::move(*name);
+    return fail(Code::kInvalid, text + ": write tcp://HOST:PORT/vault: for the vault of a server");
+}
+
+Status refuse_served(const std::string& text) {
+    if (!TRY(find_vault(text)).server) return {};
+    return fail(Code::kRefused,
+                text +
+                    ": a server lets nobody take anything away, or change it; give this command "
+                    "the vault's folder where it is kept, and its key");
+}
+
 namespace {
 
 // --- init, info ---------------------------------------------------------------------------------
@@ -114,8 +131,9 @@ Result<int> info_outside(const VaultOutside& outside, const VaultWords& words) {
 }
 
 Result<int> info(const VaultWords& words) {
+    const VaultName name = TRY(find_vault(words.folder));
     const KeySource keys = key_source(words.keys);
-    VaultOutside outside = TRY(VaultOutside::look(words.folder));
+    VaultOutside outside = TRY(name.look());
     if (outside.config.encryption && keys.empty()) return info_outside(outside, words);
     const auto vault = TRY(Vault::open(std::move(outside), keys));
     nlohmann::json names = nlohmann::json::array();
@@ -197,6 +215,7 @@ void print_pruned(const nlohmann::json& name, bool dry_run) {
 }
 
 Result<int> prune(const VaultWords& words) {
+    TRY_STATUS(refuse_served(words.folder));
     const auto vault = TRY(Vault::open(words.folder, key_source(words.keys)));
     nlohmann::json names = nlohmann::json::array();
     CollectReport total;

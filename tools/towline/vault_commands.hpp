@@ -13,6 +13,7 @@
 #include "tools/towline/key_words.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/retention.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 
@@ -58,6 +59,12 @@ class VaultBar {
     std::string stage_;
     Instant began_;
 };
+
+// A vault as a command's words name it: its folder, or tcp://HOST:PORT/vault: where a server keeps
+// it. With a NAME behind that, this name of it.
+Result<VaultName> find_vault(const std::string& text);
+// Where a server gives nothing away that is changed or removed: kRefused for a vault of one.
+Status refuse_served(const std::string& text);
 
 using VaultPerform = std::function<Result<int>(const VaultWords&)>;
 

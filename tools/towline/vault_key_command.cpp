@@ -8,7 +8,6 @@
 
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/vault_commands.hpp"
-#include "userspace/vault/vault.hpp"
 
 namespace towline {
 
@@ -40,6 +39,11 @@ void tell(const VaultEncryption& encryption, const WrapWords& words) {
                     std::string(key_kind_name(each.kind)).c_str(), each.created_at.c_str());
 }
 
+Result<VaultOutside> look_here(const std::string& folder) {
+    TRY_STATUS(refuse_served(folder));
+    return VaultOutside::look(folder);
+}
+
 std::unexpected<Error> not_encrypted(const std::string& folder) {
     return fail(Code::kRefused, folder +
                                     " is not encrypted, and has no keys; encryption is chosen "
@@ -47,14 +51,14 @@ std::unexpected<Error> not_encrypted(const std::string& folder) {
 }
 
 Result<int> list(const WrapWords& words) {
-    const VaultOutside outside = TRY(VaultOutside::look(words.folder));
+    const VaultOutside outside = TRY(look_here(words.folder));
     if (!outside.config.encryption) return not_encrypted(words.folder);
     tell(*outside.config.encryption, words);
     return 0;
 }
 
 Result<std::shared_ptr<Vault>> open(const WrapWords& words) {
-    VaultOutside outside = TRY(VaultOutside::look(words.folder));
+    VaultOutside outside = TRY(look_here(words.folder));
     if (!outside.config.encryption) return not_encrypted(words.folder);
     return Vault::open(std::move(outside), key_source(words.keys));
 }

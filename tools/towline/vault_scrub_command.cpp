@@ -75,7 +75,8 @@ void tell(const ScrubReport& report, const VaultWords& words, double elapsed, bo
                 bytes_text(report.garbage_bytes).c_str());
 }
 
-Result<int> scrub_vault(const VaultWords& words, const std::shared_ptr<Vault>& vault, bool blocks) {
+Result<int> scrub_vault(const VaultWords& words, const std::shared_ptr<Vault>& vault,
+                        const std::string& name, bool blocks) {
     catch_signals();
     std::optional<ScrubProgress> progress;
     if (blocks) {
@@ -90,6 +91,7 @@ Result<int> scrub_vault(const VaultWords& words, const std::shared_ptr<Vault>& v
     const Instant began = monotonic_now();
     Scrub::Options options{
         .blocks = blocks,
+        .only = name.empty() ? "" : TRY(encode_series(name)),
         .bytes_per_second = static_cast<std::uint64_t>(words.rate_mbit * 1e6 / 8),
         .threads = std::max(1U, std::thread::hardware_concurrency()),
         .progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); },
@@ -122,14 +124,18 @@ Result<int> scrub_stored(const VaultWords& words, const VaultOutside& outside) {
 
 Result<int> scrub(const VaultWords& words) {
     const KeySource keys = key_source(words.keys);
-    VaultOutside outside = TRY(VaultOutside::look(words.folder));
-    if (outside.config.encryption && keys.empty()) return scrub_stored(words, outside);
-    return scrub_vault(words, TRY(Vault::open(std::move(outside), keys)), true);
+    const VaultName name = TRY(find_vault(words.folder));
+    VaultOutside outside = TRY(name.look());
+    if (outside.config.encryption && keys.empty() && name.name.empty())
+        return scrub_stored(words, outside);
+    return scrub_vault(words, TRY(Vault::open(std::move(outside), keys)), name.name, true);
 }
 
 Result<int> check(const VaultWords& words) {
-    const auto vault = TRY(Vault::open(words.folder, key_source(words.keys)));
-    if (!words.repair) return scrub_vault(words, vault, false);
+    if (words.repair) TRY_STATUS(refuse_served(words.folder));
+    const VaultName name = TRY(find_vault(words.folder));
+    const auto vault = TRY(name.open(key_source(words.keys)));
+    if (!words.repair) return scrub_vault(words, vault, name.name, false);
     for (const std::string& series : TRY(vault->series())) {
         const RepairReport report = TRY(repair_log(vault, series));
         for (const std::string& each : report.set_aside)
@@ -139,7 +145,7 @@ Result<int> check(const VaultWords& words) {
                          report.forgotten_points.size(), decode_series(series).c_str());
         }
     }
-    return scrub_vault(words, vault, false);
+    return scrub_vault(words, vault, "", false);
 }
 
 }  // namespace

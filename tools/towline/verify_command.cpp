@@ -38,21 +38,17 @@ struct Verdict {
 };
 
 Result<Verdict> verify(const VerifyWords& words) {
-    const auto name = TRY(VaultName::parse(words.point));
-    if (!name || name->name.empty() || name->point.empty())
-        return fail(Code::kInvalid, words.point + ": write vault:DIR/NAME@ID");
+    VaultName name = TRY(VaultName::parse_point(words.point));
     const KeySource keys = key_source(words.keys);
-    const auto vault = TRY(Vault::open(name->folder, keys));
-    const std::string series = TRY(encode_series(name->name));
     // Held from here on: what is compared is what was looked at.
-    const OpenPoint point = TRY(OpenPoint::open(vault, series, name->point));
+    const OpenPoint point = TRY(OpenPoint::open(name, keys));
+    name.point = point.point().id.text();
     const std::size_t place = TRY(find_volume(point.point(), words.volume));
     const PointVolume& volume = point.point().volumes[place];
     ProgressBar bar(!words.quiet);
     SyncOptions options;
     options.sources = {{.path = words.source}};
-    options.target =
-        "vault:" + (name->folder / name->name).string() + "@" + point.point().id.text();
+    options.target = name.text();
     options.keys = keys;
     options.state_folder = words.state_dir;
     options.kind = RunRequest::Kind::kScan;
@@ -108,7 +104,9 @@ void add_verify_command(CLI::App& app, std::function<int()>& run) {
     auto words = std::make_shared<VerifyWords>();
     CLI::App* command = app.add_subcommand("verify", "Compares a volume with a point, by digests.");
     command->add_option("SOURCE", words->source, "a block device or image file")->required();
-    command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
+    command
+        ->add_option("POINT", words->point, "vault:DIR/NAME@ID, or tcp://HOST:PORT/vault:NAME@ID")
+        ->required();
     add_key_options(*command, words->keys);
     command->add_option("--volume", words->volume, "which one, of a point that has several");
     command

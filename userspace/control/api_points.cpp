@@ -9,6 +9,7 @@
 #include "userspace/control/api.hpp"
 #include "userspace/vault/point_json.hpp"
 #include "userspace/vault/series_log.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 

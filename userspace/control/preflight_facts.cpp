@@ -22,7 +22,7 @@
 #include "userspace/engine/live_use.hpp"
 #include "userspace/engine/system_use.hpp"
 #include "userspace/engine/target_safety.hpp"
-#include "userspace/vault/vault.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 

@@ -63,15 +63,18 @@ Result<std::shared_ptr<Vault>> open_kept(const RemoteTarget& target, const KeySo
 Result<WantedTarget> find_target(const std::string& text, bool compare_only,
                                  const KeySource& keys) {
     WantedTarget target;
-    if (const auto name = TRY(VaultName::parse(text))) {
+    // A server's name is one to be written to, unless it is compared with.
+    const auto name = TRY(compare_only ? VaultName::parse_any(text) : VaultName::parse(text));
+    if (name) {
         if (name->name.empty() || name->point.empty() == compare_only)
             return fail(Code::kInvalid,
                         text + ": write vault:DIR/NAME" + (compare_only ? "@ID" : ""));
-        target.vault = TRY(Vault::open(name->folder, keys));
+        target.vault = TRY(name->open(keys));
         target.vault_folder = name->folder;
         target.point = name->point;
         target.name = name->name;
-        target.lock_name = "vault:" + name->folder.string() + "/" + name->name;
+        target.lock_name =
+            name->server ? text : "vault:" + name->folder.string() + "/" + name->name;
         return target;
     }
     target.remote = TRY(RemoteTarget::parse(text));
@@ -89,8 +92,8 @@ Result<WantedTarget> find_target(const std::string& text, bool compare_only,
 
 // Whoever names a key believes that it is used.
 Status refuse_idle_key(const SyncOptions& options, const WantedTarget& target) {
-    const bool used =
-        target.vault || TRY(VaultName::parse(options.sources.front().path.string())).has_value();
+    const bool used = target.vault ||
+                      TRY(VaultName::parse_any(options.sources.front().path.string())).has_value();
     if (!options.keys.demanded || used) return {};
     return fail(
         Code::kRefused,

@@ -84,7 +84,7 @@ Result<std::unique_ptr<SyncSource>> open_source(const std::vector<SourceName>& n
                                                 const KeySource& keys) {
     std::vector<Volume> volumes;
     for (const SourceName& each : names) {
-        const auto point = TRY(VaultName::parse(each.path.string()));
+        const auto point = TRY(VaultName::parse_any(each.path.string()));
         if (point && names.size() == 1) return PointSource::open(*point, each.volume, keys);
         if (point)
             return fail(Code::kInvalid,

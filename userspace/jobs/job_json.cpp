@@ -8,7 +8,7 @@
 #include <set>
 
 #include "transport/address.hpp"
-#include "userspace/vault/vault.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 

@@ -52,6 +52,9 @@ class ObjectStore {
                                           MutableByteSpan into) = 0;
     // Nothing when there is none.
     virtual Result<std::optional<std::uint64_t>> size(const std::string& name) = 0;
+    // These will be read soon: a store that is far away fetches them at once, as far as they are
+    // small.
+    virtual void expect(std::span<const std::string> /*names*/) {}
     // The next read of it is to come from where it is stored, not from a cache on the way, as far
     // as this store can help it.
     virtual void forget(const std::string& /*name*/) {}

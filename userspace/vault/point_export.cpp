@@ -80,9 +80,7 @@ Status publish(const fs::path& file) {
 Result<ExportReport> export_qcow2(const ExportOptions& options) {
     TRY_STATUS(refuse_existing(options.file));
     TRY_STATUS(refuse_in_vault(options.point.folder, options.file));
-    const auto vault = TRY(Vault::open(options.point.folder, options.keys));
-    const std::string series = TRY(encode_series(options.point.name));
-    const OpenPoint point = TRY(OpenPoint::open(vault, series, options.point.point));
+    const OpenPoint point = TRY(OpenPoint::open(options.point, options.keys));
     const std::size_t place = TRY(find_volume(point.point(), options.volume));
     const auto volume = TRY(point.volume(place));
     const fs::path partial = partial_name(options.file);

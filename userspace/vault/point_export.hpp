@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "userspace/engine/run_report.hpp"
-#include "userspace/vault/vault.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "io/clock.hpp"
 #include "userspace/vault/retention.hpp"
 
 namespace towline {
@@ -56,6 +57,8 @@ Status PointFolder::overlay(const std::filesystem::path& scratch) {
 }
 
 int PointFolder::told(const Error& error) {
+    const std::int64_t minute = monotonic_now().time_since_epoch() / 60s;
+    if (minute_.exchange(minute) != minute) told_ = 0;
     if (told_ < kToldMax && told_++ < kToldMax) log_(error.text());
     // What a writer can do something about; else a block cannot be had, whatever kept it away.
     const bool of_writer =

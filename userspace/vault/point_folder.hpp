@@ -35,7 +35,8 @@ class PointFolder {
     std::vector<File>& files() { return files_; }
     std::time_t created_at() const { return created_at_; }
     void set_log(std::function<void(const std::string&)> log) { log_ = std::move(log); }
-    // The errno for whoever reads; the cause goes to the log, a bounded number of times.
+    // The errno for whoever reads; the cause goes to the log, a bounded number of times
+    // a minute.
     int told(const Error& error);
 
   private:
@@ -45,7 +46,8 @@ class PointFolder {
     std::vector<File> files_;
     std::time_t created_at_ = 0;
     std::function<void(const std::string&)> log_ = [](const std::string&) {};
-    std::atomic<unsigned> told_{0};
+    std::atomic<std::int64_t> minute_{0};
+    std::atomic<unsigned> told_{0};  // in this minute
 };
 
 }  // namespace towline

@@ -20,9 +20,7 @@ Result<std::unique_ptr<PointMount>> PointMount::start(PointMountOptions options)
     TRY_STATUS(check_mountpoint(wanted.mountpoint));
     // First of all: it must inherit no lock of the vault's.
     mount->guard_.emplace(TRY(MountGuard::start(wanted.mountpoint)));
-    const std::string series = TRY(encode_series(wanted.name));
-    const auto vault = TRY(Vault::open(wanted.vault, wanted.keys));
-    mount->point_ = TRY(OpenPoint::open(vault, series, wanted.point));
+    mount->point_ = TRY(OpenPoint::open(wanted.point, wanted.keys));
     mount->folder_ = TRY(PointFolder::open(*mount->point_, wanted.cache));
     mount->folder_->set_log(wanted.log);
     if (!wanted.scratch.empty()) TRY_STATUS(mount->folder_->overlay(wanted.scratch));

@@ -7,16 +7,14 @@
 
 #include "cbt/fuse/fuse_session.hpp"
 #include "cbt/fuse/mount_guard.hpp"
-#include "userspace/vault/key_source.hpp"
 #include "userspace/vault/point_folder.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 
 struct PointMountOptions {
-    std::filesystem::path vault;  // its folder
-    KeySource keys;               // that open it
-    std::string name;             // in the vault
-    std::string point;            // an id, the beginning of one, or "latest"
+    VaultName point;  // by an id, the beginning of one, or "latest"
+    KeySource keys;   // that open its vault
     std::filesystem::path mountpoint;
     VolumeCache::Options cache;
     std::filesystem::path scratch;  // of an overlay; empty: none, and nobody writes

@@ -15,13 +15,10 @@ Result<std::unique_ptr<SyncSource>> PointSource::open(const VaultName& name,
                                                       const KeySource& keys) {
     if (name.name.empty() || name.point.empty())
         return fail(Code::kInvalid, "a point to read from: write vault:DIR/NAME@ID");
-    auto vault = TRY(Vault::open(name.folder, keys));
-    const std::string series = TRY(encode_series(name.name));
-    OpenPoint point = TRY(OpenPoint::open(vault, series, name.point));
+    OpenPoint point = TRY(OpenPoint::open(name, keys));
     const std::size_t place = TRY(find_volume(point.point(), volume));
     auto reader = TRY(point.volume(place));
-    return std::unique_ptr<SyncSource>(
-        new PointSource(name, std::move(vault), std::move(point), std::move(reader)));
+    return std::unique_ptr<SyncSource>(new PointSource(name, std::move(point), std::move(reader)));
 }
 
 // A point is a source of its own, and of several volumes each is one: a target that was restored
@@ -29,7 +26,7 @@ Result<std::unique_ptr<SyncSource>> PointSource::open(const VaultName& name,
 Result<std::vector<VolumeIdentity>> PointSource::identities() const {
     const bool several = point_.point().volumes.size() > 1;
     return std::vector{VolumeIdentity{.kind = "point",
-                                      .locator = vault_->id().text() + "/" +
+                                      .locator = point_.vault()->id().text() + "/" +
                                                  point_.point().id.text() +
                                                  (several ? "/" + volume_->name() : ""),
                                       .generation = {}}};
@@ -60,6 +57,7 @@ Status PointSource::refuse_same(const Volume& target) const {
 }
 
 Status refuse_in_vault(const fs::path& vault, const fs::path& target) {
+    if (vault.empty()) return {};
     std::error_code error;
     const fs::path folder = fs::weakly_canonical(fs::absolute(vault, error), error);
     const fs::path path = fs::weakly_canonical(fs::absolute(target, error), error);

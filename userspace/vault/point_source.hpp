@@ -30,21 +30,16 @@ class PointSource final : public SyncSource {
     std::optional<Error> failure() const override;
 
   private:
-    PointSource(VaultName name, std::shared_ptr<Vault> vault, OpenPoint point,
-                std::shared_ptr<VolumeReader> volume)
-        : name_(std::move(name)),
-          vault_(std::move(vault)),
-          point_(std::move(point)),
-          volume_(std::move(volume)) {}
+    PointSource(VaultName name, OpenPoint point, std::shared_ptr<VolumeReader> volume)
+        : name_(std::move(name)), point_(std::move(point)), volume_(std::move(volume)) {}
 
     VaultName name_;
-    std::shared_ptr<Vault> vault_;
     OpenPoint point_;
     std::shared_ptr<VolumeReader> volume_;
     std::unique_ptr<PointEngine> engine_;
 };
 
-// A file of the vault's own is no target.
+// A file of the vault's own is no target. An empty name: a vault that another host keeps.
 Status refuse_in_vault(const std::filesystem::path& vault, const std::filesystem::path& target);
 
 }  // namespace towline

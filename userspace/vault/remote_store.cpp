@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A question and its answer at a time, whoever asks. A connection that broke stays broken: what was
-// held over it is held no more, so nothing may go on as if it were.
+// What is asked is small, what is answered may be large, and an answer takes as long as the link:
+// so objects that are small are fetched whole and once, and many of them at a time where it is
+// known which will be read. What they were is checked by who reads them, here as anywhere.
 
 #include "userspace/vault/remote_store.hpp"
 
 #include <algorithm>
-#include <sys/socket.h>
-#include <sys/time.h>
 
 #include "transport/socket.hpp"
 
@@ -18,7 +17,7 @@ using object_wire::What;
 namespace {
 
 constexpr Duration kConnectTime = 15s;
-constexpr int kSilenceSeconds = 120;
+constexpr std::size_t kSmallBytes = std::size_t{64} << 10;
 
 ByteWriter named(const std::string& name) {
     ByteWriter head;
@@ -32,49 +31,21 @@ ByteWriter numbered(std::uint32_t id) {
     return head;
 }
 
+ByteWriter range_of(const std::string& name, std::uint64_t offset_bytes, std::size_t length_bytes) {
+    ByteWriter head = named(name);
+    head.put(offset_bytes).put(static_cast<std::uint32_t>(length_bytes));
+    return head;
+}
+
 std::unexpected<Error> not_of_its_form() {
     return fail(Code::kProtocol, "an answer of the vault's server is not of its form");
 }
 
 }  // namespace
 
-class RemoteStore::Link {
-  public:
-    explicit Link(Fd socket) : connection_(std::move(socket)) {
-        const timeval limit{.tv_sec = kSilenceSeconds, .tv_usec = 0};
-        ::setsockopt(connection_.fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-        ::setsockopt(connection_.fd(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    }
-
-    Result<Message> ask(What what, const ByteWriter& head, ByteSpan body = {}) {
-        const std::lock_guard lock(mutex_);
-        if (broken_) return std::unexpected(*broken_);
-        auto answer = exchange(what, head, body);
-        if (!answer) {
-            broken_ = answer.error();
-            return answer;
-        }
-        if (answer->what == What::kFailed)
-            return std::unexpected(object_wire::decode_error(answer->head));
-        return answer;
-    }
-
-  private:
-    Result<Message> exchange(What what, const ByteWriter& head, ByteSpan body) {
-        TRY_STATUS(connection_.send(what, head.bytes(), body));
-        Message answer = TRY(connection_.receive());
-        if (answer.what != What::kDone && answer.what != What::kFailed) return not_of_its_form();
-        return answer;
-    }
-
-    std::mutex mutex_;
-    object_wire::Connection connection_;  // under mutex_
-    std::optional<Error> broken_;         // under mutex_
-};
-
 class RemoteUpload final : public ObjectUpload {
   public:
-    RemoteUpload(std::shared_ptr<RemoteStore::Link> link, std::uint32_t id)
+    RemoteUpload(std::shared_ptr<ObjectLink> link, std::uint32_t id)
         : link_(std::move(link)), id_(id) {}
     ~RemoteUpload() override {
         if (id_ != 0) static_cast<void>(link_->ask(What::kDrop, numbered(id_)));
@@ -100,30 +71,28 @@ class RemoteUpload final : public ObjectUpload {
     }
 
   private:
-    std::shared_ptr<RemoteStore::Link> link_;
+    std::shared_ptr<ObjectLink> link_;
     std::uint32_t id_;
 };
 
 class RemoteHold final : public ObjectHold {
   public:
-    RemoteHold(std::shared_ptr<RemoteStore::Link> link, std::uint32_t id)
-        : link_(std::move(link)), id_(id) {}
-    ~RemoteHold() override { static_cast<void>(link_->ask(What::kRelease, numbered(id_))); }
+    RemoteHold(std::shared_ptr<ObjectLink> link, std::uint32_t number)
+        : link_(std::move(link)), number_(number) {}
+    ~RemoteHold() override { link_->release(number_); }
 
   private:
-    std::shared_ptr<RemoteStore::Link> link_;
-    std::uint32_t id_;
+    std::shared_ptr<ObjectLink> link_;
+    std::uint32_t number_;
 };
 
 Result<std::unique_ptr<ObjectStore>> RemoteStore::connect(const Address& address) {
-    return over(TRY(connect_to(address, kConnectTime)));
+    auto link = TRY(ObjectLink::open([address] { return connect_to(address, kConnectTime); }));
+    return std::unique_ptr<ObjectStore>(new RemoteStore(std::move(link)));
 }
 
 Result<std::unique_ptr<ObjectStore>> RemoteStore::over(Fd socket) {
-    auto link = std::make_shared<Link>(std::move(socket));
-    ByteWriter hello;
-    hello.put(object_wire::kVersion);
-    TRY_STATUS(link->ask(What::kHello, hello));
+    auto link = TRY(ObjectLink::over(std::move(socket)));
     return std::unique_ptr<ObjectStore>(new RemoteStore(std::move(link)));
 }
 
@@ -135,12 +104,17 @@ Result<std::unique_ptr<ObjectUpload>> RemoteStore::begin_put(const std::string& 
 
 Result<std::size_t> RemoteStore::get_range(const std::string& name, std::uint64_t offset_bytes,
                                            MutableByteSpan into) {
+    if (const auto whole = small_.find(name)) {
+        const std::size_t from = std::min<std::uint64_t>(offset_bytes, whole->size());
+        const std::size_t some = std::min(into.size(), whole->size() - from);
+        std::copy_n(whole->begin() + static_cast<std::ptrdiff_t>(from), some, into.begin());
+        return some;
+    }
     std::size_t done = 0;
     while (done < into.size()) {
         const std::size_t some = std::min(into.size() - done, object_wire::kPieceBytes);
-        ByteWriter head = named(name);
-        head.put(offset_bytes + done).put(static_cast<std::uint32_t>(some));
-        const Message answer = TRY(link_->ask(What::kGet, head));
+        const Message answer =
+            TRY(link_->ask(What::kGet, range_of(name, offset_bytes + done, some)));
         if (answer.body.size() > some) return not_of_its_form();
         std::ranges::copy(answer.body, into.begin() + static_cast<std::ptrdiff_t>(done));
         done += answer.body.size();
@@ -149,14 +123,42 @@ Result<std::size_t> RemoteStore::get_range(const std::string& name, std::uint64_
     return done;
 }
 
+// Whoever asks for a size reads the object then.
 Result<std::optional<std::uint64_t>> RemoteStore::size(const std::string& name) {
+    if (const auto whole = small_.find(name)) return std::optional<std::uint64_t>(whole->size());
     const Message answer = TRY(link_->ask(What::kSize, named(name)));
     if (answer.head.empty()) return std::optional<std::uint64_t>();
     if (answer.head.size() != 8) return not_of_its_form();
-    return std::optional(load_le<std::uint64_t>(answer.head.data()));
+    const auto bytes = load_le<std::uint64_t>(answer.head.data());
+    if (bytes <= kSmallBytes) {
+        Message object = TRY(link_->ask(What::kGet, range_of(name, 0, kSmallBytes)));
+        if (object.body.size() == bytes) small_.keep(name, std::move(object.body));
+    }
+    return std::optional(bytes);
+}
+
+// What comes shorter than it was asked for is whole. What does not come is asked for when it is
+// read.
+void RemoteStore::expect(std::span<const std::string> names) {
+    std::vector<std::string> wanted;
+    std::vector<ByteWriter> heads;
+    for (const std::string& each : names) {
+        if (small_.find(each)) continue;
+        wanted.push_back(each);
+        heads.push_back(range_of(each, 0, kSmallBytes));
+    }
+    static_cast<void>(link_->ask_all(What::kGet, heads, [&](std::size_t place, Message answer) {
+        if (answer.body.size() < kSmallBytes) small_.keep(wanted[place], std::move(answer.body));
+    }));
+}
+
+void RemoteStore::forget(const std::string& name) {
+    small_.forget(name);
 }
 
 Result<std::vector<ObjectInfo>> RemoteStore::list(const std::string& folder) {
+    // Which entries a log has, and what they say, is known anew from here on.
+    small_.forget(folder);
     const Message answer = TRY(link_->ask(What::kList, named(folder)));
     ByteReader reader(answer.body);
     std::vector<ObjectInfo> objects;
@@ -187,11 +189,7 @@ Status RemoteStore::remove(std::span<const std::string> names) {
 }
 
 Result<std::unique_ptr<ObjectHold>> RemoteStore::hold(const std::string& name, HoldKind kind) {
-    ByteWriter head = named(name);
-    head.put(static_cast<std::uint8_t>(kind == HoldKind::kExclusive));
-    const Message answer = TRY(link_->ask(What::kHold, head));
-    if (answer.head.size() != 4) return not_of_its_form();
-    return std::make_unique<RemoteHold>(link_, load_le<std::uint32_t>(answer.head.data()));
+    return std::make_unique<RemoteHold>(link_, TRY(link_->hold(name, kind)));
 }
 
 }  // namespace towline

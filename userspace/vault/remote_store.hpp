@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
-#include <mutex>
-
 #include "transport/address.hpp"
-#include "userspace/vault/object_store.hpp"
-#include "userspace/vault/object_wire.hpp"
+#include "userspace/vault/object_link.hpp"
+#include "userspace/vault/small_objects.hpp"
 
 namespace towline {
 
@@ -22,6 +19,8 @@ class RemoteStore final : public ObjectStore {
     Result<std::size_t> get_range(const std::string& name, std::uint64_t offset_bytes,
                                   MutableByteSpan into) override;
     Result<std::optional<std::uint64_t>> size(const std::string& name) override;
+    void expect(std::span<const std::string> names) override;
+    void forget(const std::string& name) override;
     Result<std::vector<ObjectInfo>> list(const std::string& folder) override;
     Result<std::vector<std::string>> list_folders(const std::string& folder) override;
     Status remove(std::span<const std::string> names) override;
@@ -30,13 +29,13 @@ class RemoteStore final : public ObjectStore {
     Result<std::uint64_t> sweep() override { return 0; }
 
   private:
-    // Outlives the store as long as an upload or a hold needs it.
-    class Link;
-    explicit RemoteStore(std::shared_ptr<Link> link) : link_(std::move(link)) {}
-    friend class RemoteUpload;
-    friend class RemoteHold;
+    static constexpr std::size_t kCacheBytes = std::size_t{16} << 20;
 
-    std::shared_ptr<Link> link_;
+    explicit RemoteStore(std::shared_ptr<ObjectLink> link) : link_(std::move(link)) {}
+
+    // Outlives the store as long as an upload or a hold needs it.
+    std::shared_ptr<ObjectLink> link_;
+    SmallObjects small_{kCacheBytes};
 };
 
 }  // namespace towline

@@ -48,7 +48,13 @@ void Scrub::find(const std::string& object, const std::string& what) {
 Result<ScrubReport> Scrub::run() {
     began_ = monotonic_now();
     TRY_STATUS(scrub_config());
-    const auto names = TRY(vault_->series());
+    auto names = TRY(vault_->series());
+    if (!options_.only.empty()) {
+        std::erase_if(names, [&](const std::string& each) { return each != options_.only; });
+        if (names.empty())
+            return fail(Code::kRefused,
+                        "there is no " + decode_series(options_.only) + " in the vault");
+    }
     for (const std::string& name : names)
         for (const auto kind : {ObjectKind::kLogEntry, ObjectKind::kIndex, ObjectKind::kSegment})
             for (const ObjectInfo& each : TRY(vault_->store().list(object_folder(kind, name))))

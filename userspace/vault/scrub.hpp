@@ -43,7 +43,8 @@ struct ScrubReport {
 class Scrub {
   public:
     struct Options {
-        bool blocks = true;  // false: heads, tables and indexes alone (`towline vault check`)
+        bool blocks = true;     // false: heads, tables and indexes alone (`towline vault check`)
+        std::string only = {};  // of the name, as it is encoded; empty: all
         std::uint64_t bytes_per_second = 0;  // 0: no limit
         unsigned threads = 2;
         std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress =

@@ -135,6 +135,13 @@ Result<std::optional<std::uint64_t>> SealedStore::size(const std::string& name) 
     return plain;
 }
 
+void SealedStore::expect(std::span<const std::string> names) {
+    std::vector<std::string> stored;
+    for (const std::string& each : names)
+        if (auto name = stored_name(each)) stored.push_back(std::move(*name));
+    stored_->expect(stored);
+}
+
 void SealedStore::forget(const std::string& name) {
     const auto stored = stored_name(name);
     if (!stored) return;

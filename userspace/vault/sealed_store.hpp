@@ -20,6 +20,7 @@ class SealedStore final : public ObjectStore {
     Result<std::size_t> get_range(const std::string& name, std::uint64_t offset_bytes,
                                   MutableByteSpan into) override;
     Result<std::optional<std::uint64_t>> size(const std::string& name) override;
+    void expect(std::span<const std::string> names) override;
     void forget(const std::string& name) override;
     // The bytes are those that are stored.
     Result<std::vector<ObjectInfo>> list(const std::string& folder) override;

@@ -15,6 +15,8 @@ using vault_format::ObjectKind;
 
 namespace {
 
+constexpr int kTries = 4;
+
 std::uint64_t number_of(const LogEntry& entry) {
     return std::visit([](const auto& each) { return each.number; }, entry);
 }
@@ -78,6 +80,15 @@ const Begin* SeriesState::unfinished() const {
     return sealed || ended ? nullptr : &*last_begin;
 }
 
+std::vector<std::uint64_t> SeriesState::lost() const {
+    std::vector<std::uint64_t> lost;
+    for (const std::uint64_t number : counting) {
+        const bool there = std::ranges::binary_search(points, number, {}, &Point::number);
+        if (!there && !damaged.contains(number)) lost.push_back(number);
+    }
+    return lost;
+}
+
 Status SeriesState::refuse_damaged() const {
     if (damaged.empty()) return {};
     Error error = damaged.begin()->second;
@@ -120,10 +131,24 @@ Result<std::optional<LogEntry>> SeriesLog::look_at(std::uint64_t number, SeriesS
     return std::optional<LogEntry>();
 }
 
+// A collector that works meanwhile says so in the log before it removes anything.
 Result<SeriesState> SeriesLog::read() const {
+    for (int tries = 1;; ++tries) {
+        SeriesState state = TRY(read_once());
+        const bool went_on = !state.lost().empty() && TRY(last_number()) != state.last_number;
+        if (!went_on || tries == kTries) return state;
+    }
+}
+
+Result<SeriesState> SeriesLog::read_once() const {
     SeriesState noted;
     std::vector<LogEntry> entries;
     const auto all = TRY(numbers());
+    std::vector<std::string> names;
+    names.reserve(all.size());
+    for (const std::uint64_t number : all)
+        names.push_back(entry_id(number).object_name());
+    vault_->store().expect(names);
     for (const std::uint64_t number : all) {
         if (auto entry = TRY(look_at(number, noted))) entries.push_back(std::move(*entry));
     }

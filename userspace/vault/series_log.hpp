@@ -18,6 +18,8 @@ struct SeriesState {
     std::vector<std::uint64_t> outdated;  // entries that say nothing any more
     std::map<std::uint64_t, Error> damaged;
 
+    // Numbers of points that count and have no entry any more; of a log that was read whole.
+    std::vector<std::uint64_t> lost() const;
     const Point* newest() const { return points.empty() ? nullptr : &points.back(); }
     // A run that was begun and neither sealed nor given up.
     const Begin* unfinished() const;
@@ -49,6 +51,7 @@ class SeriesLog {
 
   private:
     Result<std::vector<std::uint64_t>> numbers() const;
+    Result<SeriesState> read_once() const;
     Result<std::optional<LogEntry>> read_entry(std::uint64_t number) const;
     // A damaged one is noted.
     Result<std::optional<LogEntry>> look_at(std::uint64_t number, SeriesState& state) const;

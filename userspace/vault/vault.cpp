@@ -54,17 +54,6 @@ Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t n
     return config;
 }
 
-// Of any number: the first one goes when the second one is put.
-bool has_config(const fs::path& folder) {
-    std::error_code error;
-    for (const auto& each : fs::directory_iterator(folder / "config", error)) {
-        const std::string name = "config/" + each.path().filename().string();
-        if (parse_object_name(ObjectKind::kConfig, "", name) && each.is_regular_file(error))
-            return true;
-    }
-    return false;
-}
-
 }  // namespace
 
 Result<VaultConfig> encrypted(VaultConfig config, KeyKind kind, ByteSpan by,
@@ -169,36 +158,6 @@ Status Vault::save(VaultConfig config) {
 
 Result<std::vector<std::string>> Vault::series() const {
     return store_->list_folders("log/");
-}
-
-Result<std::optional<VaultName>> VaultName::parse(const std::string& text) {
-    static constexpr std::string_view kScheme = "vault:";
-    if (!text.starts_with(kScheme)) return std::optional<VaultName>();
-    const std::string rest = text.substr(kScheme.size());
-    std::error_code error;
-    const fs::path whole = fs::absolute(rest, error);
-    if (rest.empty() || error) return fail(Code::kInvalid, text + ": write vault:DIR/NAME");
-    VaultName found;
-    fs::path at;
-    for (const fs::path& part : whole) {
-        if (found.folder.empty()) {
-            at /= part;
-            if (has_config(at)) found.folder = at;
-            continue;
-        }
-        if (part.empty()) continue;
-        found.name += (found.name.empty() ? "" : "/") + part.string();
-    }
-    if (found.folder.empty()) {
-        return fail(Code::kRefused, "there is no vault on the way to " + rest +
-                                        "; make one with: towline vault init DIR");
-    }
-    const auto at_sign = found.name.rfind('@');
-    if (at_sign != std::string::npos) {
-        found.point = found.name.substr(at_sign + 1);
-        found.name.resize(at_sign);
-    }
-    return std::optional(std::move(found));
 }
 
 }  // namespace towline

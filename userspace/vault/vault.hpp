@@ -80,15 +80,4 @@ class Vault {
     std::string opened_by_;
 };
 
-// "DIR/NAME" or "DIR/NAME@ID" of a user's `vault:...`: DIR is the first folder on the way that is a
-// vault. With an empty name for a vault itself.
-struct VaultName {
-    std::filesystem::path folder;
-    std::string name;
-    std::string point;
-
-    // Nothing when the text does not begin with "vault:".
-    static Result<std::optional<VaultName>> parse(const std::string& text);
-};
-
 }  // namespace towline

@@ -19,10 +19,17 @@ Result<std::shared_ptr<VolumeReader>> VolumeReader::open(const std::shared_ptr<V
                                                          const std::string& series,
                                                          const PointVolume& volume) {
     std::shared_ptr<VolumeReader> reader(new VolumeReader(vault, series, volume));
+    std::vector<std::string> names;
+    for (const PointIndex& each : volume.indexes)
+        names.push_back(
+            ObjectId{format::ObjectKind::kIndex, series, each.writer, each.serial}.object_name());
+    vault->store().expect(names);
     for (const PointIndex& each : volume.indexes) {
         const ObjectId id{format::ObjectKind::kIndex, series, each.writer, each.serial};
-        reader->indexes_.push_back(
-            TRY(Index::open(vault->shared_store(), vault->id(), id, each.sha256)));
+        auto index = Index::open(vault->shared_store(), vault->id(), id, each.sha256);
+        if (!index && index.error().system_errno == ENOENT)
+            return object_damaged(id.object_name(), "it is lost");
+        reader->indexes_.push_back(TRY(std::move(index)));
         if (reader->indexes_.back().geometry().block_bytes != volume.block_bytes)
             return object_damaged(id.object_name(), "its blocks are of another size");
     }
@@ -260,12 +267,33 @@ void VolumeReader::copy_out(std::uint64_t block, ByteSpan plain, std::uint64_t o
 
 // --- points -------------------------------------------------------------------------------------
 
+namespace {
+
+// The one that is sought may be one that cannot be read: then no other takes its place.
+Status refuse_unread(const SeriesState& state, const std::string& id, const std::string& name) {
+    const std::uint64_t newest = state.points.empty() ? 0 : state.points.back().number;
+    for (const auto& [number, error] : state.damaged) {
+        if (id == "latest" && number < newest) continue;
+        return fail(Code::kCorrupt, "of " + name + " not all can be read: " + error.context +
+                                        "; see: towline point list");
+    }
+    for (const std::uint64_t number : state.lost()) {
+        if (id == "latest" && number < newest) continue;
+        return fail(Code::kCorrupt, "the entry of a point of " + name +
+                                        " is lost; see: towline point list, towline vault check");
+    }
+    return {};
+}
+
+}  // namespace
+
 Result<Point> find_point(const SeriesState& state, const std::string& id, const std::string& name) {
     std::vector<const Point*> found;
     for (const Point& each : state.points) {
         const bool latest = id == "latest" && &each == state.newest();
         if (latest || (!id.empty() && each.id.text().starts_with(id))) found.push_back(&each);
     }
+    if (id == "latest" || found.empty()) TRY_STATUS(refuse_unread(state, id, name));
     if (found.size() == 1) return *found.front();
     if (found.size() > 1)
         return fail(Code::kRefused, "several points of " + name + " begin with " + id);
@@ -286,6 +314,11 @@ Result<OpenPoint> OpenPoint::open(std::shared_ptr<Vault> vault, const std::strin
     open.vault_ = std::move(vault);
     open.series_ = series;
     return open;
+}
+
+Result<OpenPoint> OpenPoint::open(const VaultName& name, const KeySource& keys) {
+    const std::string series = TRY(encode_series(name.name));
+    return open(TRY(name.open(keys)), series, name.point);
 }
 
 Result<std::shared_ptr<VolumeReader>> OpenPoint::volume(std::size_t index) const {

@@ -8,6 +8,7 @@
 
 #include "userspace/vault/block_fetcher.hpp"
 #include "userspace/vault/series_log.hpp"
+#include "userspace/vault/vault_name.hpp"
 
 namespace towline {
 
@@ -94,7 +95,10 @@ class OpenPoint {
     // `id`: the whole uuid or an unambiguous beginning of it, or "latest".
     static Result<OpenPoint> open(std::shared_ptr<Vault> vault, const std::string& series,
                                   const std::string& id);
+    // That which a user named, wherever its vault is.
+    static Result<OpenPoint> open(const VaultName& name, const KeySource& keys);
 
+    const std::shared_ptr<Vault>& vault() const { return vault_; }
     const Point& point() const { return point_; }
     const std::string& series() const { return series_; }
     Result<std::shared_ptr<VolumeReader>> volume(std::size_t index) const;
