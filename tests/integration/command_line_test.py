@@ -14,7 +14,7 @@ TREE = Path(__file__).resolve().parents[2]
 CLI = (TREE / "docs/cli.md").read_text()
 MANUAL = (TREE / "docs/man/towline.1").read_text()
 DAEMON_MANUAL = (TREE / "docs/man/towlined.8").read_text()
-ASKING = [("status",), ("event", "follow"), ("event", "audit"), ("dial-stdio",),
+ASKING = [("status",), ("event", "follow"), ("event", "audit"), ("support",), ("dial-stdio",),
           *(("catalog", verb) for verb in ["import", "list", "vaults", "clear"]),
           *(("notification", verb) for verb in ["create", "list", "show", "test", "delete"]),
           *(("template", verb) for verb in ["create", "list", "show", "delete"]),

@@ -4,6 +4,8 @@
 
 #include "tools/towline/api_client.hpp"
 
+#include <limits>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -119,7 +121,8 @@ Result<ApiClient::Answer> ApiClient::follow(
     http::write(socket, make_request("GET", path, std::nullopt), problem);
     boost::beast::flat_buffer buffer;
     http::response_parser<http::string_body> parser;
-    parser.body_limit(boost::none);
+    // Not "none": this Boost takes any length that is told for more than that.
+    parser.body_limit(std::numeric_limits<std::uint64_t>::max());
     if (!problem) http::read_header(socket, buffer, parser, problem);
     const int status = static_cast<int>(parser.get().result_int());
     std::string& text = parser.get().body();

@@ -8,6 +8,7 @@
 
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
+#include "tools/towline/support_command.hpp"
 
 namespace towline {
 
@@ -35,6 +36,7 @@ constexpr Command kCommands[] = {
     {{"notification"}, add_notification_command},
     {{"event"}, add_event_command},
     {{"status"}, add_status_command},
+    {{"support"}, add_support_command},
     {{"mount-image"}, add_mount_image_command},
     {{"vault"}, add_vault_command},
     {{"point"}, add_point_command},
