@@ -81,7 +81,7 @@ class Reader {
         return fail(Code::kInvalid, place(node) + ": " + section + "." + key + " " + what);
     }
     std::unexpected<Error> unknown(const std::string& name, const toml::node& node) const {
-        return fail(Code::kInvalid, place(node) + ": " + name + " is not known (docs/cli.md)");
+        return fail(Code::kInvalid, place(node) + ": " + name + " is not known (docs/jobs.md)");
     }
 
     const std::filesystem::path path_;
