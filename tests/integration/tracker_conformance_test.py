@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What cbt/tracker.hpp says of every tracker, held by each that this host can have. The module's is
-held by tests/kernel, in a guest."""
+held in a guest, where tests/kernel/conformance_test.py runs this file with TOWLINE_TRACKERS=kmod."""
 
 import os
 import uuid
@@ -11,9 +11,9 @@ from lib.lab import KIB, MIB
 from lib.runner import count, main
 from lib.tracked import Tracked
 from lib.tracking import Tracking, differing, slow_file, writer
-from lib.writes import sync, ways
+from lib.writes import run, sync, ways
 
-SIZE = 64 * MIB
+SIZE = int(os.environ.get("TOWLINE_SUITE_MIB", 64)) * MIB  # less in a guest, which is slow
 BLOCK = 4 * KIB
 ROUNDS_SAMPLE = 1
 LOADS = (("aio", {"count": 1000, "depth": 96}), ("uring", {"count": 1000, "depth": 96}),
@@ -52,6 +52,28 @@ class Fuse:
         mounted = Tracked(lab, image, "--block", BLOCK, run_folder=self.tracking.state)
         self.device = Path(mounted.loop())
         self.tracker = self.tracking.call("find", self.device)["tracker"]
+
+
+class Kmod:
+    """A loop device, or a device-mapper one that is slow on top of it; and the file below."""
+
+    LATE_MS = 30
+
+    def __init__(self, lab, delay_ms=0):
+        self.below = lab.image("disk", SIZE)
+        self.device = lab.loop(self.below, 512)
+        if delay_ms:
+            self.device = self._slow(lab, self.device, delay_ms)
+        self.tracking = Tracking(lab, "kmod")
+        self.tracker = self.tracking.attach(self.device, BLOCK)
+
+    @staticmethod
+    def _slow(lab, device, delay_ms):
+        table = f"0 {SIZE // 512} delay {device} 0 0 {device} 0 {delay_ms}"
+        run("dmsetup", "create", "--noudevsync", "slow", "--table", table)
+        run("dmsetup", "mknodes", "slow")
+        lab.at_end(run, "dmsetup", "remove", "--noudevsync", "slow")
+        return Path("/dev/mapper/slow")
 
 
 def every_way_of_writing_is_marked(lab, kind):
@@ -144,8 +166,9 @@ def increments_under_load_make_the_volume(lab, kind):
                 held[block * BLOCK:(block + 1) * BLOCK] = file.read(BLOCK)
     for number in range(count(ROUNDS_SAMPLE)):
         seed = lab.random.randrange(1 << 30)
-        load = [writer(on.device, how, seed + at, max=64 * KIB, start=at * 20 * MIB, span=20 * MIB,
-                       **more) for at, (how, more) in enumerate(LOADS)]
+        span = SIZE // len(LOADS) // MIB * MIB
+        load = [writer(on.device, how, seed + at, max=64 * KIB, start=at * span, span=span, **more)
+                for at, (how, more) in enumerate(LOADS)]
         while any(each.poll() is None for each in load):
             found = on.tracking.freeze(on.tracker)
             take(found)
@@ -164,8 +187,9 @@ def increments_under_load_make_the_volume(lab, kind):
 
 CHECKS = (every_way_of_writing_is_marked, marks_are_dropped_by_commit_alone,
           what_is_not_tracked_is_told, writes_are_counted, increments_under_load_make_the_volume)
+KINDS = {"bpf": Bpf, "fuse": Fuse, "kmod": Kmod}
 for _check in CHECKS:
-    for _kind in (Bpf, Fuse):
+    for _kind in (KINDS[_name] for _name in os.environ.get("TOWLINE_TRACKERS", "bpf,fuse").split(",")):
         globals()[f"test_{_kind.__name__.lower()}_{_check.__name__}"] = (
             lambda lab, check=_check, kind=_kind: check(lab, kind))
 

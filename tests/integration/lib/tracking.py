@@ -28,6 +28,7 @@ class Tracking:
     def __init__(self, lab, kind, ends=True):
         self.lab, self.kind = lab, kind
         self.state = lab.dir / "tracking"
+        self._attached = False
         self.pins = BPFFS / f"towline-test-{os.getpid()}-{lab.dir.name.replace('.', '-')}"
         if ends:
             lab.at_end(self._end)
@@ -67,7 +68,9 @@ class Tracking:
         if os.geteuid() != 0:
             raise Skip("tracking a device takes root")
         try:
-            return self.call("attach", device, block)
+            tracker = self.call("attach", device, block)
+            self._attached = True
+            return tracker
         except Refused as refused:
             if refused.code != "unsupported":
                 raise
@@ -87,7 +90,7 @@ class Tracking:
         return self.call("status", tracker)
 
     def _end(self):
-        if not self.state.is_dir():
+        if not self._attached and not self.state.is_dir():
             return
         for status in self.call("list"):
             self.call("detach", status["tracker"])
