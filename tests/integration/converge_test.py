@@ -124,6 +124,21 @@ def test_a_gap_just_before_the_last_round_puts_it_off(lab):
     assert rows_of(lab, live.kind, target) >= before
 
 
+def test_what_is_not_written_back_is_not_left_for_the_freeze(lab):
+    """What a filesystem holds in memory goes with a live round: when the last one begins, it is at the
+    target."""
+    live, replica, seen = Live(lab), lab.dir / "replica", lab.dir / "seen"
+    lab.sync(live.device, replica, "--snapshot", "converge")
+    hooks = lab.dir / "hooks"
+    hooks.mkdir()
+    (hooks / "pre-snapshot").write_text(f"#!/bin/sh\ngrep -c 'held in memory' {replica} >{seen}\n")
+    (hooks / "pre-snapshot").chmod(0o755)
+    (live.mount / "file").write_bytes(b"held in memory\n" * 300_000)
+    report = lab.sync(live.device, replica, "--snapshot", "converge", "--hooks", hooks)
+    assert report["label"] == "application", report
+    assert int(seen.read_text()) > 200_000, seen.read_text()
+
+
 def churn(live, stop, random):
     data = random.randbytes(4 * MIB)
     number = 0

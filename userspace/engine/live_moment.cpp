@@ -6,8 +6,10 @@
 #include "userspace/engine/live_moment.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -57,11 +59,10 @@ Status LiveMoment::take() {
     return done;
 }
 
-// Once all epochs have ended: what is allocated in a live volume after this is in the next one. Of
-// one that is live and has no epochs either, a pool tells of no moment.
+// Of a volume that is live and of which no image is read, a pool tells of no moment.
 Status LiveMoment::ask_pools() {
     for (Subject& each : subjects_) {
-        if (live_ && !each.image && !each.changes) continue;
+        if (live_ && !each.image) continue;
         const Volume volume =
             TRY(Volume::open(each.image ? each.image->path : each.path, Access::kRead));
         each.allocated = used_blocks_thin(volume, each.memory_folder / "pool");
@@ -157,10 +158,24 @@ Status LiveMoment::cut_self_frozen() {
     return {};
 }
 
+// A live round: what filesystems have not written yet would be left for the one in which they are
+// frozen, and they would stand still for it.
+void LiveMoment::write_back() const {
+    for (const Subject& each : subjects_) {
+        struct stat status {};
+        if (::stat(each.path.c_str(), &status) != 0 || !S_ISBLK(status.st_mode)) continue;
+        for (const std::string& mount : mounts_on_device(status.st_rdev)) {
+            const Fd folder(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+            if (folder) static_cast<void>(::syncfs(folder.get()));
+        }
+    }
+}
+
 Status LiveMoment::cut_frozen() {
     if (provider_ != nullptr && provider_->freezes_filesystem() && !mounts_.empty())
         return cut_self_frozen();
     if (mounts_.empty()) {
+        if (live_ && provider_ == nullptr && tracker_ != nullptr) write_back();
         facts_.label = provider_ != nullptr ? Label::kCrash : Label::kFuzzy;
         return cut();
     }

@@ -103,6 +103,7 @@ class LiveMoment final : public MomentTaker {
     std::string why_no_rounds(const Volume& source, const Subject& subject) const;
     bool frozen_wish() const { return options_.wish.snapshot == MomentWish::Snapshot::kFrozen; }
     Status cut_frozen();
+    void write_back() const;
     Status cut_self_frozen();
     Status stay_frozen();
     Status thaw_after_reading();
