@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 
+from lib.keyed import encrypted, key_file, without_key
 from lib.lab import MIB, Skip, read_device, unmount
 from lib.runner import main
 from lib.vault import Vault, towline
@@ -42,10 +43,11 @@ def filled(lab, device, kind):
 
 
 @contextlib.contextmanager
-def looped(image, start=0, size=None):
+def looped(image, start=0, size=None, sector_bytes=512):
     """A loop device over a part of the image. Its number is anybody's again behind it."""
     words = ["--offset", start] + (["--sizelimit", size] if size else [])
-    device = run("losetup", "--find", "--show", *words, image).strip()
+    device = run("losetup", "--find", "--show", "--sector-size", sector_bytes, *words,
+                 image).strip()
     try:
         yield device
     finally:
@@ -81,7 +83,7 @@ def verify(lab, device, kind, files, bytes_min):
     run(*CHECK[kind], device)
 
 
-def grows(lab, table, kind, size, target_size):
+def grows(lab, table, kind, size, target_size, vault=None, url=None):
     need_root()
     if table:
         source, files = partitioned(lab, table, size, kind)
@@ -89,8 +91,9 @@ def grows(lab, table, kind, size, target_size):
         source = lab.sparse("source", size)
         with looped(source) as device:
             files = filled(lab, device, kind)
-    vault = Vault(lab)
+    vault = vault or Vault(lab)
     lab.sync(source, vault.url)
+    vault.url = url or vault.url
     image = lab.sparse("target", target_size)
     with looped(image) as target:
         growth = restore(lab, vault, target)["growth"]
@@ -130,6 +133,38 @@ def test_btrfs_on_gpt(lab):
 
 def test_ext4_without_a_table(lab):
     grows(lab, "", "ext4", 32 * MIB, 80 * MIB + 512)
+
+
+def test_of_an_encrypted_vault(lab):
+    vault = encrypted(lab, key_file(lab))
+    url = without_key(lab.server, words=["--vault", vault.dir]).url("vault:disk")
+    grows(lab, "dos", "ext4", 32 * MIB, 80 * MIB, vault, url)
+
+
+def test_sectors_of_4096_bytes(lab):
+    need_root()
+    source, sector = lab.sparse("source", 48 * MIB), 4096
+    with looped(source, sector_bytes=sector) as device:
+        run("sfdisk", "--quiet", device,
+            text=f"label: gpt\nstart=256, size=512\nstart={START // sector}\n")
+        size = json.loads(run("sfdisk", "--json", device))["partitiontable"]["partitions"][1]["size"]
+    with looped(source, START, size * sector, sector) as device:
+        files = filled(lab, device, "ext4")
+    vault = Vault(lab)
+    lab.sync(source, vault.url)
+    image = lab.sparse("target", 96 * MIB)
+    with looped(image) as target:
+        assert "sectors of 4096" in restore(lab, vault, target, exit=3)
+        assert not read_device(target).strip(b"\0")
+    with looped(image, sector_bytes=sector) as target:
+        growth = restore(lab, vault, target)["growth"]
+        assert growth["partition"] == 2 and growth["bytes_before"] == size * sector, growth
+        first, last = json.loads(run("sfdisk", "--json", target))["partitiontable"]["partitions"]
+        assert (first["start"], first["size"], last["start"]) == (256, 512, START // sector)
+        assert last["size"] * sector == growth["bytes_after"] > 86 * MIB, last
+        assert "No errors" in run("sfdisk", "--verify", target)
+    with looped(image, START, growth["bytes_after"], sector) as device:
+        verify(lab, device, "ext4", files, 70 * MIB)
 
 
 def test_an_export_is_grown(lab):
