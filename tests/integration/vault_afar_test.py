@@ -18,13 +18,17 @@ from lib.vault import TWO_POINTS_BYTES, text_and_noise, towline, two_points
 
 
 class Kept:
-    """What the host calls it."""
+    """What the host calls it. What it has seen of it, it notes where nobody else does."""
 
     def __init__(self, lab, listen="tcp://127.0.0.1:0"):
+        self.state = lab.state
         self.here, self.source = two_points(lab, encrypted(lab, key_file(lab)))
         self.server = without_key(lab.server, listen, words=["--vault", self.here.dir])
         self.url = self.server.url("vault:disk")
         self.whole = self.server.url("vault:")
+
+    def towline(self, *words, **also):
+        return towline(*words, "--state-dir", self.state, **also)
 
     def restart(self):
         without_key(self.server.start)
@@ -33,11 +37,11 @@ class Kept:
 def test_all_is_given_back(lab):
     kept = Kept(lab)
     first, second = (f"{kept.url}@{each}" for each in kept.here.points())
-    listed = json.loads(towline("point", "list", kept.url, "--json").stdout)["points"]
+    listed = json.loads(kept.towline("point", "list", kept.url, "--json").stdout)["points"]
     assert [f"{kept.url}@{each['id']}" for each in listed] == [first, second], listed
-    assert json.loads(towline("point", "show", second, "--json").stdout) == listed[1]
+    assert json.loads(kept.towline("point", "show", second, "--json").stdout) == listed[1]
     near = f"{kept.here.url}@"
-    assert towline("point", "diff", first, second).stdout == \
+    assert kept.towline("point", "diff", first, second).stdout == \
         towline("point", "diff", *(near + each["id"] for each in listed)).stdout != ""
     state = ["--state-dir", lab.state]
     towline("verify", kept.source, second, *state)
@@ -52,12 +56,12 @@ def test_all_is_given_back(lab):
     equal(kept.source, lab.dir / "raw")
     subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", kept.source,
                     lab.dir / "qcow2"], check=True, capture_output=True)
-    mounted = Mounted(lab, kept, listed[0]["id"])
+    mounted = Mounted(lab, kept, listed[0]["id"], "--state-dir", lab.state)
     assert mounted.file.read_bytes() == kept.here.known[listed[0]["id"]]
     # What is read here is not deleted there.
     towline("point", "delete", near + listed[0]["id"], exit=7)
     mounted.unmount()
-    served = Served(lab, kept, "latest")
+    served = Served(lab, kept, "latest", "--state-dir", lab.state)
     subprocess.run(["nbdcopy", served.uri, lab.dir / "copied"], check=True)
     assert (lab.dir / "copied").read_bytes() == kept.source.read_bytes()
     assert served.end() == 0
@@ -73,19 +77,19 @@ def test_what_is_refused(lab):
     kept = Kept(lab, f"unix:{lab.dir}/server.sock")
     before = stored(kept.here)
     latest = f"{kept.url}@latest"
-    towline("point", "show", latest)
+    kept.towline("point", "show", latest)
     for words in (["point", "delete", latest], ["vault", "prune", kept.whole, "--keep-last", 1],
                   ["vault", "check", kept.whole, "--repair"], ["vault", "key", "list", kept.whole]):
-        done = towline(*words, exit=3)
+        done = kept.towline(*words, exit=3) if words[0] == "point" else towline(*words, exit=3)
         assert "where " in done.stderr and "kept" in done.stderr, done
-    towline("vault", "scrub", kept.server.url("vault:other"), exit=3)
+    kept.towline("vault", "scrub", kept.server.url("vault:other"), exit=3)
     for words in (["point", "show", f"{kept.url}@"], ["point", "list", kept.whole],
                   ["point", "show", kept.url]):
-        assert "vault:NAME" in towline(*words, exit=2).stderr
-    locked(["point", "list", kept.url])
+        assert "vault:NAME" in kept.towline(*words, exit=2).stderr
+    locked(["point", "list", kept.url, "--state-dir", lab.state])
     locked(["restore", latest, lab.dir / "out", "--state-dir", lab.state])
-    locked(["point", "list", kept.url, "--key-file", key_file(lab, "other")],
-           says="no key or passphrase")
+    locked(["point", "list", kept.url, "--state-dir", lab.state, "--key-file",
+            key_file(lab, "other")], says="no key or passphrase")
     sealed = locked(["vault", "scrub", kept.whole, "--json", "--state-dir", lab.state], exit=0,
                     says="sound")
     assert json.loads(sealed.stdout)["without_key"], sealed
@@ -98,7 +102,7 @@ def test_a_first_byte_does_not_take_a_segment(lab):
     kept.here.sync(large, "--compress", 0, url=f"vault:{kept.here.dir}/large")
     proxy = lab.proxy(kept.server)
     kept.url = proxy.url("vault:large")
-    mounted = Mounted(lab, kept, "latest")
+    mounted = Mounted(lab, kept, "latest", "--state-dir", lab.state)
     with open(mounted.file, "rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         assert os.pread(file.fileno(), 4096, 20 * MIB) == large.read_bytes()[20 * MIB:][:4096]
@@ -112,7 +116,7 @@ def test_a_first_byte_does_not_take_a_segment(lab):
 def in_foreground(lab, kept, point):
     """A mount whose log can be read."""
     mounted = Mounted.__new__(Mounted)
-    mounted.vault, mounted.point, mounted.words = kept, point, ["--cache", "64K"]
+    mounted.vault, mounted.point, mounted.words = kept, point, ["--cache", "64K", "--state-dir", lab.state]
     mounted.dir = lab.dir / "mounted"
     mounted.dir.mkdir()
     log = open(lab.dir / "mount.log", "wb")
@@ -197,7 +201,7 @@ def test_a_lie_reaches_nobody(lab):
         assert not out.exists(), what
         if path.parts[-3] == "segment":
             # Beside what cannot be had all is as it was.
-            mounted = Mounted(lab, kept, "latest")
+            mounted = Mounted(lab, kept, "latest", "--state-dir", lab.state)
             lost = 0
             for offset in range(0, TWO_POINTS_BYTES, 64 * KIB):
                 with open(mounted.file, "rb", buffering=0) as file:
@@ -211,8 +215,44 @@ def test_a_lie_reaches_nobody(lab):
             assert lost > 0, what
             mounted.unmount()
         path.write_bytes(before)
-    towline("restore", latest, lab.dir / "out", "--state-dir", lab.state)
+    kept.towline("restore", latest, lab.dir / "out")
     equal(kept.source, lab.dir / "out")
+
+
+def test_points_that_are_withheld_are_missed(lab):
+    kept = Kept(lab)
+    latest = f"{kept.url}@latest"
+    older = stored(kept.here)
+    lab.change(kept.source, 2)
+    kept.here.sync(kept.source)
+    # Who was never shown more cannot know.
+    newer = max((kept.here.dir / "log").glob("*/*"), key=lambda each: each.name)
+    hidden = lab.dir / "hidden"
+    newer.rename(hidden)
+    shown = json.loads(kept.towline("point", "show", latest, "--json").stdout)
+    assert shown["id"] == kept.here.points()[-1] and shown["sequence"] == 2, shown
+    hidden.rename(newer)
+    assert json.loads(kept.towline("point", "show", latest, "--json").stdout)["sequence"] == 3
+    newer.rename(hidden)
+    place = lab.dir / "place"
+    place.mkdir()
+    for words in (["point", "list", kept.url], ["point", "show", latest],
+                  ["point", "mount", latest, place], ["verify", kept.source, latest],
+                  ["restore", latest, lab.dir / "out"], ["vault", "scrub", kept.whole],
+                  ["export", latest, lab.dir / "out", "--format", "qcow2"]):
+        done = kept.towline(*words, exit=6)
+        assert "withheld" in done.stderr, done
+    assert not (lab.dir / "out").exists()
+    # All of it as it was before.
+    for path in [each for each in kept.here.dir.rglob("*") if each.is_file()]:
+        if path.relative_to(kept.here.dir) not in older and "locks" not in path.parts:
+            path.unlink()
+    for path, contents in older.items():
+        (kept.here.dir / path).write_bytes(contents)
+    (remedy,) = (lab.state / "seen").iterdir()
+    assert str(remedy) in kept.towline("point", "show", latest, exit=6).stderr
+    remedy.unlink()
+    assert json.loads(kept.towline("point", "show", latest, "--json").stdout)["sequence"] == 2
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ int check_words() {
 Status open_point(Served& it) {
     Words& words = it.words;
     words.keys.demanded = !words.keys.empty();
-    const VaultName name = TRY(VaultName::parse_point(words.point));
+    const VaultName name = TRY(VaultName::parse_point(words.point, {}));
     it.point = TRY(OpenPoint::open(name, words.keys));
     return {};
 }

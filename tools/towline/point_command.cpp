@@ -24,6 +24,7 @@ struct PointWords {
     std::string point;
     std::string other;
     KeyWords keys;
+    std::string state_dir = "/var/lib/towline";
     std::string volume;
     bool json = false;
     bool keep_space = false;
@@ -38,13 +39,15 @@ struct Place {
     bool served = false;
 };
 
-Result<Place> find_place(const std::string& text, bool with_point, const KeySource& keys) {
-    const auto name = TRY(VaultName::parse_any(text));
+Result<Place> find_place(const std::string& text, bool with_point, const PointWords& words,
+                         const KeySource& keys) {
+    auto name = TRY(VaultName::parse_any(text));
     if (!name || name->name.empty() || (with_point && name->point.empty())) {
         const std::string form = "vault:NAME" + std::string(with_point ? "@ID" : "");
         return fail(Code::kInvalid, text + ": write vault:DIR/NAME" + (with_point ? "@ID" : "") +
                                         " or tcp://HOST:PORT/" + form);
     }
+    name->records = words.state_dir;
     return Place{.vault = TRY(name->open(keys)),
                  .name = name->name,
                  .series = TRY(encode_series(name->name)),
@@ -78,7 +81,7 @@ void print_facts(const VolumeFacts& facts) {
 }
 
 Result<int> list(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, false, key_source(words.keys)));
+    const Place place = TRY(find_place(words.point, false, words, key_source(words.keys)));
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     if (words.json) {
         nlohmann::json points = nlohmann::json::array();
@@ -110,7 +113,7 @@ Result<int> list(const PointWords& words) {
 }
 
 Result<int> show(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, true, key_source(words.keys)));
+    const Place place = TRY(find_place(words.point, true, words, key_source(words.keys)));
     const SeriesState state = TRY(SeriesLog(place.vault, place.series).read());
     const Point point = TRY(find_point(state, place.point, place.name));
     if (words.json) {
@@ -139,7 +142,7 @@ Result<int> show(const PointWords& words) {
 }
 
 Result<int> remove(const PointWords& words) {
-    const Place place = TRY(find_place(words.point, true, key_source(words.keys)));
+    const Place place = TRY(find_place(words.point, true, words, key_source(words.keys)));
     if (place.served) {
         return fail(Code::kRefused,
                     "a server lets nobody take anything away; delete the point where the vault is "
@@ -206,8 +209,8 @@ Result<std::vector<Extent>> differences(VolumeReader& a, VolumeReader& b) {
 
 Result<int> diff(const PointWords& words) {
     const KeySource keys = key_source(words.keys);
-    const Place place = TRY(find_place(words.point, true, keys));
-    const Place other = TRY(find_place(words.other, true, keys));
+    const Place place = TRY(find_place(words.point, true, words, keys));
+    const Place other = TRY(find_place(words.other, true, words, keys));
     const OpenPoint first = TRY(OpenPoint::open(place.vault, place.series, place.point));
     const OpenPoint second = TRY(OpenPoint::open(other.vault, other.series, other.point));
     const std::size_t first_place = TRY(find_volume(first.point(), words.volume));
@@ -241,6 +244,7 @@ CLI::App* add(CLI::App& group, const char* name, const char* what, const char* t
     CLI::App* command = group.add_subcommand(name, what);
     command->add_option("POINT", words->point, takes)->required();
     add_key_options(*command, words->keys);
+    add_records_option(*command, words->state_dir);
     command->add_flag("--json", words->json, "one JSON object on standard output");
     command->callback([words, perform, &run] {
         run = [words, perform] {
@@ -253,6 +257,11 @@ CLI::App* add(CLI::App& group, const char* name, const char* what, const char* t
 }
 
 }  // namespace
+
+void add_records_option(CLI::App& command, std::string& state_dir) {
+    command.add_option("--state-dir", state_dir, "where this host's records are kept")
+        ->capture_default_str();
+}
 
 void add_point_command(CLI::App& app, std::function<int()>& run) {
     auto words = std::make_shared<PointWords>();

@@ -18,6 +18,7 @@ struct PointMountWords {
     std::string point;
     std::string mountpoint;
     KeyWords keys;
+    std::string state_dir = "/var/lib/towline";
     std::uint64_t cache_bytes = std::uint64_t{64} << 20;
     unsigned threads = 8;
     std::string scratch = "/var/tmp";
@@ -29,7 +30,7 @@ struct PointMountWords {
 
 Result<PointMountOptions> make_options(const PointMountWords& words) {
     PointMountOptions options;
-    options.point = TRY(VaultName::parse_point(words.point));
+    options.point = TRY(VaultName::parse_point(words.point, words.state_dir));
     options.mountpoint = std::filesystem::absolute(words.mountpoint).lexically_normal();
     options.cache.cache_bytes = words.cache_bytes;
     options.thread_count = words.threads;
@@ -75,6 +76,7 @@ void add_point_mount_command(CLI::App& group, std::function<int()>& run) {
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
     command->add_option("DIR", words->mountpoint, "an empty folder")->required();
     add_key_options(*command, words->keys);
+    add_records_option(*command, words->state_dir);
     command
         ->add_option("--cache", words->cache_bytes,
                      "memory for blocks that were read (default 64M)")

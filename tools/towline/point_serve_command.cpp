@@ -23,6 +23,7 @@ struct PointServeWords {
     std::string address;
     std::string volume;
     KeyWords keys;
+    std::string state_dir = "/var/lib/towline";
     std::uint64_t cache_bytes = std::uint64_t{64} << 20;
     std::string scratch = "/var/tmp";
     bool overlay = false;
@@ -117,7 +118,7 @@ void add_key_files(std::vector<std::string>& line, const KeySource& keys) {
 }
 
 Status serve_point(const PointServeWords& words, const ServiceCalls& calls) {
-    VaultName name = TRY(VaultName::parse_point(words.point));
+    VaultName name = TRY(VaultName::parse_point(words.point, words.state_dir));
     const Address address = TRY(parse_address(words.address));
     const NbdkitPrograms programs = TRY(NbdkitPrograms::find());
     NbdkitWords server{.plugin_words = {}, .read_only = !words.overlay, .passphrase = {}};
@@ -151,6 +152,7 @@ void add_point_serve_command(CLI::App& group, std::function<int()>& run) {
     command->add_option("--nbd", words->address, "where: unix:PATH, a socket that is made")
         ->required();
     add_key_options(*command, words->keys);
+    add_records_option(*command, words->state_dir);
     command->add_option("--volume", words->volume,
                         "which one, of a point that has several; else all");
     command

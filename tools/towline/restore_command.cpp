@@ -44,7 +44,7 @@ struct RestoreWords {
 // What was cut off goes on; what was written is read again before it counts.
 Result<RunReport> run_restore(const RestoreWords& words, const std::string& target,
                               const KeySource& keys) {
-    const VaultName point = TRY(VaultName::parse_point(words.point));
+    const VaultName point = TRY(VaultName::parse_point(words.point, words.state_dir));
     const bool elsewhere = TRY(RemoteTarget::parse(target)).has_value();
     if (!elsewhere) TRY_STATUS(refuse_in_vault(point.folder, target));
     ProgressBar bar(!words.quiet);
@@ -74,7 +74,7 @@ Result<Restored> restore_point(const RestoreWords& words) {
     const KeySource keys = key_source(words.keys);
     std::optional<GrowthPlan> plan;
     if (words.grow) {
-        const VaultName point = TRY(VaultName::parse_point(words.point));
+        const VaultName point = TRY(VaultName::parse_point(words.point, words.state_dir));
         plan = TRY(plan_growth_onto({point, words.volume, keys}, words.target));
     }
     Restored restored{.run = TRY(run_restore(words, words.target, keys)), .growth = {}};
@@ -109,7 +109,7 @@ Status grow_file(const std::string& partial, std::uint64_t bytes, const GrowthPl
 
 Result<ExportReport> export_raw(const RestoreWords& words) {
     TRY_STATUS(refuse_existing(words.target));
-    const VaultName point = TRY(VaultName::parse_point(words.point));
+    const VaultName point = TRY(VaultName::parse_point(words.point, words.state_dir));
     TRY_STATUS(refuse_in_vault(point.folder, words.target));
     const KeySource keys = key_source(words.keys);
     std::optional<GrowthPlan> plan;
@@ -140,7 +140,7 @@ Result<ExportReport> export_as(const RestoreWords& words) {
         return fail(Code::kRefused, "--grow makes a raw image; then: qemu-img convert -O qcow2");
     }
     ProgressBar bar(!words.quiet);
-    ExportOptions options{.point = TRY(VaultName::parse_point(words.point)),
+    ExportOptions options{.point = TRY(VaultName::parse_point(words.point, words.state_dir)),
                           .volume = words.volume,
                           .file = words.target};
     options.keys = key_source(words.keys);

@@ -124,7 +124,8 @@ Result<int> scrub_stored(const VaultWords& words, const VaultOutside& outside) {
 
 Result<int> scrub(const VaultWords& words) {
     const KeySource keys = key_source(words.keys);
-    const VaultName name = TRY(find_vault(words.folder));
+    VaultName name = TRY(find_vault(words.folder));
+    name.records = words.state_dir;
     VaultOutside outside = TRY(name.look());
     if (outside.config.encryption && keys.empty() && name.name.empty())
         return scrub_stored(words, outside);

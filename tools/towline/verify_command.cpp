@@ -38,7 +38,7 @@ struct Verdict {
 };
 
 Result<Verdict> verify(const VerifyWords& words) {
-    VaultName name = TRY(VaultName::parse_point(words.point));
+    VaultName name = TRY(VaultName::parse_point(words.point, words.state_dir));
     const KeySource keys = key_source(words.keys);
     // Held from here on: what is compared is what was looked at.
     const OpenPoint point = TRY(OpenPoint::open(name, keys));

@@ -19,7 +19,6 @@
 #include "userspace/engine/source_pipeline.hpp"
 #include "userspace/engine/sync_source.hpp"
 #include "userspace/engine/target_session.hpp"
-#include "userspace/vault/remote_store.hpp"
 #include "userspace/vault/vault_target_store.hpp"
 
 namespace towline {
@@ -53,19 +52,22 @@ struct WantedTarget {
 };
 
 // A vault that another host keeps, and that is sealed here before anything leaves this one.
+// One that was put back from a copy is written to: the run compares.
 Result<std::shared_ptr<Vault>> open_kept(const RemoteTarget& target, const KeySource& keys) {
-    auto store = std::shared_ptr(TRY(RemoteStore::connect(target.address)));
-    VaultOutside outside =
-        TRY(VaultOutside::look(std::move(store), "the vault at " + target.address.text()));
-    return Vault::open(std::move(outside), keys);
+    VaultName name;
+    name.server = target.address;
+    return name.open(keys);
 }
 
-Result<WantedTarget> find_target(const std::string& text, bool compare_only,
-                                 const KeySource& keys) {
+Result<WantedTarget> find_target(const SyncOptions& options) {
+    const std::string& text = options.target;
+    const bool compare_only = options.compare_only;
+    const KeySource& keys = options.keys;
     WantedTarget target;
     // A server's name is one to be written to, unless it is compared with.
-    const auto name = TRY(compare_only ? VaultName::parse_any(text) : VaultName::parse(text));
+    auto name = TRY(compare_only ? VaultName::parse_any(text) : VaultName::parse(text));
     if (name) {
+        name->records = options.state_folder;
         if (name->name.empty() || name->point.empty() == compare_only)
             return fail(Code::kInvalid,
                         text + ": write vault:DIR/NAME" + (compare_only ? "@ID" : ""));
@@ -343,15 +345,14 @@ void add_engine(RunReport& report, const IoEngine& engine) {
 Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     const Instant began = monotonic_now();
     const Duration cpu_began = process_cpu_time();
-    const WantedTarget target =
-        TRY(find_target(options.target, options.compare_only, options.keys));
+    const WantedTarget target = TRY(find_target(options));
     if (options.sources.size() > 1 && !target.holds_several()) {
         return fail(Code::kRefused, options.target +
                                         " is a device or image file, which is a replica of one "
                                         "volume; send several into a vault (vault:DIR/NAME), or "
                                         "each to a target of its own");
     }
-    const auto source = TRY(open_source(options.sources, options.keys));
+    const auto source = TRY(open_source(options.sources, options.keys, options.state_folder));
     const auto sizes = source->sizes();
     for (std::size_t place = 0; place < sizes.size(); ++place) {
         if (sizes[place] > 0) continue;

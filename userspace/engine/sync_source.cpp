@@ -81,10 +81,12 @@ class VolumeSource final : public SyncSource {
 }  // namespace
 
 Result<std::unique_ptr<SyncSource>> open_source(const std::vector<SourceName>& names,
-                                                const KeySource& keys) {
+                                                const KeySource& keys,
+                                                const std::filesystem::path& records) {
     std::vector<Volume> volumes;
     for (const SourceName& each : names) {
-        const auto point = TRY(VaultName::parse_any(each.path.string()));
+        auto point = TRY(VaultName::parse_any(each.path.string()));
+        if (point) point->records = records;
         if (point && names.size() == 1) return PointSource::open(*point, each.volume, keys);
         if (point)
             return fail(Code::kInvalid,

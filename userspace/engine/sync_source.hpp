@@ -55,8 +55,9 @@ class SyncSource {
     virtual std::optional<Error> failure() const { return std::nullopt; }
 };
 
-// `keys`: of the vault that a point is in.
+// `keys`: of the vault that a point is in. `records`: this host's folder.
 Result<std::unique_ptr<SyncSource>> open_source(const std::vector<SourceName>& names,
-                                                const KeySource& keys);
+                                                const KeySource& keys,
+                                                const std::filesystem::path& records);
 
 }  // namespace towline

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "transport/socket.hpp"
+#include "userspace/vault/object_frame.hpp"
 
 namespace towline {
 
@@ -17,6 +18,7 @@ using object_wire::What;
 namespace {
 
 constexpr Duration kConnectTime = 15s;
+constexpr std::string_view kLogs = "log/";
 constexpr std::size_t kSmallBytes = std::size_t{64} << 10;
 
 ByteWriter named(const std::string& name) {
@@ -35,6 +37,15 @@ ByteWriter range_of(const std::string& name, std::uint64_t offset_bytes, std::si
     ByteWriter head = named(name);
     head.put(offset_bytes).put(static_cast<std::uint32_t>(length_bytes));
     return head;
+}
+
+std::uint64_t last_number_of(const std::string& log, const std::vector<ObjectInfo>& objects) {
+    std::uint64_t last = 0;
+    for (const ObjectInfo& each : objects) {
+        const auto id = parse_object_name(vault_format::ObjectKind::kLogEntry, log, each.name);
+        if (id) last = std::max(last, id->number);
+    }
+    return last;
 }
 
 std::unexpected<Error> not_of_its_form() {
@@ -86,14 +97,16 @@ class RemoteHold final : public ObjectHold {
     std::uint32_t number_;
 };
 
-Result<std::unique_ptr<ObjectStore>> RemoteStore::connect(const Address& address) {
+Result<std::unique_ptr<ObjectStore>> RemoteStore::connect(const Address& address,
+                                                          const std::filesystem::path& records) {
     auto link = TRY(ObjectLink::open([address] { return connect_to(address, kConnectTime); }));
-    return std::unique_ptr<ObjectStore>(new RemoteStore(std::move(link)));
+    return std::unique_ptr<ObjectStore>(new RemoteStore(std::move(link), records));
 }
 
-Result<std::unique_ptr<ObjectStore>> RemoteStore::over(Fd socket) {
+Result<std::unique_ptr<ObjectStore>> RemoteStore::over(Fd socket,
+                                                       const std::filesystem::path& records) {
     auto link = TRY(ObjectLink::over(std::move(socket)));
-    return std::unique_ptr<ObjectStore>(new RemoteStore(std::move(link)));
+    return std::unique_ptr<ObjectStore>(new RemoteStore(std::move(link), records));
 }
 
 Result<std::unique_ptr<ObjectUpload>> RemoteStore::begin_put(const std::string& name) {
@@ -167,6 +180,10 @@ Result<std::vector<ObjectInfo>> RemoteStore::list(const std::string& folder) {
         objects.push_back({folder + name, reader.get<std::uint64_t>()});
     }
     if (reader.bad()) return not_of_its_form();
+    if (folder.starts_with(kLogs)) {
+        const std::string log = folder.substr(kLogs.size(), folder.size() - kLogs.size() - 1);
+        TRY_STATUS(seen_.judge(log, last_number_of(log, objects)));
+    }
     return objects;
 }
 

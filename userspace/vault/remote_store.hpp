@@ -3,6 +3,7 @@
 
 #include "transport/address.hpp"
 #include "userspace/vault/object_link.hpp"
+#include "userspace/vault/seen_logs.hpp"
 #include "userspace/vault/small_objects.hpp"
 
 namespace towline {
@@ -11,9 +12,12 @@ namespace towline {
 // before (SealedStore); the daemon has no key, and removes nothing that others put.
 class RemoteStore final : public ObjectStore {
   public:
-    static Result<std::unique_ptr<ObjectStore>> connect(const Address& address);
+    // `records`: this host's folder, where it is noted what was seen.
+    static Result<std::unique_ptr<ObjectStore>> connect(const Address& address,
+                                                        const std::filesystem::path& records);
     // Over a connection that is there.
-    static Result<std::unique_ptr<ObjectStore>> over(Fd socket);
+    static Result<std::unique_ptr<ObjectStore>> over(Fd socket,
+                                                     const std::filesystem::path& records = {});
 
     Result<std::unique_ptr<ObjectUpload>> begin_put(const std::string& name) override;
     Result<std::size_t> get_range(const std::string& name, std::uint64_t offset_bytes,
@@ -31,11 +35,13 @@ class RemoteStore final : public ObjectStore {
   private:
     static constexpr std::size_t kCacheBytes = std::size_t{16} << 20;
 
-    explicit RemoteStore(std::shared_ptr<ObjectLink> link) : link_(std::move(link)) {}
+    RemoteStore(std::shared_ptr<ObjectLink> link, const std::filesystem::path& records)
+        : link_(std::move(link)), seen_(records) {}
 
     // Outlives the store as long as an upload or a hold needs it.
     std::shared_ptr<ObjectLink> link_;
     SmallObjects small_{kCacheBytes};
+    SeenLogs seen_;
 };
 
 }  // namespace towline

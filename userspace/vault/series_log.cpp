@@ -135,8 +135,8 @@ Result<std::optional<LogEntry>> SeriesLog::look_at(std::uint64_t number, SeriesS
 Result<SeriesState> SeriesLog::read() const {
     for (int tries = 1;; ++tries) {
         SeriesState state = TRY(read_once());
-        const bool went_on = !state.lost().empty() && TRY(last_number()) != state.last_number;
-        if (!went_on || tries == kTries) return state;
+        const bool unread = !state.lost().empty() || state.damaged.contains(state.last_number);
+        if (!unread || tries == kTries || TRY(last_number()) == state.last_number) return state;
     }
 }
 
@@ -150,7 +150,14 @@ Result<SeriesState> SeriesLog::read_once() const {
         names.push_back(entry_id(number).object_name());
     vault_->store().expect(names);
     for (const std::uint64_t number : all) {
-        if (auto entry = TRY(look_at(number, noted))) entries.push_back(std::move(*entry));
+        auto entry = TRY(look_at(number, noted));
+        if (entry) entries.push_back(std::move(*entry));
+        // The last one is removed by nobody.
+        if (!entry && number == all.back() && !noted.damaged.contains(number)) {
+            const auto gone =
+                object_damaged(entry_id(number).object_name(), "it is listed, and not there");
+            noted.damaged.emplace(number, gone.error());
+        }
     }
     SeriesState state = judge_log(std::move(entries));
     if (!all.empty()) state.last_number = all.back();

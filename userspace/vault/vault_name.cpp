@@ -74,12 +74,14 @@ Result<std::optional<VaultName>> VaultName::parse_any(const std::string& text) {
     return std::optional(std::move(found));
 }
 
-Result<VaultName> VaultName::parse_point(const std::string& text) {
+Result<VaultName> VaultName::parse_point(const std::string& text,
+                                         const std::filesystem::path& records) {
     auto name = TRY(parse_any(text));
     if (!name || name->name.empty() || name->point.empty()) {
         return fail(Code::kInvalid,
                     text + ": write vault:DIR/NAME@ID or tcp://HOST:PORT/vault:NAME@ID");
     }
+    name->records = records;
     return std::move(*name);
 }
 
@@ -92,7 +94,7 @@ std::string VaultName::text() const {
 
 Result<VaultOutside> VaultName::look() const {
     if (!server) return VaultOutside::look(folder);
-    return VaultOutside::look(std::shared_ptr(TRY(RemoteStore::connect(*server))),
+    return VaultOutside::look(std::shared_ptr(TRY(RemoteStore::connect(*server, records))),
                               "the vault at " + server->text());
 }
 

@@ -12,6 +12,8 @@ struct VaultName {
     std::optional<Address> server;  // that keeps it, and has no key
     std::string name;
     std::string point;
+    // Of this host: what was seen of a server's vault is noted there. Empty: nowhere.
+    std::filesystem::path records;
 
     // "vault:DIR/NAME" or "vault:DIR/NAME@ID": DIR is the first folder on the way that is a vault.
     // Nothing when the text does not begin with "vault:".
@@ -20,7 +22,8 @@ struct VaultName {
     // is none of them.
     static Result<std::optional<VaultName>> parse_any(const std::string& text);
     // One that names a point; kInvalid when it is none.
-    static Result<VaultName> parse_point(const std::string& text);
+    static Result<VaultName> parse_point(const std::string& text,
+                                         const std::filesystem::path& records);
 
     std::string text() const;
     Result<VaultOutside> look() const;
