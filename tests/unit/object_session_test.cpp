@@ -115,9 +115,9 @@ TEST_F(ObjectSessionTest, AReaderIsConnectedAgainAndAWriterIsNot) {
     // Several questions at once are made up for by who asks them one by one.
     ::shutdown(last, SHUT_RDWR);
     const std::vector<ByteWriter> heads{named(entry), named(entry)};
-    EXPECT_FALSE(reader->ask_all(What::kSize, heads, [](auto, auto) {}));
+    EXPECT_FALSE(reader->ask_all(What::kSize, heads, [](auto, const auto&) {}));
     std::size_t answers = 0;
-    EXPECT_TRUE(reader->ask_all(What::kSize, heads, [&](auto, auto) { ++answers; }));
+    EXPECT_TRUE(reader->ask_all(What::kSize, heads, [&](auto, const auto&) { ++answers; }));
     EXPECT_EQ(answers, 2U);
     // Deleted while nobody held it.
     ::shutdown(last, SHUT_RDWR);

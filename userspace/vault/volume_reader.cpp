@@ -20,6 +20,7 @@ Result<std::shared_ptr<VolumeReader>> VolumeReader::open(const std::shared_ptr<V
                                                          const PointVolume& volume) {
     std::shared_ptr<VolumeReader> reader(new VolumeReader(vault, series, volume));
     std::vector<std::string> names;
+    names.reserve(volume.indexes.size());
     for (const PointIndex& each : volume.indexes)
         names.push_back(
             ObjectId{format::ObjectKind::kIndex, series, each.writer, each.serial}.object_name());
