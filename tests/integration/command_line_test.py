@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every option, cause, exit code and field stands in docs/cli.md and none stands there that is
-not; the manual has the options and exit codes. Wrong words are exit 2 and touch nothing."""
+not; the manual has the options and exit codes, and what a field of the API is for is said once. Wrong words are exit 2 and touch nothing."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -25,9 +26,13 @@ ASKING = [("status",), ("event", "follow"), ("event", "audit"), ("support",), ("
           *(("run", verb) for verb in ["start", "list", "show", "watch", "wait", "cancel"])]
 
 
+def help_of(*command, program=""):
+    return subprocess.run([binary() + program, *command, "--help"], text=True,
+                          capture_output=True, check=True).stdout
+
+
 def options_of(*command, program=""):
-    shown = subprocess.run([binary() + program, *command, "--help"], text=True,
-                           capture_output=True, check=True).stdout
+    shown = help_of(*command, program=program)
     found = set(re.findall(r"^ +(?:-\w,)?(--[a-z-]+)", shown, re.MULTILINE))
     found |= set(re.findall(r",(--no-[a-z-]+)", shown))
     assert "--help" in found, shown
@@ -122,6 +127,30 @@ def test_the_manual_is_well_formed(_):
                          "Pp", "Bl", "It", "El", "Pa", "Dq", "Sq", "Bd", "Ed", "Xr"}, macro
     for manual in (MANUAL, DAEMON_MANUAL):
         assert manual.count(".Bl") == manual.count(".El")
+
+
+def fields_of(api, schema, inside=""):
+    """The fields of a request, those of the objects in it too, and what each is for."""
+    target = schema
+    while "$ref" in target:
+        target = api["components"]["schemas"][target["$ref"].rpartition("/")[2]]
+    if "properties" not in target:
+        yield inside, schema.get("description") or target.get("description")
+    for name, field in target.get("properties", {}).items():
+        yield from fields_of(api, field, f"{inside}/{name}")
+
+
+def test_fields_of_the_api_are_explained_once(_):
+    api = json.loads((TREE / "userspace/control/api.json").read_text())
+    for schema, command in [("JobInput", ("job", "create")), ("JobPatch", ("job", "edit")),
+                            ("GroupInput", ("group", "create")), ("GroupPatch", ("group", "edit")),
+                            ("TemplateInput", ("template", "create")),
+                            ("NotificationInput", ("notification", "create"))]:
+        shown = help_of(*command)
+        for field, text in fields_of(api, api["components"]["schemas"][schema]):
+            assert text, f"{schema}{field} has no description"
+            if field != "/webhook/secret":  # the option names a file that has it
+                assert text in shown, f"{' '.join(command)}: {field}"
 
 
 def test_wrong_words(lab):

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "tools/towline/api_command.hpp"
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/progress_bar.hpp"
 
@@ -53,7 +54,8 @@ void add_list(CLI::App& parent, std::function<int()>& run) {
     CLI::App* command =
         parent.add_subcommand("list", "Those that are there, and those that were imported.");
     add_api_options(*command, *words);
-    command->add_option("--state", words->state, "Available, Expired, Deleted, …");
+    command->add_option("--state", words->state)->type_name("STATE");
+    describe_by_api(*command, "list_volumes", {{"--state", "state"}});
     command->callback([words, &run] { run = [words] { return list(*words); }; });
 }
 

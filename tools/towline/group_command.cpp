@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "tools/towline/api_command.hpp"
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 
@@ -101,16 +102,24 @@ void add_changes(CLI::App& parent, std::function<int()>& run) {
     auto making = std::make_shared<GroupWords>();
     CLI::App* create_it =
         add_named(parent, making, "create", "Creates it, or makes it exactly this.");
-    create_it->add_option("--job", making->jobs, "a job of it; may be given many times");
-    create_it->add_option("--description", making->description, "what it is for");
-    create_it->add_flag("--dry-run", making->dry_run, "say what would change");
+    create_it->add_option("--job", making->jobs)->type_name("JOB");
+    create_it->add_option("--description", making->description)->type_name("TEXT");
+    create_it->add_flag("--dry-run", making->dry_run);
+    describe_by_api(
+        *create_it, "put_group",
+        {{"--job", "jobs"}, {"--description", "description"}, {"--dry-run", "dry_run"}});
     create_it->callback([making, &run] { run = [making] { return create(*making); }; });
     auto editing = std::make_shared<GroupWords>();
     CLI::App* edit_it = add_named(parent, editing, "edit", "Takes jobs in and out.");
-    edit_it->add_option("--add", editing->add, "a job that comes in");
-    edit_it->add_option("--remove", editing->remove, "a job that goes out");
-    edit_it->add_option("--description", editing->description, "what it is for");
-    edit_it->add_flag("--dry-run", editing->dry_run, "say what would change");
+    edit_it->add_option("--add", editing->add)->type_name("JOB");
+    edit_it->add_option("--remove", editing->remove)->type_name("JOB");
+    edit_it->add_option("--description", editing->description)->type_name("TEXT");
+    edit_it->add_flag("--dry-run", editing->dry_run);
+    describe_by_api(*edit_it, "patch_group",
+                    {{"--add", "add"},
+                     {"--remove", "remove"},
+                     {"--description", "description"},
+                     {"--dry-run", "dry_run"}});
     edit_it->callback([editing, edit_it, &run] {
         run = [editing, edit_it] { return edit(*editing, *edit_it); };
     });

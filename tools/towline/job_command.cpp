@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "tools/towline/api_command.hpp"
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/job_commands.hpp"
@@ -125,17 +126,19 @@ void add_create(CLI::App& parent, std::function<int()>& run) {
     auto words = std::make_shared<JobOrder>();
     CLI::App* command =
         add_named(parent, words, "create", "Creates the job, or makes it exactly this.");
-    command->add_option("--volume", words->volumes, "a block device or image file")->required();
-    command
-        ->add_option("--target", words->target,
-                     "a path, tcp://HOST:PORT/NAME, unix:PATH:/NAME or vault:DIR/NAME")
-        ->required();
-    command->add_option("--template", words->preset, "what holds where nothing is said here");
+    command->add_option("--volume", words->volumes)->type_name("PATH")->required();
+    command->add_option("--target", words->target)->type_name("TARGET")->required();
+    command->add_option("--template", words->preset)->type_name("NAME");
     add_start_option(*command, *words);
-    add_job_options(*command, *words);
-    command->add_flag("--overwrite", words->overwrite,
-                      "the target's data may be replaced, whatever it is");
-    command->add_flag("--dry-run", words->dry_run, "say what would change");
+    add_job_options(*command, *words, "put_job");
+    command->add_flag("--overwrite", words->overwrite);
+    command->add_flag("--dry-run", words->dry_run);
+    describe_by_api(*command, "put_job",
+                    {{"--volume", "volumes"},
+                     {"--target", "target"},
+                     {"--template", "template"},
+                     {"--overwrite", "overwrite"},
+                     {"--dry-run", "dry_run"}});
     command->callback([words, command, &run] {
         run = [words, command] {
             json body = job_options(*words, *command);
@@ -152,9 +155,11 @@ void add_edit(CLI::App& parent, std::function<int()>& run) {
     auto words = std::make_shared<JobOrder>();
     CLI::App* command = add_named(parent, words, "edit",
                                   "Changes what is given; a run that goes on follows at once.");
-    add_job_options(*command, *words);
-    command->add_option("--next-run", words->next_run, "when it is due next; given alone");
-    command->add_flag("--dry-run", words->dry_run, "say what would change");
+    add_job_options(*command, *words, "patch_job");
+    command->add_option("--next-run", words->next_run)->type_name("TIME");
+    command->add_flag("--dry-run", words->dry_run);
+    describe_by_api(*command, "patch_job",
+                    {{"--next-run", "next_run_at"}, {"--dry-run", "dry_run"}});
     command->callback([words, command, &run] {
         run = [words, command] {
             json body = job_options(*words, *command);
@@ -204,10 +209,13 @@ void add_job_command(CLI::App& app, std::function<int()>& run) {
     add_edit(*job, run);
     auto words = std::make_shared<JobOrder>();
     CLI::App* listing = add(*job, words, "list", "All jobs, or those that are asked for.");
-    listing->add_option("--state", words->state, "Active, Failing, Paused, …");
-    listing->add_option("--tag", words->tag, "jobs that have it");
-    listing->add_option("--group", words->group, "jobs of this group");
-    listing->add_option("--name", words->part, "a part of the name");
+    listing->add_option("--state", words->state)->type_name("STATE");
+    listing->add_option("--tag", words->tag)->type_name("TAG");
+    listing->add_option("--group", words->group)->type_name("NAME");
+    listing->add_option("--name", words->part)->type_name("PART");
+    describe_by_api(
+        *listing, "list_jobs",
+        {{"--state", "state"}, {"--tag", "tag"}, {"--group", "group"}, {"--name", "name"}});
     listing->callback([words, &run] { run = [words] { return list(*words); }; });
     auto one = std::make_shared<JobOrder>();
     add_named(*job, one, "show", "One job.")->callback([one, &run] {

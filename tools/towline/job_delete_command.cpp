@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "tools/towline/api_command.hpp"
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/job_commands.hpp"
 #include "tools/towline/key_words.hpp"
@@ -184,7 +185,8 @@ void add_job_delete(CLI::App& group, std::function<int()>& run) {
     command->add_option("NAME", words->name, "the job")->required();
     command->add_flag("--purge", words->purge,
                       "its points go too, where its vault is on this host");
-    command->add_flag("--dry-run", words->dry_run, "say what would change");
+    command->add_flag("--dry-run", words->dry_run);
+    describe_by_api(*command, "delete_job", {{"--dry-run", "dry_run"}});
     add_key_options(*command, words->keys);
     command->callback([words, &run] { run = [words] { return remove(*words); }; });
 }

@@ -3,6 +3,8 @@
 
 #include "tools/towline/job_words.hpp"
 
+#include "tools/towline/api_help.hpp"
+
 namespace towline {
 
 using nlohmann::json;
@@ -10,13 +12,11 @@ using nlohmann::json;
 namespace {
 
 void add_schedule(CLI::App& command, JobWords& words) {
-    auto* every = command.add_option("--every", words.every, "an interval: 30s to 90d");
-    auto* calendar = command.add_option("--calendar", words.calendar,
-                                        "a systemd.time expression: \"Mon..Fri 02:30\"");
-    auto* lag = command.add_option("--continuous", words.lag,
-                                   "run after run, to stay this close behind: 5s");
-    auto* once = command.add_option("--once", words.once, "one time only, then");
-    auto* manual = command.add_flag("--manual", words.manual, "on demand only");
+    auto* every = command.add_option("--every", words.every)->type_name("SPAN");
+    auto* calendar = command.add_option("--calendar", words.calendar)->type_name("EXPRESSION");
+    auto* lag = command.add_option("--continuous", words.lag)->type_name("LAG");
+    auto* once = command.add_option("--once", words.once)->type_name("TIME");
+    auto* manual = command.add_flag("--manual", words.manual);
     const std::vector<CLI::Option*> all{every, calendar, lag, once, manual};
     for (CLI::Option* one : all)
         for (CLI::Option* other : all)
@@ -33,37 +33,48 @@ void put_schedule(const JobWords& words, json& body) {
 
 }  // namespace
 
-void add_job_options(CLI::App& command, JobWords& words) {
+void add_job_options(CLI::App& command, JobWords& words, std::string_view operation) {
     add_schedule(command, words);
-    command.add_option("--description", words.description, "what it is for");
-    command.add_option("--tag", words.tags, "may be given up to 20 times");
-    command.add_option("--rate", words.rate_mbit, "limit on the wire in Mbit/s; 0 is none");
-    command.add_option("--compress", words.compress, "auto, or 0 (none) to 10 (densest)");
-    command.add_flag("--verify,!--no-verify", words.verify,
-                     "the target reads back what it wrote before it attests");
+    command.add_option("--description", words.description)->type_name("TEXT");
+    command.add_option("--tag", words.tags)->type_name("TAG");
+    command.add_option("--rate", words.rate_mbit)->type_name("MBIT");
+    command.add_option("--compress", words.compress)->type_name("LEVEL");
+    command.add_flag("--verify,!--no-verify", words.verify);
     add_moment_options(command, words.moment);
-    command.add_flag("--direct,!--no-direct", words.direct,
-                     "write onto a replica at once: cut off, it is of no moment");
-    command.add_option("--journal", words.journal,
-                       "the folder where a replica on the daemon's host has its runs staged");
-    command.add_option("--audit-days", words.audit_days,
-                       "days in which all that is held to be unchanged is compared once (30); 0: "
-                       "it is not");
-    command.add_flag("--ignore-critical,!--no-ignore-critical", words.ignore_critical,
-                     "run, whatever the preflight before the first run finds");
-    command.add_option("--lag-max", words.lag_max,
-                       "tell of a replica that is older than this; none: of none");
-    command.add_option("--failures-max", words.failures_max,
-                       "failures in a row until the job waits for a person (3)");
-    command.add_option("--on-demand-per-day", words.on_demand_per_day,
-                       "runs on demand in 24 h; 0 is no limit");
+    command.add_flag("--direct,!--no-direct", words.direct);
+    command.add_option("--journal", words.journal)->type_name("DIR");
+    command.add_option("--audit-days", words.audit_days)->type_name("DAYS");
+    command.add_flag("--ignore-critical,!--no-ignore-critical", words.ignore_critical);
+    command.add_option("--lag-max", words.lag_max)->type_name("SPAN");
+    command.add_option("--failures-max", words.failures_max)->type_name("N");
+    command.add_option("--on-demand-per-day", words.on_demand_per_day)->type_name("N");
+    describe_by_api(command, operation,
+                    {{"--every", "schedule/every"},
+                     {"--calendar", "schedule/calendar"},
+                     {"--continuous", "schedule/continuous/lag"},
+                     {"--once", "schedule/once"},
+                     {"--manual", "schedule/manual"},
+                     {"--description", "description"},
+                     {"--tag", "tags"},
+                     {"--rate", "rate_mbit"},
+                     {"--compress", "compression"},
+                     {"--verify", "verify"},
+                     {"--tracker", "tracker"},
+                     {"--snapshot", "snapshot"},
+                     {"--store", "snapshot_store_bytes"},
+                     {"--freeze", "freeze"},
+                     {"--direct", "direct"},
+                     {"--journal", "journal"},
+                     {"--audit-days", "audit_days"},
+                     {"--ignore-critical", "ignore_critical"},
+                     {"--lag-max", "lag_max"},
+                     {"--failures-max", "failures_max"},
+                     {"--on-demand-per-day", "on_demand_per_day"}});
 }
 
 void add_start_option(CLI::App& command, JobWords& words) {
-    command.add_option(
-        "--start", words.start,
-        "the first run: schedule (default), now, manual, test-only, test-then-start, "
-        "or a time");
+    command.add_option("--start", words.start)->type_name("WHEN");
+    describe_by_api(command, "put_job", {{"--start", "start"}});
 }
 
 json job_options(const JobWords& words, const CLI::App& command) {

@@ -30,7 +30,8 @@ struct JobWords : ApiWords {
     unsigned on_demand_per_day = 0;
 };
 
-void add_job_options(CLI::App& command, JobWords& words);
+// What they mean is what the operation of the API says of its fields.
+void add_job_options(CLI::App& command, JobWords& words, std::string_view operation);
 void add_start_option(CLI::App& command, JobWords& words);
 
 // Only what was said: where nothing is, nothing is to change, or the template's counts.

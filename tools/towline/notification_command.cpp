@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tools/towline/api_command.hpp"
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 
@@ -119,15 +120,22 @@ void add_notification_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* making =
         add(*parent, words, "create", "Creates it, or makes it exactly this.", run, create);
     making->add_option("NAME", words->name, "its name")->required();
-    CLI::Option* url = making->add_option("--webhook", words->url, "where to send signed requests");
-    CLI::Option* secret = making->add_option("--secret-file", words->secret_file,
-                                             "its first line is what they are signed with");
+    CLI::Option* url = making->add_option("--webhook", words->url)->type_name("URL");
+    CLI::Option* secret = making
+                              ->add_option("--secret-file", words->secret_file,
+                                           "its first line is what they are signed with")
+                              ->type_name("FILE");
     url->needs(secret);
-    making->add_option("--program", words->program, "what to run instead")->excludes(url);
-    making->add_option("--event", words->events,
-                       "completed, failed, paused, deleted, lagging, alarm (all)");
-    making->add_option("--job", words->jobs, "of these jobs alone");
-    making->add_flag("--dry-run", words->dry_run, "say what would change");
+    making->add_option("--program", words->program)->type_name("PATH")->excludes(url);
+    making->add_option("--event", words->events)->type_name("WORD");
+    making->add_option("--job", words->jobs)->type_name("JOB");
+    making->add_flag("--dry-run", words->dry_run);
+    describe_by_api(*making, "put_notification",
+                    {{"--webhook", "webhook/url"},
+                     {"--program", "program"},
+                     {"--event", "events"},
+                     {"--job", "jobs"},
+                     {"--dry-run", "dry_run"}});
     add(*parent, std::make_shared<NotificationWords>(), "list", "All of them.", run, list);
     for (const auto& [name, help, command] :
          {std::tuple{"show", "One of them; its secret is not shown.", &show},

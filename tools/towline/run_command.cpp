@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tools/towline/api_command.hpp"
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/progress_bar.hpp"
@@ -216,7 +217,8 @@ void add_run_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* all = add(*parent, listing, "list", "The newest runs, of all jobs or of one.", run,
                         [](RunWords& words) { return list(words); });
     all->add_option("JOB", listing->job, "the job");
-    all->add_option("--state", listing->state, "Active, Completed, Failed, …");
+    all->add_option("--state", listing->state)->type_name("STATE");
+    describe_by_api(*all, "list_runs", {{"--state", "state"}});
     add_by_id(*parent, "show", "One run.", run, [](RunWords& words) {
         return finish(words, words.client().call("GET", words.path()), show_run);
     });
@@ -236,12 +238,14 @@ void add_event_command(CLI::App& app, std::function<int()>& run) {
     auto words = std::make_shared<RunWords>();
     CLI::App* command = add(*parent, words, "follow", "A line for each event, from now on.", run,
                             [](RunWords& each) { return follow(each); });
-    command->add_option("--since", words->since, "first those after this sequence number");
-    command->add_flag("--progress", words->progress, "also the runs that go on, each second");
+    command->add_option("--since", words->since)->type_name("SEQUENCE");
+    command->add_flag("--progress", words->progress);
+    describe_by_api(*command, "follow_events", {{"--since", "since"}, {"--progress", "progress"}});
     auto looking = std::make_shared<RunWords>();
     add(*parent, looking, "audit", "Who changed what, the newest first.", run,
         [](RunWords& each) { return audit(each); })
-        ->add_option("--limit", looking->limit, "so many of them")
+        ->add_option("--limit", looking->limit, "the newest so many of them")
+        ->type_name("N")
         ->check(CLI::Range(1, 500))
         ->capture_default_str();
 }

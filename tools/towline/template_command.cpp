@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "tools/towline/api_help.hpp"
 #include "tools/towline/commands.hpp"
 #include "tools/towline/job_words.hpp"
 
@@ -78,8 +79,10 @@ void add_template_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* command = add(*parent, making, "create", "Creates it, or makes it exactly this.");
     command->add_option("NAME", making->name, "its name")->required();
     add_start_option(*command, *making);
-    add_job_options(*command, *making);
-    command->add_flag("--dry-run", making->dry_run, "say what would change");
+    add_job_options(*command, *making, "put_job");
+    command->add_flag("--dry-run", making->dry_run);
+    describe_by_api(*command, "put_template",
+                    {{"--description", "description"}, {"--dry-run", "dry_run"}});
     command->callback(
         [making, command, &run] { run = [making, command] { return create(*making, *command); }; });
     auto listing = std::make_shared<TemplateWords>();
