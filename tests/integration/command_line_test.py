@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every option, cause, exit code and field stands in docs/cli.md and none stands there that is
-not; the manual has the options and exit codes, and what a field of the API is for is said once. Wrong words are exit 2 and touch nothing."""
+not; the manual pages are what the programs say of themselves, and what a field of the API is for is
+said once. Wrong words are exit 2 and touch nothing."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -127,6 +129,24 @@ def test_the_manual_is_well_formed(_):
                          "Pp", "Bl", "It", "El", "Pa", "Dq", "Sq", "Bd", "Ed", "Xr"}, macro
     for manual in (MANUAL, DAEMON_MANUAL):
         assert manual.count(".Bl") == manual.count(".El")
+
+
+def test_the_manual_is_what_the_programs_say(_):
+    environment = {**os.environ, "TOWLINE_BIN": str(Path(binary()).parent)}
+    subprocess.run([TREE / "tools/manual", "--check"], env=environment, check=True)
+    headings = re.findall(r"^\.Ss towline ([a-z -]+[a-z])", MANUAL, re.MULTILINE)
+    commands = {" ".join(command) for command in HANDS + ASKING + VAULTS}
+    assert commands <= set(headings), commands - set(headings)
+
+
+def test_every_option_has_a_text(_):
+    for manual in (MANUAL, DAEMON_MANUAL):
+        part = manual[manual.index('.\\" Until "end"'):manual.index('.\\" end\n')]
+        assert part.isascii()
+        items = re.findall(r"^\.It (.*)\n(.*)", part, re.MULTILINE)
+        assert items
+        for item, text in items:
+            assert re.match(r"\w[^.]", text), f"{item}: {text}"
 
 
 def fields_of(api, schema, inside=""):

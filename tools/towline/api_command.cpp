@@ -48,8 +48,13 @@ std::string harmless(std::string text) {
 
 void add_api_options(CLI::App& command, ApiWords& words) {
     command.add_option("--socket", words.place.socket, "where towlined listens")
+        ->type_name("PATH")
         ->capture_default_str();
-    command.add_option("--host", words.place.host, "another host's: ssh://USER@HOST[:PORT]")
+    command
+        .add_option("--host", words.place.host,
+                    "the daemon of another host, by this user's ssh, which runs dial-stdio there: "
+                    "ssh://USER@HOST[:PORT]")
+        ->type_name("URL")
         ->envname("TOWLINE_HOST");
     command.add_flag("--json", words.json, "the daemon's answer as it is");
 }

@@ -30,6 +30,7 @@ std::string words_of(const CLI::App& command) {
     for (const CLI::App* each : command.get_subcommands({}))
         words += each->get_name() + " ";
     for (const CLI::Option* option : command.get_options()) {
+        if (option->get_group().empty()) continue;  // hidden
         for (const std::string& name : option->get_lnames())
             words += "--" + name + " ";
     }

@@ -53,7 +53,9 @@ void add_dial_command(CLI::App& app, std::function<int()>& run) {
     auto place = std::make_shared<DaemonPlace>();
     CLI::App* command =
         app.add_subcommand("dial-stdio", "The daemon's socket as standard input and output.");
-    command->add_option("--socket", place->socket, "where towlined listens")->capture_default_str();
+    command->add_option("--socket", place->socket, "where towlined listens")
+        ->type_name("PATH")
+        ->capture_default_str();
     command->callback([place, &run] {
         run = [place] {
             auto link = DaemonLink::connect(*place);

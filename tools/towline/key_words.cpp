@@ -57,11 +57,16 @@ class Asked {
 }  // namespace
 
 void add_key_options(CLI::App& command, KeyWords& words) {
-    command.add_option("--key-file", words.key_files,
-                       "a file that opens the encrypted vault (also: TOWLINE_KEY_FILE)");
-    command.add_option(
-        "--passphrase-file", words.passphrase_files,
-        "a file whose first line is the vault's passphrase (also: TOWLINE_PASSPHRASE_FILE)");
+    command
+        .add_option("--key-file", words.key_files,
+                    "what opens the encrypted vault: a file of 32 random bytes or more that its "
+                    "owner alone may read; may be given several times (also: TOWLINE_KEY_FILE)")
+        ->type_name("FILE");
+    command
+        .add_option(
+            "--passphrase-file", words.passphrase_files,
+            "a file whose first line is the vault's passphrase (also: TOWLINE_PASSPHRASE_FILE)")
+        ->type_name("FILE");
 }
 
 KeySource key_source(const KeyWords& words) {

@@ -9,6 +9,7 @@
 #include "tools/towline/commands.hpp"
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/support_command.hpp"
+#include "userspace/command_line/manual_page.hpp"
 
 namespace towline {
 
@@ -64,6 +65,7 @@ int main(int argc, char** argv) {
     CLI::App app{"Keeps a replica of a live Linux volume a short line behind it."};
     app.name("towline");
     app.set_version_flag("--version", "towline " TOWLINE_VERSION);
+    towline::add_manual_flag(app);
     app.require_subcommand(1);
     app.footer("Manual: towline(1). Exit codes: docs/cli.md.");
     std::function<int()> run;

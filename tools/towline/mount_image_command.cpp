@@ -137,25 +137,34 @@ void add_options(CLI::App& command, MountWords& words) {
     command.add_option("MOUNTPOINT", words.mountpoint, "an empty folder; `volume` appears in it")
         ->required();
     command.add_option("--state-dir", words.state_dir, "where the intent log is kept")
+        ->type_name("DIR")
         ->capture_default_str();
     command.add_option("--run-dir", words.run_dir, "where the control socket is")
+        ->type_name("DIR")
         ->capture_default_str();
     command
-        .add_option("--block", words.block_bytes,
-                    "granularity, 4K to 1M; by the image's size when it is not given")
+        .add_option(
+            "--block", words.block_bytes,
+            "granularity, a power of two from 4K to 1M; by the image's size when it is not given")
+        ->type_name("SIZE")
         ->transform(CLI::AsSizeValue(false));
     command
         .add_option("--region", words.region_bytes,
                     "what a crash marks around a write, 1M to 64M (default 64M)")
+        ->type_name("SIZE")
         ->transform(CLI::AsSizeValue(false));
-    command.add_option("--store", words.store,
-                       "the folder in which snapshots keep what is overwritten (default: the state "
-                       "folder)");
+    command
+        .add_option("--store", words.store,
+                    "the folder in which snapshots keep what is overwritten (default: the state "
+                    "folder)")
+        ->type_name("DIR");
     command
         .add_option("--store-size", words.store_bytes,
                     "room for that; a tenth of the image when it is not given")
+        ->type_name("SIZE")
         ->transform(CLI::AsSizeValue(false));
     command.add_option("--threads", words.threads, "requests that are carried out at once")
+        ->type_name("N")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
     command.add_flag("--allow-other", words.allow_other, "other users than this one may use it");

@@ -259,7 +259,11 @@ CLI::App* add(CLI::App& group, const char* name, const char* what, const char* t
 }  // namespace
 
 void add_records_option(CLI::App& command, std::string& state_dir) {
-    command.add_option("--state-dir", state_dir, "where this host's records are kept")
+    command
+        .add_option(
+            "--state-dir", state_dir,
+            "where this host's records are kept: how far the log of a server's vault was seen")
+        ->type_name("DIR")
         ->capture_default_str();
 }
 
@@ -277,7 +281,8 @@ void add_point_command(CLI::App& app, std::function<int()>& run) {
         add(*group, "diff", "Lists the bytes that were written between two points.",
             "vault:DIR/NAME@ID", run, words, diff);
     compared->add_option("OTHER", words->other, "the other one, vault:DIR/NAME@ID")->required();
-    compared->add_option("--volume", words->volume, "which one, of points that have several");
+    compared->add_option("--volume", words->volume, "which one, of points that have several")
+        ->type_name("NAME");
     add_point_mount_command(*group, run);
     add_point_serve_command(*group, run);
 }

@@ -80,13 +80,19 @@ void add_point_mount_command(CLI::App& group, std::function<int()>& run) {
     command
         ->add_option("--cache", words->cache_bytes,
                      "memory for blocks that were read (default 64M)")
+        ->type_name("SIZE")
         ->transform(CLI::AsSizeValue(false));
     command->add_option("--threads", words->threads, "requests that are carried out at once")
+        ->type_name("N")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
     CLI::Option* overlay = command->add_flag(
-        "--overlay", words->overlay, "what is written is kept until it is unmounted, then dropped");
-    command->add_option("--scratch", words->scratch, "the folder in which it is kept meanwhile")
+        "--overlay", words->overlay,
+        "it can be written to; what is written is kept until it is unmounted, then dropped");
+    command
+        ->add_option("--scratch", words->scratch,
+                     "the folder in which it is kept meanwhile, in a nameless file")
+        ->type_name("DIR")
         ->needs(overlay)
         ->capture_default_str();
     command->add_flag("--allow-other", words->allow_other, "other users than this one may read it");

@@ -149,19 +149,28 @@ void add_point_serve_command(CLI::App& group, std::function<int()>& run) {
     CLI::App* command =
         group.add_subcommand("serve", "Serves a point to NBD clients, until it is told to end.");
     command->add_option("POINT", words->point, "vault:DIR/NAME@ID")->required();
-    command->add_option("--nbd", words->address, "where: unix:PATH, a socket that is made")
+    command
+        ->add_option("--nbd", words->address,
+                     "where: unix:PATH, a socket that is made, and in the end removed")
+        ->type_name("ADDRESS")
         ->required();
     add_key_options(*command, words->keys);
     add_records_option(*command, words->state_dir);
-    command->add_option("--volume", words->volume,
-                        "which one, of a point that has several; else all");
+    command
+        ->add_option("--volume", words->volume, "which one, of a point that has several; else all")
+        ->type_name("NAME");
     command
         ->add_option("--cache", words->cache_bytes,
                      "memory for blocks that were read (default 64M)")
+        ->type_name("SIZE")
         ->transform(CLI::AsSizeValue(false));
-    CLI::Option* overlay = command->add_flag("--overlay", words->overlay,
-                                             "what is written is kept until it ends, then dropped");
-    command->add_option("--scratch", words->scratch, "the folder in which it is kept meanwhile")
+    CLI::Option* overlay = command->add_flag(
+        "--overlay", words->overlay,
+        "it can be written to; what is written is kept until it ends, then dropped");
+    command
+        ->add_option("--scratch", words->scratch,
+                     "the folder in which it is kept meanwhile, in a nameless file")
+        ->type_name("DIR")
         ->needs(overlay)
         ->capture_default_str();
     command->add_flag("--json", words->json, "report as one JSON object on standard output");

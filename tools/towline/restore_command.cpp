@@ -175,10 +175,12 @@ CLI::App* add(CLI::App& app, const char* name, const char* what,
         ->add_option("POINT", words->point, "vault:DIR/NAME@ID, or tcp://HOST:PORT/vault:NAME@ID")
         ->required();
     add_key_options(*command, words->keys);
-    command->add_option("--volume", words->volume, "which one, of a point that has several");
+    command->add_option("--volume", words->volume, "which one, of a point that has several")
+        ->type_name("NAME");
     command->add_flag("--json", words->json, "the report as one JSON object on standard output");
     command->add_flag("--quiet", words->quiet, "no progress bar and no summary");
     command->add_option("--state-dir", words->state_dir, "where this host's records are kept")
+        ->type_name("DIR")
         ->capture_default_str();
     return command;
 }
@@ -193,15 +195,19 @@ void add_restore_commands(CLI::App& app, std::function<int()>& run) {
     command->add_flag("--overwrite", words->overwrite,
                       "the target's data may be replaced; what is equal is left as it is");
     command->add_flag("--grow", words->grow,
-                      "onto a larger device: then grow the last partition and its filesystem");
+                      "onto a larger device: then grow the last partition and its filesystem (ext2 "
+                      "to ext4, xfs, btrfs) to its end");
     command->add_flag("--dry-run", words->dry_run, "find out what would be sent; change nothing");
     auto* direct = command->add_flag("--direct", words->direct,
-                                     "write onto the target at once: cut off, it is of no moment");
+                                     "write onto the target at once, not beside it until all is "
+                                     "there: cut off, it is between two moments");
     command
         ->add_option("--journal", words->journal,
                      "the folder where a target of this host has its run staged")
+        ->type_name("DIR")
         ->excludes(direct);
     command->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
+        ->type_name("MBIT")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
     command->callback([words, &run] { run = [words] { return restore(*words); }; });
@@ -210,11 +216,14 @@ void add_restore_commands(CLI::App& app, std::function<int()>& run) {
     command = add(app, "export", "Writes a point into a new file.", exported);
     command->add_option("FILE", exported->target, "a file that is not there yet")->required();
     command->add_option("--format", exported->format, "raw (sparse) or qcow2")
+        ->type_name("NAME")
         ->check(CLI::IsMember({"raw", "qcow2"}))
         ->capture_default_str();
     command
         ->add_option("--grow", exported->grow_bytes,
-                     "make the image this large, and grow the last partition and its filesystem")
+                     "make the raw image this large, and grow the last partition and its "
+                     "filesystem to its end")
+        ->type_name("SIZE")
         ->transform(CLI::AsSizeValue(false));
     command->callback([exported, &run] { run = [exported] { return export_point(*exported); }; });
 }

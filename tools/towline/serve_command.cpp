@@ -160,20 +160,35 @@ void add_serve_command(CLI::App& app, std::function<int()>& run) {
     command
         ->add_option("--listen", options->listen,
                      "tcp://HOST:PORT or unix:PATH; may be given several times")
+        ->type_name("ADDRESS")
         ->required();
-    command->add_option("--root", options->root, "the folder beneath which targets lie");
-    command->add_option("--vault", options->vault,
-                        "the vault that has the targets vault:NAME (towline vault init)");
+    command
+        ->add_option("--root", options->root,
+                     "the folder beneath which targets lie; no name leads out of it")
+        ->type_name("DIR");
+    command
+        ->add_option("--vault", options->vault,
+                     "the vault that has the targets vault:NAME (towline vault init); at least one "
+                     "of --root and this")
+        ->type_name("DIR");
     add_key_options(*command, options->keys);
-    command->add_option("--state-dir", options->state_dir,
-                        "where records are kept (default: ROOT/.towline)");
-    command->add_option("--journal", options->journal,
-                        "the folder where runs are staged (default: that of --state-dir)");
-    command->add_option("--engine", options->engine, "auto, uring or aio")
+    command
+        ->add_option("--state-dir", options->state_dir,
+                     "where records are kept (default: ROOT/.towline)")
+        ->type_name("DIR");
+    command
+        ->add_option("--journal", options->journal,
+                     "the folder where runs are staged (default: that of --state-dir)")
+        ->type_name("DIR");
+    command
+        ->add_option("--engine", options->engine,
+                     "how disks are asked; auto: io_uring where it works")
+        ->type_name("NAME")
         ->check(CLI::IsMember({"auto", "uring", "aio"}))
         ->capture_default_str();
     command
         ->add_option("--timeout", options->timeout_seconds, "seconds that a source may stay silent")
+        ->type_name("SECONDS")
         ->check(CLI::Range(2.0, 3600.0))
         ->capture_default_str();
     command->add_flag("--quiet", options->quiet, "do not report sessions");

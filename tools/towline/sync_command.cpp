@@ -202,22 +202,30 @@ void add_snapshot_options(CLI::App& command, SyncWords& words) {
     add_moment_options(command, words.moment);
     command
         .add_option("--audit", words.audit_blocks,
-                    "blocks held to be unchanged that are compared all the same; 0: none")
+                    "blocks held to be unchanged that are compared all the same; one that differs "
+                    "ends the run, and the next one compares everything; 0: none")
+        ->type_name("N")
         ->check(CLI::Range(0, 1 << 20))
         ->capture_default_str();
     command
         .add_option("--audit-days", words.audit_days,
                     "days in which all that is held to be unchanged is compared once, a part a "
                     "run; 0: it is not")
+        ->type_name("DAYS")
         ->check(CLI::Range(0.0, 3650.0))
         ->capture_default_str();
     command
         .add_option("--freeze-max", words.freeze_max_seconds,
                     "seconds after which filesystems are thawed, whatever happens")
+        ->type_name("SECONDS")
         ->check(CLI::Range(0.1, 600.0))
         ->capture_default_str();
-    command.add_option("--hooks", words.hooks, "folder of the programs pre- and post-snapshot");
+    command
+        .add_option("--hooks", words.hooks,
+                    "folder of the programs pre-snapshot and post-snapshot, run around the moment")
+        ->type_name("DIR");
     command.add_option("--hook-timeout", words.hook_max_seconds, "seconds that a hook may take")
+        ->type_name("SECONDS")
         ->check(CLI::Range(0.1, 3600.0))
         ->capture_default_str();
 }
@@ -233,9 +241,12 @@ void add_options(CLI::App& command, SyncWords& words) {
         ->option_text("... TARGET")
         ->expected(1, static_cast<int>(wire::kVolumesMax) + 1);
     add_key_options(command, words.keys);
-    auto* extents = command.add_option(
-        "--extents", words.extents_file,
-        "a list of changes, a line each \"OFFSET LENGTH\" in bytes; - is standard input");
+    auto* extents =
+        command
+            .add_option(
+                "--extents", words.extents_file,
+                "a list of changes, a line each \"OFFSET LENGTH\" in bytes; - is standard input")
+            ->type_name("FILE");
     auto* scan =
         command.add_flag("--scan", words.scan, "compare both sides by digests, send what differs");
     auto* full = command.add_flag("--full", words.full, "send everything");
@@ -250,32 +261,50 @@ void add_options(CLI::App& command, SyncWords& words) {
                      "take for zeros what the filesystem on the source says is free");
     command.add_flag("--dry-run", words.dry_run, "find out what would be sent; change nothing");
     auto* direct = command.add_flag("--direct", words.direct,
-                                    "write onto the target at once: cut off, it is of no moment");
+                                    "write onto the target at once, not beside it until all is "
+                                    "there: cut off, it is between two moments");
     command
         .add_option("--journal", words.journal,
-                    "the folder where a target of this host has its run staged")
+                    "the folder where a target of this host has its run staged; without it beside "
+                    "an image, and for a device among the records")
+        ->type_name("DIR")
         ->excludes(direct);
     command.add_flag("--json", words.json, "the report as one JSON object on standard output");
     command.add_flag("--quiet", words.quiet, "no progress bar and no summary");
     command.add_option("--state-dir", words.state_dir, "where this host's records are kept")
+        ->type_name("DIR")
         ->capture_default_str();
-    command.add_option("--block", words.block, "block size, 4K to 1M")->capture_default_str();
-    command.add_option("--compress", words.compress, "auto, or 0 (none) to 10 (densest)")
+    command.add_option("--block", words.block, "block size, a power of two from 4K to 1M")
+        ->type_name("SIZE")
         ->capture_default_str();
-    command.add_option("--codec", words.codec, "auto, deflate or zstd")
+    command
+        .add_option("--compress", words.compress,
+                    "auto: what the link and the processors are best served by; or 0 (none) to 10 "
+                    "(densest)")
+        ->type_name("LEVEL")
+        ->capture_default_str();
+    command
+        .add_option("--codec", words.codec,
+                    "what packs; auto: the better one that the target can unpack")
+        ->type_name("NAME")
         ->check(CLI::IsMember({"auto", "deflate", "zstd"}))
         ->capture_default_str();
     command.add_option("--rate", words.rate_mbit, "limit on the wire in Mbit/s; 0 is none")
+        ->type_name("MBIT")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
     command.add_option("--connections", words.connections, "connections of this run")
+        ->type_name("N")
         ->check(CLI::Range(1, 16))
         ->capture_default_str();
-    command.add_option("--engine", words.engine, "auto, uring or aio")
+    command
+        .add_option("--engine", words.engine, "how disks are asked; auto: io_uring where it works")
+        ->type_name("NAME")
         ->check(CLI::IsMember({"auto", "uring", "aio"}))
         ->capture_default_str();
     command
         .add_option("--timeout", words.timeout_seconds, "seconds that the target may stay silent")
+        ->type_name("SECONDS")
         ->check(CLI::Range(2.0, 3600.0))
         ->capture_default_str();
 }

@@ -64,8 +64,10 @@ void add_target_command(CLI::App& app, std::function<int()>& run) {
         "finish", "Applies a run that was staged whole, without its source.");
     command->add_option("TARGET", words->target, "a path; with --root a NAME beneath it")
         ->required();
-    command->add_option("--root", words->root, "of the `towline serve` that received it");
+    command->add_option("--root", words->root, "of the `towline serve` that received it")
+        ->type_name("DIR");
     command->add_option("--state-dir", words->state_dir, "where this host's records are kept")
+        ->type_name("DIR")
         ->capture_default_str();
     command->add_flag("--json", words->json, "one JSON object on standard output");
     command->callback([words, &run] { run = [words] { return finish_and_tell(*words); }; });

@@ -271,22 +271,28 @@ CLI::App* add(CLI::App& group, const char* name, const char* help, const Doing& 
         auto* volumes = command->add_option("VOLUME", words->volumes, "a device or image file");
         volumes->required()->expected(1, many ? 64 : 1);
         command->add_option("--tracker", words->tracker, "auto, kmod, bpf or fuse")
+            ->type_name("NAME")
             ->check(CLI::IsMember({"auto", "kmod", "bpf", "fuse"}))
             ->capture_default_str();
     }
     if (std::string_view(name) == "attach") {
-        command->add_option("--block", words->block, "4K to 1M; 0: by the volume's size");
-        command->add_option("--log", words->log, "where it is kept what survives a crash");
+        command->add_option("--block", words->block, "4K to 1M; 0: by the volume's size")
+            ->type_name("SIZE");
+        command->add_option("--log", words->log, "where it is kept what survives a crash")
+            ->type_name("PATH");
     }
     if (std::string_view(name) == "delete")
         command->add_option("SNAPSHOT", words->id, "its id, or its volume")->required();
     if (std::string_view(name) == "freeze")
-        command->add_option("--output", words->output, "the changes of the first, as a list");
+        command->add_option("--output", words->output, "the changes of the first, as a list")
+            ->type_name("FILE");
     if (std::string_view(name) == "commit" || std::string_view(name) == "give-back")
-        command->add_option("--sequence", words->sequence, "of the epoch; 0: the frozen one");
+        command->add_option("--sequence", words->sequence, "of the epoch; 0: the frozen one")
+            ->type_name("N");
     if (many) {
         words->snapshot = std::string_view(name) == "create";
-        command->add_option("--store", words->store, "room for what is overwritten, of each");
+        command->add_option("--store", words->store, "room for what is overwritten, of each")
+            ->type_name("SIZE");
         if (!words->snapshot)
             command->add_flag("--snapshot", words->snapshot, "an image of each at the moment");
     }

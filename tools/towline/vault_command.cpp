@@ -272,22 +272,37 @@ void add_vault_command(CLI::App& app, std::function<int()>& run) {
     made->add_flag("--encrypt", words->encrypt,
                    "seal all that is stored; the key or passphrase is asked for, or named");
     made->add_option("--floor-count", words->config.floor_count,
-                     "points of each name that no retention deletes")
+                     "of each name, so many points are deleted by no rule")
+        ->type_name("N")
         ->capture_default_str();
     made->add_option("--floor-seconds", words->config.floor_seconds,
-                     "no retention deletes a point younger than this")
+                     "a point younger than this is deleted by no rule")
+        ->type_name("N")
         ->capture_default_str();
     add_vault_word(*group, "info", "Says what is in a vault.", run, words, info);
     add_vault_scrub_commands(*group, run, words);
     add_vault_key_command(*group, run);
     CLI::App* pruned = add_vault_word(
         *group, "prune", "Deletes points by rule, and gives space back.", run, words, prune);
-    pruned->add_option("--name", words->name, "of this name alone");
-    pruned->add_option("--keep-last", words->policy.last, "the newest so many points");
-    pruned->add_option("--keep-hourly", words->policy.hourly, "one of each of so many hours");
-    pruned->add_option("--keep-daily", words->policy.daily, "one of each of so many days");
-    pruned->add_option("--keep-weekly", words->policy.weekly, "one of each of so many weeks");
-    pruned->add_option("--keep-monthly", words->policy.monthly, "one of each of so many months");
+    pruned->add_option("--name", words->name, "of this name alone")->type_name("NAME");
+    pruned->add_option("--keep-last", words->policy.last, "the newest so many points are kept")
+        ->type_name("N");
+    pruned
+        ->add_option("--keep-hourly", words->policy.hourly,
+                     "the newest of each of so many hours that have one, too")
+        ->type_name("N");
+    pruned
+        ->add_option("--keep-daily", words->policy.daily,
+                     "the newest of each of so many days that have one, too")
+        ->type_name("N");
+    pruned
+        ->add_option("--keep-weekly", words->policy.weekly,
+                     "the newest of each of so many weeks that have one, too")
+        ->type_name("N");
+    pruned
+        ->add_option("--keep-monthly", words->policy.monthly,
+                     "the newest of each of so many months that have one, too")
+        ->type_name("N");
     pruned->add_flag("--dry-run", words->dry_run, "say what would be deleted; change nothing");
 }
 

@@ -138,9 +138,14 @@ CLI::App* add_word(CLI::App& group, const char* name, const char* what, std::fun
 }
 
 void add_new_key_options(CLI::App& command, KeyWords& words) {
-    command.add_option("--new-key-file", words.key_files, "the file that is to open it");
-    command.add_option("--new-passphrase-file", words.passphrase_files,
-                       "a file whose first line is the passphrase that is to");
+    command
+        .add_option("--new-key-file", words.key_files,
+                    "the key file that is to open it from now on")
+        ->type_name("FILE");
+    command
+        .add_option("--new-passphrase-file", words.passphrase_files,
+                    "a file whose first line is the passphrase that is to open it from now on")
+        ->type_name("FILE");
 }
 
 }  // namespace

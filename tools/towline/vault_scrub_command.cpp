@@ -158,8 +158,10 @@ void add_vault_scrub_commands(CLI::App& group, std::function<int()>& run,
     scrubbed->add_flag("--resume", words->resume,
                        "go on where a scrub that was interrupted had come to");
     scrubbed->add_option("--state-dir", words->state_dir, "where it is noted how far it has come")
+        ->type_name("DIR")
         ->capture_default_str();
-    scrubbed->add_option("--rate", words->rate_mbit, "limit in Mbit/s; 0 is none")
+    scrubbed->add_option("--rate", words->rate_mbit, "limit on reading in Mbit/s; 0 is none")
+        ->type_name("MBIT")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
     CLI::App* checked =

@@ -108,12 +108,15 @@ void add_verify_command(CLI::App& app, std::function<int()>& run) {
         ->add_option("POINT", words->point, "vault:DIR/NAME@ID, or tcp://HOST:PORT/vault:NAME@ID")
         ->required();
     add_key_options(*command, words->keys);
-    command->add_option("--volume", words->volume, "which one, of a point that has several");
+    command->add_option("--volume", words->volume, "which one, of a point that has several")
+        ->type_name("NAME");
     command
         ->add_option("--snapshot", words->snapshot, "as of sync: what a live source is read from")
+        ->type_name("NAME")
         ->check(CLI::IsMember({"auto", "kmod", "fuse", "none"}))
         ->capture_default_str();
     command->add_option("--state-dir", words->state_dir, "where this host's records are kept")
+        ->type_name("DIR")
         ->capture_default_str();
     command->add_flag("--json", words->json, "the verdict as one JSON object on standard output");
     command->add_flag("--quiet", words->quiet, "no progress bar and no verdict but the exit code");

@@ -11,6 +11,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "userspace/command_line/manual_page.hpp"
 #include "userspace/control/api.hpp"
 #include "userspace/control/control_socket.hpp"
 #include "userspace/control/daemon_config.hpp"
@@ -146,12 +147,17 @@ int main(int argc, char** argv) {
     app.name("towlined");
     app.set_version_flag("--version", "towlined " TOWLINE_VERSION);
     app.add_option(
-        "--config", words.config,
-        std::string("the configuration (default: ") + towline::kConfigDefault + ", if there)");
-    app.add_option("--state-dir", words.state_dir, "where its state is kept");
-    app.add_option("--run-dir", words.run_dir, "where the sockets of tracked mounts are");
-    app.add_option("--socket", words.socket, "where it listens");
+           "--config", words.config,
+           std::string("the configuration (default: ") + towline::kConfigDefault + ", if there)")
+        ->type_name("FILE");
+    app.add_option("--state-dir", words.state_dir, "where its state is kept")->type_name("DIR");
+    app.add_option("--run-dir", words.run_dir, "where the sockets of tracked mounts are")
+        ->type_name("DIR");
+    app.add_option("--socket", words.socket,
+                   "where it listens; what an ended daemon left there is replaced")
+        ->type_name("PATH");
     app.add_flag("--check-config", words.check, "read the configuration, say what is wrong, end");
+    towline::add_manual_flag(app);
     app.footer("Manual: towlined(8).");
     try {
         app.parse(argc, argv);
