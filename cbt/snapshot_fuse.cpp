@@ -4,7 +4,9 @@
 
 #include "cbt/snapshot_fuse.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <string_view>
 #include <thread>
 
 #include "cbt/tracker_fuse.hpp"
@@ -26,13 +28,12 @@ struct Name {
 };
 
 Result<Name> name_of(const std::string& id) {
-    const std::size_t slash = id.find('/');
-    const auto tracker =
-        slash == std::string::npos ? std::nullopt : Uuid::parse(id.substr(0, slash));
+    const std::size_t slash = std::min(id.find('/'), id.size());
+    const auto tracker = Uuid::parse(id.substr(0, slash));
+    const std::string_view number = std::string_view(id).substr(std::min(slash + 1, id.size()));
+    const char* const end = number.data() + number.size();
     Name name;
-    const char* const first = id.data() + slash + 1;
-    const char* const last = id.data() + id.size();
-    if (!tracker || std::from_chars(first, last, name.sequence).ptr != last)
+    if (!tracker || std::from_chars(number.data(), end, name.sequence).ptr != end || number.empty())
         return fail(Code::kInvalid, "\"" + id + "\" names no snapshot of a tracked mount");
     name.tracker = *tracker;
     return name;
