@@ -75,6 +75,6 @@ area_fuzz() {
         record fuzz fail "tests/fuzz" "no target there matches '*$1*'"
         return
     fi
-    build_for fuzz fuzz "${targets[@]}" || return 0
+    build_for fuzz asan "${targets[@]}" || return 0
     run_fuzz_targets fuzz "${targets[@]}"
 }

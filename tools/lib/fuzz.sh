@@ -17,7 +17,7 @@ run_fuzz_targets() {
             wait -n || true
             running=$((running - 1))
         fi
-        run_fuzz_target "$area" "$TOWLINE_ROOT/build/fuzz/bin/$target" \
+        run_fuzz_target "$area" "$TOWLINE_ROOT/build/asan/bin/$target" \
             "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}" &
         running=$((running + 1))
     done
