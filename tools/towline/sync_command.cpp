@@ -230,6 +230,42 @@ void add_snapshot_options(CLI::App& command, SyncWords& words) {
         ->capture_default_str();
 }
 
+void add_transfer_options(CLI::App& command, SyncWords& words) {
+    command.add_option("--block", words.block, "block size, a power of two from 4K to 1M")
+        ->type_name("SIZE")
+        ->capture_default_str();
+    command
+        .add_option("--compress", words.compress,
+                    "auto: what the link and the processors are best served by; or 0 (none) to 10 "
+                    "(densest)")
+        ->type_name("LEVEL")
+        ->capture_default_str();
+    command
+        .add_option("--codec", words.codec,
+                    "what packs; auto: the better one that the target can unpack")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"auto", "deflate", "zstd"}))
+        ->capture_default_str();
+    command.add_option("--rate", words.rate_mbit, "limit on the wire in Mbit/s; 0 is none")
+        ->type_name("MBIT")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    command.add_option("--connections", words.connections, "connections of this run")
+        ->type_name("N")
+        ->check(CLI::Range(1, 16))
+        ->capture_default_str();
+    command
+        .add_option("--engine", words.engine, "how disks are asked; auto: io_uring where it works")
+        ->type_name("NAME")
+        ->check(CLI::IsMember({"auto", "uring", "aio"}))
+        ->capture_default_str();
+    command
+        .add_option("--timeout", words.timeout_seconds, "seconds that the target may stay silent")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(2.0, 3600.0))
+        ->capture_default_str();
+}
+
 void add_options(CLI::App& command, SyncWords& words) {
     // CLI11 gives a list all words that are left: the target is told from them afterwards.
     command
@@ -274,39 +310,6 @@ void add_options(CLI::App& command, SyncWords& words) {
     command.add_option("--state-dir", words.state_dir, "where this host's records are kept")
         ->type_name("DIR")
         ->capture_default_str();
-    command.add_option("--block", words.block, "block size, a power of two from 4K to 1M")
-        ->type_name("SIZE")
-        ->capture_default_str();
-    command
-        .add_option("--compress", words.compress,
-                    "auto: what the link and the processors are best served by; or 0 (none) to 10 "
-                    "(densest)")
-        ->type_name("LEVEL")
-        ->capture_default_str();
-    command
-        .add_option("--codec", words.codec,
-                    "what packs; auto: the better one that the target can unpack")
-        ->type_name("NAME")
-        ->check(CLI::IsMember({"auto", "deflate", "zstd"}))
-        ->capture_default_str();
-    command.add_option("--rate", words.rate_mbit, "limit on the wire in Mbit/s; 0 is none")
-        ->type_name("MBIT")
-        ->check(CLI::NonNegativeNumber)
-        ->capture_default_str();
-    command.add_option("--connections", words.connections, "connections of this run")
-        ->type_name("N")
-        ->check(CLI::Range(1, 16))
-        ->capture_default_str();
-    command
-        .add_option("--engine", words.engine, "how disks are asked; auto: io_uring where it works")
-        ->type_name("NAME")
-        ->check(CLI::IsMember({"auto", "uring", "aio"}))
-        ->capture_default_str();
-    command
-        .add_option("--timeout", words.timeout_seconds, "seconds that the target may stay silent")
-        ->type_name("SECONDS")
-        ->check(CLI::Range(2.0, 3600.0))
-        ->capture_default_str();
 }
 
 }  // namespace
@@ -315,6 +318,7 @@ void add_sync_command(CLI::App& app, std::function<int()>& run) {
     auto words = std::make_shared<SyncWords>();
     CLI::App* command = app.add_subcommand("sync", "Brings a volume's changes to a target.");
     add_options(*command, *words);
+    add_transfer_options(*command, *words);
     add_snapshot_options(*command, *words);
     command->callback([words, &run] {
         if (words->sources.size() < 2) throw CLI::RequiredError("TARGET");
