@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "vault_fixture.hpp"
+
 namespace towline {
 
 namespace {
@@ -28,6 +30,40 @@ Point point(std::uint64_t number, std::uint64_t epoch) {
 Delete deleted(std::uint64_t number, Numbers points, std::uint64_t ended = 0) {
     return {.number = number, .points = std::move(points), .ended = ended};
 }
+
+// Lists everything, and does not give one of it.
+class WithholdingStore final : public ObjectStore {
+  public:
+    explicit WithholdingStore(std::unique_ptr<ObjectStore> whole) : whole_(std::move(whole)) {}
+    Result<std::unique_ptr<ObjectUpload>> begin_put(const std::string& name) override {
+        return whole_->begin_put(name);
+    }
+    Result<std::size_t> get_range(const std::string& name, std::uint64_t offset_bytes,
+                                  MutableByteSpan into) override {
+        if (name == withheld) return fail_errno(ENOENT, "cannot open " + name);
+        return whole_->get_range(name, offset_bytes, into);
+    }
+    Result<std::optional<std::uint64_t>> size(const std::string& name) override {
+        if (name == withheld) return std::optional<std::uint64_t>();
+        return whole_->size(name);
+    }
+    Result<std::vector<ObjectInfo>> list(const std::string& folder) override {
+        return whole_->list(folder);
+    }
+    Result<std::vector<std::string>> list_folders(const std::string& folder) override {
+        return whole_->list_folders(folder);
+    }
+    Status remove(std::span<const std::string> names) override { return whole_->remove(names); }
+    Result<std::unique_ptr<ObjectHold>> hold(const std::string& name, HoldKind kind) override {
+        return whole_->hold(name, kind);
+    }
+    Result<std::uint64_t> sweep() override { return whole_->sweep(); }
+
+    std::string withheld;
+
+  private:
+    std::unique_ptr<ObjectStore> whole_;
+};
 
 }  // namespace
 
@@ -73,6 +109,25 @@ TEST(SeriesLog, ALostEntryIsMissed) {
     const auto state = judge_log({begin(3, {2}), point(4, 3)});
     EXPECT_EQ(state.counting, (Numbers{2, 4}));
     EXPECT_EQ(state.points.size(), 1U);
+}
+
+// Else the point before it would pass for the latest.
+TEST(SeriesLog, ALastEntryThatIsListedAndNotGivenIsDamage) {
+    const testing::TemporaryFolder folder;
+    ASSERT_TRUE(Vault::init(folder.path(), {}));
+    const auto store = std::make_shared<WithholdingStore>(FolderStore::open(folder.path()).value());
+    const auto vault = Vault::open(store).value();
+    testing::VaultModel model(vault, 8 * testing::kBlock);
+    ASSERT_TRUE(model.full());
+    ASSERT_TRUE(model.run(RunMode::kExtents, model.change_some(2)));
+    const SeriesLog log(vault, model.series);
+    const SeriesState whole = log.read().value();
+    ASSERT_TRUE(whole.damaged.empty());
+    store->withheld = store->list("log/" + model.series + "/").value().back().name;
+    const SeriesState state = log.read().value();
+    EXPECT_EQ(state.last_number, whole.last_number);
+    EXPECT_TRUE(state.damaged.contains(whole.last_number));
+    EXPECT_FALSE(state.refuse_damaged());
 }
 
 }  // namespace towline
