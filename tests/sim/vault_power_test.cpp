@@ -161,6 +161,27 @@ TEST(VaultPower, WhatWasSealedIsThere) {
     }
 }
 
+// A writer that died between naming an object and syncing its folder: whoever is told of the object
+// may stand upon it.
+TEST(VaultPower, WhatIsListedIsThereAfterwards) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SimulatedFolder files(seed);
+        SimulatedFileLayer writer(files);
+        ASSERT_TRUE(writer.make_folder("log/data/"));
+        const auto file = std::move(*writer.create());
+        ASSERT_TRUE(file->write(0, std::as_bytes(std::span("entry"))));
+        ASSERT_TRUE(file->finish(5));
+        ASSERT_TRUE(file->publish("log/data/1").value());
+        FolderStore store(
+            std::make_unique<SimulatedFileLayer>(files), [](const std::string&, HoldKind) {
+                return Result<std::unique_ptr<ObjectHold>>(std::make_unique<ObjectHold>());
+            });
+        ASSERT_EQ(store.list("log/data/").value().size(), 1U);
+        files.power_loss();
+        EXPECT_EQ(store.list("log/data/").value().size(), 1U) << "seed " << seed;
+    }
+}
+
 // A disk that is full at any write costs no point, and once there is room the next run is one.
 TEST(VaultPower, AFullDiskCostsNoPoint) {
     for (std::uint64_t nth = 1; nth < 40; ++nth) {
