@@ -78,6 +78,30 @@ TEST(Convergence, WhatDoesNotShrinkMayBeLittleEnough) {
     EXPECT_LE(convergence.expected_freeze(), 30s);
 }
 
+// What is left takes 150 ms: little enough, and not for who was wrong twice.
+TEST(Convergence, ALastRoundThatOverranIsTriedAgainWithLess) {
+    const Convergence::Round brought{.bytes = 15'000'000, .elapsed = 150ms};
+    Convergence convergence(1s);
+    ASSERT_EQ(convergence.after(brought), Next::kFrozen);
+    ASSERT_EQ(convergence.overran(brought), Next::kLive);
+    ASSERT_EQ(convergence.after(brought), Next::kFrozen);
+    ASSERT_EQ(convergence.overran(brought), Next::kLive);
+    // It is no less than before, as it brings that as well; only a second time it shrinks no more.
+    ASSERT_EQ(convergence.after(brought), Next::kLive);
+    EXPECT_EQ(convergence.after(brought), Next::kGiveUp);
+    EXPECT_EQ(convergence.rounds(), 6U);
+}
+
+TEST(Convergence, ThreeThatOverranAreEnough) {
+    const Convergence::Round brought{.bytes = 5'000'000, .elapsed = 50ms};
+    Convergence convergence(10s);
+    for (const Next next : {Next::kLive, Next::kLive, Next::kGiveUp}) {
+        ASSERT_EQ(convergence.after(brought), Next::kFrozen);
+        ASSERT_EQ(convergence.overran(brought), next);
+    }
+    EXPECT_EQ(convergence.overruns(), 3U);
+}
+
 // --- the rounds themselves
 
 class Rounds : public ::testing::Test {
@@ -95,6 +119,11 @@ class Rounds : public ::testing::Test {
                 report.moment.retreated = true;
                 return report;
             }
+            if (round.moment.snapshot == MomentWish::Snapshot::kFrozen && overruns > 0) {
+                --overruns;
+                report.moment.overran = true;
+                return report;
+            }
             report.moment.label = round.moment.snapshot == MomentWish::Snapshot::kFrozen
                                       ? Label::kFilesystem
                                       : Label::kFuzzy;
@@ -104,6 +133,7 @@ class Rounds : public ::testing::Test {
     SyncOptions options;
     std::vector<SyncOptions> asked;
     unsigned retreats = 0;  // of frozen rounds: the tracker does not know what changed
+    unsigned overruns = 0;  // of frozen rounds: it was thawed before they were done
 };
 
 TEST_F(Rounds, TheLastIsFrozenAndTheReportIsOfAll) {
@@ -151,6 +181,27 @@ TEST_F(Rounds, ATrackerThatNeverKnowsIsToldOf) {
     const auto refused = run(std::vector<std::uint64_t>(40, 3));
     EXPECT_EQ(refused.error().code, Code::kRefused);
     EXPECT_NE(refused.error().context.find("snapshot"), std::string::npos);
+}
+
+TEST_F(Rounds, WhatOverranIsBroughtByALiveOne) {
+    overruns = 1;
+    const auto report = run({100 * kMib, kMib, 5 * kMib, 2 * kMib, 2}).value();
+    ASSERT_EQ(asked.size(), 5U);
+    EXPECT_EQ(asked[2].moment.snapshot, MomentWish::Snapshot::kFrozen);
+    EXPECT_EQ(asked[3].moment.snapshot, MomentWish::Snapshot::kNone);
+    EXPECT_TRUE(asked[3].hooks_folder.empty());
+    EXPECT_EQ(asked[4].moment.snapshot, MomentWish::Snapshot::kFrozen);
+    EXPECT_EQ(report.moment.label, Label::kFilesystem);
+    EXPECT_EQ(report.rounds, 5U);
+    EXPECT_EQ(report.bytes_sent, 108 * kMib + 2);
+}
+
+TEST_F(Rounds, OneThatAlwaysOverrunsIsToldOf) {
+    overruns = 100;
+    const auto refused = run(std::vector<std::uint64_t>(40, 3));
+    EXPECT_EQ(refused.error().code, Code::kRefused);
+    for (const char* word : {"not converging", "stopped 3 times", "--freeze-max"})
+        EXPECT_NE(refused.error().context.find(word), std::string::npos) << refused.error().context;
 }
 
 TEST_F(Rounds, GivingUpNamesTheRatesAndFreezesNothing) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr Duration kGoal = std::chrono::milliseconds(200);  // of a freeze that nobody minds
 constexpr unsigned kRoundsMax = 12;
+constexpr unsigned kOverrunsMax = 3;
 constexpr double kShrinks = 0.75;    // a round that is no smaller than this part shrinks no more
 constexpr double kLimitPart = 0.5;   // of the freeze's limit, since this is an estimate
 constexpr double kPlainRate = 50e6;  // bytes a second, until a round was long enough to tell
@@ -27,12 +28,23 @@ Duration Convergence::expected_freeze() const {
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left_ / rate));
 }
 
+Convergence::Convergence(Duration freeze_max)
+    : limit_(std::chrono::duration_cast<Duration>(freeze_max * kLimitPart)) {}
+
+// What it was to bring is brought by the next one, beside what was written meanwhile.
+Convergence::Next Convergence::overran(const Round& round) {
+    ++rounds_;
+    last_ = round;
+    limit_ /= 2;
+    tries_again_ = true;
+    return ++overruns_ == kOverrunsMax ? Next::kGiveUp : Next::kLive;
+}
+
 Convergence::Next Convergence::after(const Round& round) {
     const auto seconds = [](Duration span) {
         return std::max(1e-3, std::chrono::duration<double>(span).count());
     };
-    const auto limit = std::chrono::duration_cast<Duration>(freeze_max_ * kLimitPart);
-    const Duration goal = std::min(kGoal, limit);
+    const Duration goal = std::min(kGoal, limit_);
     ++rounds_;
     const Round before = std::exchange(last_, round);
     const auto brought = static_cast<double>(round.bytes);
@@ -46,9 +58,10 @@ Convergence::Next Convergence::after(const Round& round) {
     dirty_rate_ = brought / seconds(before.elapsed);
     left_ = dirty_rate_ * seconds(round.elapsed);
     if (expected_freeze() <= goal) return Next::kFrozen;
-    const bool shrinks = rounds_ == 2 || brought < kShrinks * static_cast<double>(before.bytes);
+    const bool shrinks = rounds_ == 2 || std::exchange(tries_again_, false) ||
+                         brought < kShrinks * static_cast<double>(before.bytes);
     if (shrinks && rounds_ < kRoundsMax) return Next::kLive;
-    return expected_freeze() <= limit ? Next::kFrozen : Next::kGiveUp;
+    return expected_freeze() <= limit_ ? Next::kFrozen : Next::kGiveUp;
 }
 
 }  // namespace towline

@@ -20,7 +20,7 @@ class Convergence {
     };
 
     // A freeze ends after `freeze_max`, finished or not.
-    explicit Convergence(Duration freeze_max) : freeze_max_(freeze_max) {}
+    explicit Convergence(Duration freeze_max);
 
     // A live round has ended.
     struct Round {
@@ -30,7 +30,12 @@ class Convergence {
     };
     Next after(const Round& round);
 
+    // The last one ended by the freeze's limit, and brought nothing: less is to be left for the
+    // next attempt.
+    Next overran(const Round& round);
+
     unsigned rounds() const { return rounds_; }
+    unsigned overruns() const { return overruns_; }
     double copied_bytes_per_second() const { return copied_rate_; }
     // While it was copied; 0: nothing to tell it by.
     double dirty_bytes_per_second() const { return dirty_rate_; }
@@ -39,7 +44,9 @@ class Convergence {
 
   private:
     unsigned rounds_ = 0;
-    Duration freeze_max_;
+    unsigned overruns_ = 0;
+    bool tries_again_ = false;
+    Duration limit_;  // of the freeze that is expected
     Round last_;
     double copied_rate_ = 0;
     double dirty_rate_ = 0;

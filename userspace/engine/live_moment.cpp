@@ -126,6 +126,7 @@ Status LiveMoment::thaw_after_reading() {
     auto frozen_for = frozen_->thaw();
     frozen_.reset();
     if (!frozen_for) {
+        facts_.overran = true;
         return fail(Code::kRefused, "the source was thawed before all of it was read (" +
                                         frozen_for.error().context +
                                         "); run again, with a longer --freeze-max");

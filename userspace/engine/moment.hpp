@@ -29,6 +29,7 @@ struct MomentFacts {
     bool group = false;      // several volumes, and all of them at this one moment
     Duration frozen{};       // how long filesystems were frozen for it
     bool retreated = false;  // what was to be the last of several rounds became one more live one
+    bool overran = false;    // it was thawed before all of it was read, so that nothing is sealed
     Duration held{};         // how long writes were held back for it
     bool used_only = false;  // what its filesystem says is free was to be left out
     std::string used_filesystem;

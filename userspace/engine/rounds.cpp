@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Each round is a whole run of its own: sealed, and with the next one's changes noted. So a death
 // between two rounds leaves a replica of no moment (fuzzy), which the next run brings up to date.
+// Only a last round that took longer than its freeze is not sealed: the next one begins with that.
 
 #include "userspace/engine/rounds.hpp"
 
@@ -25,6 +26,11 @@ std::string tenths(Duration span) {
 }
 
 Error not_converging(const Convergence& convergence, Duration freeze_max) {
+    std::string overruns;
+    if (convergence.overruns() > 0) {
+        overruns = " (it was stopped " + std::to_string(convergence.overruns()) +
+                   " times, and went on before all of that was read)";
+    }
     return {Code::kRefused, 0,
             "not converging: " + mebibytes(convergence.dirty_bytes_per_second()) +
                 "/s of the source are written while " +
@@ -32,7 +38,8 @@ Error not_converging(const Convergence& convergence, Duration freeze_max) {
                 "/s are copied; what is left after " + std::to_string(convergence.rounds()) +
                 " rounds (" + mebibytes(convergence.bytes_left()) + ") would stop it for about " +
                 tenths(convergence.expected_freeze()) + " of the " + tenths(freeze_max) +
-                " that a freeze may last; run when less is written, allow more (--freeze-max), or "
+                " that a freeze may last" + overruns +
+                "; run when less is written, allow more (--freeze-max), or "
                 "have a snapshot made"};
 }
 
@@ -107,11 +114,14 @@ Result<RunReport> run_in_rounds(
     while (true) {
         const bool frozen = next == Convergence::Next::kFrozen;
         RunReport done = TRY(run_round(frozen ? frozen_round(live, options) : live));
-        if (frozen && !done.moment.retreated) return whole(std::move(done), sum, convergence);
-        if (frozen && ++retreats == kRetreatsMax) return std::unexpected(no_word());
-        next = convergence.after({.bytes = done.bytes_changed,
-                                  .elapsed = done.elapsed,
-                                  .listed = done.mode == RunMode::kExtents});
+        const bool overran = done.moment.overran;
+        const bool last = frozen && !overran && !done.moment.retreated;
+        if (last) return whole(std::move(done), sum, convergence);
+        if (done.moment.retreated && ++retreats == kRetreatsMax) return std::unexpected(no_word());
+        const Convergence::Round round = {.bytes = done.bytes_changed,
+                                          .elapsed = done.elapsed,
+                                          .listed = done.mode == RunMode::kExtents};
+        next = overran ? convergence.overran(round) : convergence.after(round);
         if (next == Convergence::Next::kGiveUp)
             return std::unexpected(not_converging(convergence, options.freeze_max));
         if (convergence.rounds() == 1)

@@ -391,7 +391,9 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     while (!pipeline.finished())
         TRY_STATUS(run.engine->run_once());
     if (moment) moment->conclude();
-    if (pipeline.error()) return std::unexpected(source->failure().value_or(*pipeline.error()));
+    const bool overran = moment && moment->facts().overran;
+    if (pipeline.error() && !overran)
+        return std::unexpected(source->failure().value_or(*pipeline.error()));
     RunReport report = pipeline.report();
     report.moment = moment ? moment->facts() : source->facts();
     for (std::size_t place = 0; place < report.volumes.size(); ++place)
