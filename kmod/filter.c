@@ -28,6 +28,7 @@
 #include <linux/hash.h>
 #include <linux/rculist.h>
 
+#include "compat/workqueue.h"
 #include "filter.h"
 #include "intent.h"
 #include "own.h"
@@ -225,7 +226,8 @@ int tl_filter_prepare(struct tl_device *device)
 	raw_spin_lock_init(&device->held_lock);
 	bio_list_init(&device->held);
 	INIT_DELAYED_WORK(&device->held_work, held_work);
-	device->held_queue = alloc_workqueue("towline-held", WQ_MEM_RECLAIM | WQ_HIGHPRI, 1);
+	device->held_queue = alloc_workqueue("towline-held",
+					     WQ_MEM_RECLAIM | WQ_HIGHPRI | TL_WQ_PERCPU, 1);
 	return device->held_queue ? 0 : -ENOMEM;
 }
 

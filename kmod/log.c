@@ -16,10 +16,10 @@
  * made before it is complete: it may still read from, or write to, our pages.
  */
 #include <linux/bio.h>
-#include <linux/crc32.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
+#include "compat/crc32c.h"
 #include "log.h"
 
 #define TIMEOUT_SECONDS 30
@@ -74,11 +74,11 @@ static __le32 checksum(const struct tl_log_sector *sector)
 	static const u8 zero[sizeof(sector->crc)];
 	const u8 *bytes = (const u8 *)sector;
 	size_t at = offsetof(struct tl_log_sector, crc);
-	u32 crc = __crc32c_le(~0U, bytes, at);
+	u32 crc = tl_crc32c(~0U, bytes, at);
 
-	crc = __crc32c_le(crc, zero, sizeof(zero));
+	crc = tl_crc32c(crc, zero, sizeof(zero));
 	at += sizeof(zero);
-	return cpu_to_le32(~__crc32c_le(crc, bytes + at, sizeof(*sector) - at));
+	return cpu_to_le32(~tl_crc32c(crc, bytes + at, sizeof(*sector) - at));
 }
 
 static bool is_good(const struct tl_log *log, const struct tl_log_sector *sector, u64 index)

@@ -132,6 +132,7 @@ int tl_store_add_part(struct tl_store *store, struct tl_store_part *part)
 
 static unsigned int part_count(const struct tl_store *store)
 {
+	/* Pairs with the release that adds a part: whoever counts it sees it whole. */
 	return smp_load_acquire(&store->part_count);
 }
 

@@ -23,7 +23,7 @@
 #define STORE_TIMEOUT (20 * HZ)
 #define BLOCK_BYTES TOWLINE_STORE_BLOCK
 
-static_assert(BLOCK_BYTES == TL_EXTENT_UNIT << SECTOR_SHIFT);
+static_assert(TL_EXTENT_UNIT << SECTOR_SHIFT == BLOCK_BYTES);
 static_assert(PAGE_SIZE % BLOCK_BYTES == 0);
 
 static void free_buffer(struct page **pages, unsigned int count)
