@@ -11,7 +11,7 @@ from rig.machine import Disk
 from rig.runner import count, main
 from rig.tracking import Scene, play
 
-MEMORY_MIB = 320
+MEMORY_MIB = 300
 HOG_MIB = 230  # beside what a kernel with its checks on leaves free
 ROUNDS = 3
 

@@ -15,7 +15,7 @@ from .kernels import REMEDY, Missing
 # What every boot may use; a test names what it needs beside it.
 MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic", "dm_mod", "dm_delay", "null_blk",
            "loop")
-HOST_PROGRAMS = ("dmsetup",)
+SCRIPTED = ("dmsetup",)  # of this machine, where the test's script names it
 BUSYBOX = Path("/bin/busybox")
 
 
@@ -52,11 +52,11 @@ def add_program(root, name):
 
 def module_files(kernel, name):
     """Of `name` and all that it wants, in the order of loading; none when it is built in."""
-    shown = subprocess.run(["modprobe", "-S", kernel.release, "--show-depends", name],
+    shown = subprocess.run(["modprobe", "-d", kernel.root, "-S", kernel.release, "--show-depends", name],
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
     if shown.returncode != 0:
         raise Missing(f"kernel {kernel.release} has no module {name}: {shown.stderr.strip()}")
-    return [Path(path) for path in re.findall(r"^insmod (\S+)", shown.stdout, re.MULTILINE)]
+    return [Path(path) for path in re.findall(r"^insmod /*(/\S+)", shown.stdout, re.MULTILINE)]
 
 
 def add_modules(root, kernel, names):
@@ -89,10 +89,10 @@ def pack(root, archive):
 def base(kernel, modules=(), host_programs=()):
     """The archive that boots of this kernel with these extras have in common."""
     modules = sorted({*MODULES, *modules})
-    host_programs = sorted({*HOST_PROGRAMS, *host_programs})
+    host_programs = sorted(set(host_programs))
     built = programs()
     files = [*built.iterdir(), GUEST / "init", GUEST / "guest.sh"]
-    extras = "-".join(sorted({*modules, *host_programs} - {*MODULES, *HOST_PROGRAMS})) or "base"
+    extras = "-".join(sorted({*modules, *host_programs} - {*MODULES})) or "base"
     folder = BUILD / kernel.release / f"userland-{extras}"
     key = fingerprint(files, kernel.release, modules, host_programs)
     with up_to_date(folder, key) as good:
@@ -102,7 +102,8 @@ def base(kernel, modules=(), host_programs=()):
                 (root / name).mkdir(parents=True)
             add_busybox(root)
             for path in files:
-                shutil.copy(path, root / ("init" if path.name == "init" else f"bin/{path.name}"))
+                shutil.copy(path, root / ("init" if path.name == "init" else f"bin/{path.name}"),
+                            follow_symlinks=False)
             for name in host_programs:
                 add_program(root, name)
             add_modules(root, kernel, modules)

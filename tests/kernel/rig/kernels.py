@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels that the tests boot: Debian's own, the newest installed one of each series."""
+"""The kernels that the tests boot: Debian's own, the newest installed one of each series. Or one that
+was made for it (tools/kernel-debug): TOWLINE_KERNEL_ROOT names the folder that it is installed in."""
 
 import lzma
 import os
@@ -21,14 +22,15 @@ class Missing(Exception):
 class Kernel:
     series: str
     release: str
+    root: Path = Path("/")
 
     @property
     def image(self):
-        return Path(f"/boot/vmlinuz-{self.release}")
+        return self.root / f"boot/vmlinuz-{self.release}"
 
     @property
     def modules(self):
-        return Path(f"/lib/modules/{self.release}")
+        return self.root / f"lib/modules/{self.release}"
 
     @property
     def headers(self):
@@ -50,8 +52,22 @@ def newest(series):
     raise Missing(f"no Debian kernel {series} with its headers here: {REMEDY}")
 
 
+def of_root(root):
+    """The only one there; its own name is its series'."""
+    found = [path.name for path in (root / "lib/modules").glob("*")]
+    if len(found) != 1:
+        raise Missing(f"{root}/lib/modules has {len(found)} kernels, not one")
+    kernel = Kernel(found[0], found[0], root)
+    if kernel.image.is_file() and (kernel.headers / "Makefile").is_file():
+        return kernel
+    raise Missing(f"{root}: no kernel {kernel.release} with its headers there")
+
+
 def wanted():
     """All of them, or the one series that TOWLINE_KERNEL names."""
+    root = os.environ.get("TOWLINE_KERNEL_ROOT")
+    if root:
+        return [of_root(Path(root))]
     only = os.environ.get("TOWLINE_KERNEL", "")
     if only and only not in SERIES:
         raise Missing(f"TOWLINE_KERNEL={only}: the tests know {', '.join(SERIES)}")
@@ -62,6 +78,8 @@ def unpacked(image):
     """The ELF in a vmlinuz. QEMU boots it by PVH as it is: unpacking it under emulation takes up to
     four seconds of each boot."""
     data = image.read_bytes()
+    if data.startswith(b"\x7fELF"):
+        return data
     setup_sectors = data[0x1f1] or 4
     offset, length = struct.unpack_from("<II", data, 0x248)
     payload = data[(setup_sectors + 1) * 512 + offset:][:length]

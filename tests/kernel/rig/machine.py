@@ -4,15 +4,18 @@
 `-accel tcg,thread=single`: with a thread a processor, QEMU 7.2 itself breaks kernels that patch
 their text under load, which attaching does."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 import tarfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import initramfs, serial_log
-from .builds import vmlinux
+from .builds import BUILD, vmlinux
 from .kernels import REMEDY, Missing
 from .power_cut import LOG_BYTES
 from .trace import EVENTS, Trace
@@ -22,12 +25,16 @@ QEMU = "qemu-system-x86_64"
 CHECKS = "slub_debug=FZPU page_poison=1 kfence.sample_interval=100"
 # no_timer_check: on a busy host the emulated timer may be late at boot, which would be a panic.
 # cryptomgr.notests: the kernel's tests of its ciphers are a quarter of what a boot takes.
+# lpj, initcall_blacklist: it need not measure how fast it is, nor its source of chance, for a second.
 COMMAND_LINE = ("console=ttyS0 loglevel=5 panic=-1 oops=panic no_timer_check cryptomgr.notests "
-                f"{CHECKS}")
+                f"lpj=5000000 initcall_blacklist=jent_mod_init,crypto_kdf108_init {CHECKS}")
 RESULTS_BYTES = 64 * 1024 * 1024
 MARKS_BYTES = 1024 * 1024
 BOOTS_MAX = 3  # of which all but the last stalled before the guest's first process
 DEADLINE_SECONDS = 300  # only to tell a hang from a slow machine
+MEMORY_MIB = 512  # of which each boot poisons all: more is slower
+# Guests at once, of all test files that run: one a processor, or they starve.
+GUESTS_MAX = max(2, os.cpu_count() or 1)
 
 
 class GuestFailed(AssertionError):
@@ -107,6 +114,27 @@ def command(kernel, image, disks, folder, memory_mib, append):
     return [str(word) for word in words]
 
 
+@contextmanager
+def guest_slot():
+    """One of GUESTS_MAX; before it there is no deadline, so waiting for it costs nobody's."""
+    folder = BUILD / "guest-slots"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [open(folder / str(number), "wb") for number in range(GUESTS_MAX)]
+    try:
+        while True:
+            for file in files:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield
+                return
+            time.sleep(0.1)
+    finally:
+        for file in files:
+            file.close()
+
+
 def run_qemu(words, log, deadline, on_start):
     """Its end is the guest's power-off, a panic (-no-reboot), or the deadline."""
     began = time.monotonic()
@@ -141,13 +169,14 @@ def take_results(boot, results):
 
 
 def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_programs=(),
-               memory_mib=768, deadline=DEADLINE_SECONDS, append="", on_start=None, image=None):
+               memory_mib=MEMORY_MIB, deadline=DEADLINE_SECONDS, append="", on_start=None, image=None):
     """Boots, runs the script, and returns the Boot, good or bad: `check` says which. `image`: another
     initramfs, which runs what it likes."""
     folder.mkdir(parents=True)
     results = blank(folder / "results.raw", RESULTS_BYTES)
     marks = blank(folder / "marks.raw", MARKS_BYTES)
     every = [*disks, Disk("results", results), Disk("marks", marks)]
+    host_programs = (*host_programs, *(each for each in initramfs.SCRIPTED if each in script))
     own = image or initramfs.with_files(initramfs.base(kernel, modules, host_programs),
                                         {"test.sh": script, **(files or {})}, folder)
     log = folder / "serial.log"
@@ -155,7 +184,8 @@ def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_pr
     for _ in range(BOOTS_MAX):
         # QEMU would go on in it.
         (folder / "trace").unlink(missing_ok=True)
-        outcome, seconds = run_qemu(words, log, deadline, on_start)
+        with guest_slot():
+            outcome, seconds = run_qemu(words, log, deadline, on_start)
         text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "")
         if not stalled_at_boot(text):
             break

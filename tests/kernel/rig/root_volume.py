@@ -41,9 +41,9 @@ def root_disk(rig, size, stages, fill=lambda folder: None):
         (folder / name).mkdir(parents=True)
     add_busybox(folder)
     for path in [*programs().iterdir(), GUEST / "guest.sh"]:
-        if path.name in ("track", "disk", "writer", "guest.sh"):
+        if path.name in ("guest", "track", "disk", "writer", "guest.sh"):
             (folder / "bin" / path.name).unlink(missing_ok=True)
-            shutil.copy(path, folder / "bin" / path.name)
+            shutil.copy(path, folder / "bin" / path.name, follow_symlinks=False)
     for stage, script in stages.items():
         (folder / f"stage-{stage}").write_text(script, encoding="utf-8")
     (folder / "sbin/init").write_text(INIT, encoding="utf-8")
