@@ -13,8 +13,8 @@ from rig.builds import run
 from rig.changes import MIB, Finding, blocks_different
 from rig.disks import PARTITION_START, format_disk, format_partition
 from rig.machine import Disk
-from rig.power_cut import SECTOR, WriteLog
-from rig.runner import count, main
+from rig.power_cut import SECTOR, Part, WriteLog
+from rig.runner import count, main, on_one_kernel
 from rig.tracking import TRUST_EXACT, fields, read_epoch
 
 TRUST_SUPERSET, TRUST_UNKNOWN = 2, 3
@@ -54,8 +54,7 @@ replicate /dev/disk/origin-1 /dev/disk/replica $uuid rounds=1 {seals}
         seed=$(((seed * 1103515245 + 12345) % 2147483648))
         start=$((seed / 65536 % {places}))
         for how in {hows}; do
-            writer {target} how=$how seed=$seed count=12 max=32K depth=4 {place} pause_us=1000 \
-                >/dev/null
+            {write}
         done
     done
 ) &
@@ -67,6 +66,17 @@ intent status $uuid >status
 track status $uuid >track.status
 {ranges}
 keep attached status track.status ranges
+"""
+# No two writes to one place at once: which of them a disk has last its log does not say.
+WRITE_FILE = """
+            writer /mnt/file$start how=$how seed=$seed count=12 max=32K span=1M pause_us=1000 >/dev/null
+"""
+WRITE_HALVES = """
+            for half in 0 512; do
+                writer /dev/disk/origin-1 how=$how seed=$((seed + half)) count=6 max=32K depth=1 \
+                    start=$((start * 1024 + half))K span=512K pause_us=1000 {flushes} >/dev/null &
+            done
+            wait
 """
 SEALS = f"seal=/dev/disk/replica,{REPLICA_SEAL} seal=/dev/disk/origin,{ORIGIN_SEAL}"
 CHECK = """
@@ -83,6 +93,8 @@ class Recording:
     origin: Disk
     replica: Disk
     boot: object
+    both: Disk | None = None  # of which the origin and the log's disk are parts
+    log_disk: Disk | None = None
     at_extents: str = ""  # of the log on the volume; "": it has a partition of its own
     own: list = field(default_factory=list)  # bytes of the log on the disk: (first, end)
     uuid: str = ""
@@ -98,25 +110,61 @@ def two_partitions(path):
     run(["sh", "-c", f"sfdisk --quiet --wipe never '{path}' <'{table_file}'"])
 
 
-def record(rig, name, *, on_volume):
+class Power:
+    """What the disks noted, and how they are after a cut. `order` is all of it in order, an index
+    into it a moment. Two disks lose what they did not flush each for itself."""
+
+    def __init__(self, made):
+        self.origin = WriteLog(made.origin.write_log)
+        self.order = WriteLog(made.both.write_log) if made.both else self.origin
+        self.log = WriteLog(made.log_disk.write_log) if made.both else None
+
+    def first(self):
+        """From where on there is a replica: the guest knows of the first seal when it makes another."""
+        return sorted(self.order.seals(ORIGIN_SEAL).values())[1]
+
+    def replay(self, disk, at, random):
+        """The index into the origin's own log."""
+        if not self.log:
+            self.origin.replay(disk, at, random)
+            return at
+        Part(self.log, self.order, LOG_START, LOG_START + LOG_SIZE).replay(disk, at, random)
+        return Part(self.origin, self.order, 0, LOG_START).replay(disk, at, random)
+
+
+def parts_of(both):
+    """As disks of their own: what is before the log's partition, and that."""
+    return [Disk("origin", both.path, part_of=both, start=0, size=LOG_START),
+            Disk("log", both.path, part_of=both, start=LOG_START, size=LOG_SIZE)]
+
+
+def record(rig, name, *, on_volume=False, on_disk=False):
     origin = rig.disk("origin", LOG_START + LOG_SIZE)
     two_partitions(origin.path)
-    more = {"setup": "", "log": "/dev/disk/origin-2", "target": "/dev/disk/origin-1",
-            "places": VOLUME // MIB, "place": "start=${start}M span=1M",
-            "hows": "direct uring buffered", "ranges": ": >ranges"}
+    more = {"setup": "", "log": "/dev/disk/origin-2", "places": VOLUME // MIB,
+            "write": WRITE_HALVES.format(flushes=""), "hows": "direct uring buffered", "ranges": ": >ranges"}
     if on_volume:
         format_partition(origin.path, "ext4", VOLUME)
         more = {"setup": "modprobe ext4; mount /dev/disk/origin-1 /mnt\n"
                          "intent make /mnt/log /dev/disk/origin-1 region=1M",
-                "log": "/mnt/log", "target": "/mnt/file$start", "places": 9, "place": "span=1M",
-                "hows": "direct buffered", "ranges": "intent extents /mnt/log >ranges"}
+                "log": "/mnt/log", "places": 9, "write": WRITE_FILE, "hows": "direct buffered",
+                "ranges": "intent extents /mnt/log >ranges"}
     shutil.copy(origin.path, rig.dir / "before.raw")
+    disks, both, log_disk = [origin], None, None
+    if on_disk:
+        both = Disk("both", origin.path, write_log=rig.dir / "both.log")
+        origin, log_disk = disks = parts_of(both)
+        log_disk.write_log = rig.dir / "log.log"
+        # Nobody flushes the volume but the module, when a region is to cool.
+        more |= {"log": "/dev/disk/log", "hows": "direct uring",
+                 "write": WRITE_HALVES.format(flushes="unflushed=1")}
     replica = rig.disk("replica", VOLUME + MIB)
     shutil.copy(replica.path, rig.dir / "replica-before.raw")
     origin.write_log, replica.write_log = rig.dir / "origin.log", rig.dir / "replica.log"
     script = RECORD.format(seed=rig.random.randrange(1 << 30), rounds=30, seals=SEALS, **more)
-    boot = rig.boot(PART + script, [origin, replica])
-    made = Recording(origin, replica, boot, uuid=fields(boot.read("attached").decode())["uuid"])
+    boot = rig.boot(PART + script, [*disks, replica])
+    made = Recording(origin, replica, boot, both, log_disk,
+                     uuid=fields(boot.read("attached").decode())["uuid"])
     rig.count(bios_seen=int(fields(boot.read("track.status").decode())["writes_seen"]))
     made.own = [(LOG_START, LOG_START + LOG_SIZE)]
     if on_volume:
@@ -128,21 +176,22 @@ def record(rig, name, *, on_volume):
     return made
 
 
-def moments(rig, made, log, seals):
+def moments(rig, made, power):
     """Indices of entries, each the first that is not there any more, those in the log first; and how
     many writes of the log there were."""
-    first = min(seals.values())
-    within = [index for index in range(first, len(log.entries)) if log.touches(index, made.own)]
+    first, end = power.first(), len(power.order.entries)
+    within = [index for index in range(first, end) if power.order.touches(index, made.own)]
     inside = [index + 1 for index in rig.random.sample(within, min(len(within), CUTS_IN_LOG))]
-    return inside + [rig.random.randrange(first, len(log.entries) + 1)
+    return inside + [rig.random.randrange(first, end + 1)
                      for _ in range(CUTS - len(inside))], len(within)
 
 
-def cut(rig, made, number, at, log, seals, replica_log, replica_seals):
+def cut(rig, number, at, power, replica_log, replica_seals):
     """The origin's disk as it is after the cut, and the replica as it was last sealed before."""
     disk = Disk(f"cut{number}", rig.dir / f"cut{number}.raw")
     shutil.copy(rig.dir / "before.raw", disk.path)
-    log.replay(disk.path, at, rig.random)
+    at = power.replay(disk.path, at, rig.random)
+    seals = power.origin.seals(ORIGIN_SEAL)
     sealed = max(each for each, behind in seals.items() if behind <= at)
     replica = rig.dir / f"replica{number}.raw"
     shutil.copy(rig.dir / "replica-before.raw", replica)
@@ -169,14 +218,14 @@ def judge(rig, made, boot, number, disk, replica, was):
     assert len(marked) < VOLUME // BLOCK, "all of it is hot: nothing was tested"
 
 
-def crash(rig, name, on_volume):
-    made = record(rig, name, on_volume=on_volume)
-    log, replica_log = WriteLog(made.origin.write_log), WriteLog(made.replica.write_log)
-    seals, replica_seals = log.seals(ORIGIN_SEAL), replica_log.seals(REPLICA_SEAL)
+def crash(rig, name, **where):
+    made = record(rig, name, **where)
+    power, replica_log = Power(made), WriteLog(made.replica.write_log)
+    replica_seals = replica_log.seals(REPLICA_SEAL)
     disks, replicas, befores, script = [], [], [], PART
-    cuts, log_writes = moments(rig, made, log, seals)
+    cuts, log_writes = moments(rig, made, power)
     for number, at in enumerate(cuts):
-        disk, replica = cut(rig, made, number, at, log, seals, replica_log, replica_seals)
+        disk, replica = cut(rig, number, at, power, replica_log, replica_seals)
         disks.append(disk)
         replicas.append(replica)
         was = rig.dir / f"was{number}.raw"
@@ -184,7 +233,7 @@ def crash(rig, name, on_volume):
              f"count={VOLUME // MIB}", "conv=sparse", "status=none"])
         befores.append(was)
         script += f"name_parts {disk.name}\n" + CHECK.format(
-            n=number, log=f"/dev/disk/{disk.name}-1 extents={made.at_extents}" if on_volume
+            n=number, log=f"/dev/disk/{disk.name}-1 extents={made.at_extents}" if made.at_extents
             else f"/dev/disk/{disk.name}-2")
     boot = rig.boot(script + "rmmod towline\n", disks)
     for number, disk in enumerate(disks):
@@ -194,12 +243,19 @@ def crash(rig, name, on_volume):
 
 def test_power_cuts_with_the_log_on_another_partition(rig):
     for _ in range(count(1)):
-        crash(rig, "another", False)
+        crash(rig, "another")
 
 
 def test_power_cuts_with_the_log_on_the_volume(rig):
     for _ in range(count(1)):
-        crash(rig, "same", True)
+        crash(rig, "same", on_volume=True)
+
+
+@on_one_kernel
+def test_power_cuts_with_the_log_on_another_disk(rig):
+    """Each of the two keeps what it flushed, and no more."""
+    for _ in range(count(1)):
+        crash(rig, "disk", on_disk=True)
 
 
 main(globals())

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A load of writes to a file or device: sizes, places and contents by a seed, in one of the ways in
-// which programs write. What it has reported written has reached the device.
+// which programs write. What it has reported written has reached the device, and is flushed there.
 //
 //   writer PATH how=direct|buffered|mmap|aio|uring [seed=N] [count=N | seconds=N]
 //          [min=512] [max=1M] [start=0] [span=0: all] [depth=8] [ranges=PERCENT] [pause_us=N]
+//          [unflushed=1: leaves it in the disk's cache at the end]
 //
 // `ranges`: that many of a hundred acts are discards or write-zeroes instead (devices only).
 #include <algorithm>
@@ -23,7 +24,7 @@ namespace {
 struct Options {
     std::string path, how = "direct";
     uint64_t seed = 1, count = 0, seconds = 0, min = kSector, max = kMiB, start = 0, span = 0;
-    uint64_t depth = 8, ranges = 0, pause_us = 0;
+    uint64_t depth = 8, ranges = 0, pause_us = 0, unflushed = 0;
 };
 
 struct Act {
@@ -53,6 +54,8 @@ void set(Options& options, const std::string& key, const std::string& value) {
         options.ranges = number(value);
     else if (key == "pause_us")
         options.pause_us = number(value);
+    else if (key == "unflushed")
+        options.unflushed = number(value);
     else
         errno = EINVAL, die("unknown option %s", key.c_str());
 }
@@ -256,7 +259,7 @@ int main(int count, char** arguments) {
         run_uring(fd, plan, options);
     else
         run_plain(fd, plan, options);
-    if (fsync(fd) != 0) die("fsync");
+    if (options.unflushed == 0 && fsync(fd) != 0) die("fsync");
     printf("%s: %lu %s writes\n", options.path.c_str(), plan.done(), options.how.c_str());
     return 0;
 }

@@ -45,12 +45,16 @@ class GuestFailed(AssertionError):
 class Disk:
     """`options` go to QEMU's -drive: throttling.iops-write=..., say. `write_log`: a file that notes
     each write and flush (power_cut.py). `bus`: virtio, nvme or scsi; the latter two are named by the
-    kernel alone, and no trace tells of them."""
+    kernel alone, and no trace tells of them. `part_of`: another with a log, of which this one is
+    `size` bytes from `start`: what is written to several such disks is in its log in order."""
     name: str
     path: Path
     options: str = ""
     write_log: Path | None = None
     bus: str = "virtio"
+    part_of: "Disk | None" = None
+    start: int = 0
+    size: int = 0
 
 
 @dataclass
@@ -82,7 +86,27 @@ def blank(path, size):
     return path
 
 
+def node(name, disk, below):
+    """A node of QEMU's that notes what passes on to the one below."""
+    blank(disk.write_log, LOG_BYTES)
+    return ["-blockdev", f"driver=file,node-name={name}l,filename={disk.write_log},cache.no-flush=on",
+            "-blockdev", f"{below},node-name={name}b",
+            "-blockdev", f"driver=blklogwrites,node-name={name},file={name}b,log={name}l"]
+
+
+def parts(disks):
+    """The disks that others are parts of, each once."""
+    words = []
+    for disk in {id(each.part_of): each.part_of for each in disks if each.part_of}.values():
+        words += node(disk.name, disk, f"driver=file,filename={disk.path},cache.no-flush=on")
+    return words
+
+
 def drive(number, disk):
+    if disk.part_of:
+        return [*node(f"d{number}", disk, f"driver=raw,file={disk.part_of.name},offset={disk.start},"
+                                          f"size={disk.size}"),
+                "-device", f"virtio-blk-pci,drive=d{number},serial={disk.name},share-rw=on"]
     options = f",{disk.options}" if disk.options else ""
     backing = f"file={disk.path},format=raw,cache=unsafe,discard=unmap"
     if disk.write_log:
@@ -109,6 +133,7 @@ def command(kernel, image, disks, folder, memory_mib, append):
              "-D", folder / "trace"]
     for event in EVENTS:
         words += ["-trace", f"enable={event}"]
+    words += parts(disks)
     for number, disk in enumerate(disks):
         words += drive(number, disk)
     return [str(word) for word in words]

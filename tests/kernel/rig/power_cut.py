@@ -4,6 +4,7 @@ boot, and any moment of it can be made into a disk. What was flushed is there; o
 writes are, some are not, and some are torn between two sectors."""
 
 import struct
+from collections import deque
 from dataclasses import dataclass
 
 SECTOR = 512
@@ -71,6 +72,48 @@ class WriteLog:
                     write_sectors(file, entry, self.data(entry), range(entry.count))
                 elif random:
                     write_sectors(file, entry, self.data(entry), survivors(entry, random))
+
+
+@dataclass
+class Part:
+    """Of a disk whose log `order` has what is written to all parts of it, in order. The part's own log
+    tells which flushes are its own; `order` does not say whose they are."""
+    log: WriteLog
+    order: WriteLog
+    start: int
+    end: int
+
+    def replay(self, disk, at, random):
+        """As the part was when `order` had `at` entries, onto a copy of the whole. How many entries
+        its own log had then. What only one of the logs has by then was under way, and nobody knew
+        that it was complete. A last flush that may have been ours was."""
+        here = {}
+        last = -1
+        for index, entry in enumerate(self.order.entries[:at]):
+            if entry.count and self.start <= entry.sector * SECTOR < self.end:
+                key = entry.sector - self.start // SECTOR, entry.count
+                here.setdefault(key, deque()).append(index)
+                last = index
+        written, count, flushed, flushed_before_last = [], 0, 0, 0
+        for index, entry in enumerate(self.log.entries):
+            if not entry.count:
+                flushed = len(written)
+                continue
+            if not here.get((entry.sector, entry.count)):
+                break
+            flushed_before_last = flushed
+            written.append(here[entry.sector, entry.count].popleft())
+            count = index + 1
+        if not any(entry.flags & FLUSH for entry in self.order.entries[last + 1:at]):
+            flushed = flushed_before_last
+        durable = set(written[:flushed])
+        # Of two writes to one place at once the disk has what `order` has last.
+        with open(disk, "r+b") as file:
+            for index in sorted(written):
+                entry = self.order.entries[index]
+                write_sectors(file, entry, self.order.data(entry),
+                              range(entry.count) if index in durable else survivors(entry, random))
+        return count
 
 
 def survivors(entry, random):
