@@ -25,8 +25,8 @@ run_kernel_campaign() {
         : >"$LOGS/kernel-report.jsonl"
     fi
     export TOWLINE_KERNEL_REPORT=$LOGS/kernel-report.jsonl
-    # What has to be long to be of use, once: switches of a storm, and comings and goings.
-    for file in storm_test.py:500 attach_test.py:200; do
+    # What has to be long to be of use, once: switches of a storm, comings and goings, reboots.
+    for file in storm_test.py:500 attach_test.py:200 reboots_test.py:100; do
         [[ -f $TOWLINE_ROOT/tests/kernel/${file%:*} ]] || continue
         TOWLINE_COUNT=${file#*:} run_noted_test "$note" long "$TOWLINE_ROOT/tests/kernel/${file%:*}" 21600
     done
