@@ -114,7 +114,7 @@ bool Scenario::one_run(const RunPlan& plan, bool must_succeed) {
     if (result.succeeded() && !bench_.equal(false))
         return wrong("after a power cut " + bench_.difference(false));
     if (random_.chance(0.2) && bench_.source_shelf.lose_power(random_))
-        history_ += "power cut at the source: dropped changes are pending again\n";
+        history_ += "power cut at the source: sealed runs are open again\n";
     return true;
 }
 

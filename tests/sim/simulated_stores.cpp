@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stores in memory whose calls are durable when they return, as those in files promise to be, but
-// for pending changes that were dropped: a power cut may bring them back. A call is atomic (a file
+// for a run that was noted as sealed: a power cut may open it again. A call is atomic (a file
 // replaced whole), except that the journal is appended to: a side that dies within an append leaves
 // nothing, a torn entry, or a whole one that nobody was told of.
 
@@ -244,12 +244,15 @@ Status SimulatedTargetStore::seal(const TargetRecord& record, const Attestation&
 
 bool SourceShelf::lose_power(SimulatedRandom& random) {
     bool back = false;
-    for (auto& [target, changes] : dropped) {
+    for (auto& [target, before] : undoable) {
         if (random.chance(0.5)) continue;
-        pending.insert_or_assign(target, changes);
+        memories.erase(target);
+        pending.erase(target);
+        if (before.memory) memories.insert_or_assign(target, *before.memory);
+        if (before.pending) pending.insert_or_assign(target, *before.pending);
         back = true;
     }
-    dropped.clear();
+    undoable.clear();
     return back;
 }
 
@@ -263,29 +266,39 @@ Result<std::optional<TargetMemory>> SimulatedSourceStore::load(const Uuid& targe
     return found->second;
 }
 
-Status SimulatedSourceStore::save(const TargetMemory& memory) {
-    return access_.change(StoreCall::kSave, [&] { shelf_.memories[memory.target] = memory; });
-}
-
 Result<std::optional<ChangeMap>> SimulatedSourceStore::pending(const Uuid& target) {
     const auto found = shelf_.pending.find(target);
     if (found == shelf_.pending.end()) return std::nullopt;
     return found->second;
 }
 
-Status SimulatedSourceStore::save_pending(const Uuid& target, const ChangeMap& changes) {
-    Status saved = access_.change(StoreCall::kSavePending, [&] {
-        shelf_.pending[target] = changes;
-        shelf_.dropped.erase(target);
+Status SimulatedSourceStore::save(const TargetMemory& memory) {
+    return access_.change(StoreCall::kSave, [&] {
+        shelf_.memories[memory.target] = memory;
+        shelf_.undoable.erase(memory.target);
+    });
+}
+
+Status SimulatedSourceStore::save_begun(const TargetMemory& memory, const ChangeMap& pending) {
+    Status saved = access_.change(StoreCall::kSaveBegun, [&] {
+        shelf_.memories[memory.target] = memory;
+        shelf_.pending[memory.target] = pending;
+        shelf_.undoable.erase(memory.target);
     });
     noted_ |= saved.has_value();
     return saved;
 }
 
-Status SimulatedSourceStore::drop_pending(const Uuid& target) {
-    return access_.change(StoreCall::kDropPending, [&] {
-        auto gone = shelf_.pending.extract(target);
-        if (!gone.empty()) shelf_.dropped.insert_or_assign(target, std::move(gone.mapped()));
+Status SimulatedSourceStore::save_sealed(const TargetMemory& memory) {
+    return access_.change(StoreCall::kSaveSealed, [&] {
+        SourceShelf::Begun before;
+        if (const auto found = shelf_.memories.find(memory.target); found != shelf_.memories.end())
+            before.memory = found->second;
+        auto gone = shelf_.pending.extract(memory.target);
+        if (!gone.empty()) before.pending = std::move(gone.mapped());
+        // What was durable is what was there before the first of several.
+        shelf_.undoable.try_emplace(memory.target, std::move(before));
+        shelf_.memories[memory.target] = memory;
     });
 }
 

@@ -25,8 +25,8 @@ enum class StoreCall {
     kFit,
     kSeal,
     kSave,
-    kSavePending,
-    kDropPending,
+    kSaveBegun,
+    kSaveSealed,
     kSaveHarvest
 };
 enum class StoreMoment { kBefore, kWithin, kAfter };
@@ -59,15 +59,19 @@ struct TargetShelf {
     std::vector<Extent> acknowledged() const;
 };
 
-// What a source keeps. Outlives its processes; all of it is durable but that something is gone: the
-// removal of pending changes is not waited for.
+// What a source keeps. Outlives its processes; all of it is durable but that a run was sealed,
+// which is not waited for.
 struct SourceShelf {
+    struct Begun {
+        std::optional<TargetMemory> memory;
+        std::optional<ChangeMap> pending;
+    };
     std::map<Uuid, TargetMemory> memories;
     std::map<Uuid, ChangeMap> pending;
-    std::map<Uuid, ChangeMap> dropped;
+    std::map<Uuid, Begun> undoable;
     std::map<Uuid, Harvest> harvests;
 
-    // Of what was dropped and not saved anew since, any may be there again.
+    // Any that is noted as sealed, and was not saved since, may be open again.
     bool lose_power(SimulatedRandom& random);
 };
 
@@ -132,10 +136,10 @@ class SimulatedSourceStore final : public SourceStore {
                          StoreHook hook = {});
 
     Result<std::optional<TargetMemory>> load(const Uuid& target) override;
-    Status save(const TargetMemory& memory) override;
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
-    Status save_pending(const Uuid& target, const ChangeMap& changes) override;
-    Status drop_pending(const Uuid& target) override;
+    Status save(const TargetMemory& memory) override;
+    Status save_begun(const TargetMemory& memory, const ChangeMap& pending) override;
+    Status save_sealed(const TargetMemory& memory) override;
     Result<std::vector<Harvest>> harvests() override;
     Status save_harvest(const Harvest& harvest) override;
 

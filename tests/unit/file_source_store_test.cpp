@@ -10,6 +10,9 @@
 #include <set>
 #include <thread>
 
+#include <nlohmann/json.hpp>
+
+#include "io/document.hpp"
 #include "tests/unit/memory_stores.hpp"
 #include "tests/unit/storage_fixture.hpp"
 
@@ -91,24 +94,68 @@ TEST_F(FileSourceStoreTest, MemoryComesBackWithEveryField) {
     EXPECT_FALSE(open().load(uuid_of(6)).value());
 }
 
-TEST_F(FileSourceStoreTest, PendingComesBackUntilItIsDropped) {
+TEST_F(FileSourceStoreTest, PendingComesBackUntilTheRunIsSealed) {
     ChangeMap map(1 << 20, 4096);
     map.mark_blocks({.first = 3, .count = 9});
     EXPECT_FALSE(open().pending(uuid_of(7)).value());
-    EXPECT_TRUE(open().save_pending(uuid_of(7), map));
+    EXPECT_TRUE(open().save_begun(memory_, map));
     EXPECT_EQ(open().pending(uuid_of(7)).value(), map);
-    EXPECT_TRUE(open().drop_pending(uuid_of(7)));
-    EXPECT_TRUE(open().drop_pending(uuid_of(7)));
+    TargetMemory other = memory_;
+    other.modified_ns = 9;
+    EXPECT_TRUE(open().save(other));
+    EXPECT_EQ(open().load(uuid_of(7)).value(), other);
+    EXPECT_EQ(open().pending(uuid_of(7)).value(), map);
+    EXPECT_TRUE(open().save_sealed(memory_));
+    EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
     EXPECT_FALSE(open().pending(uuid_of(7)).value());
 }
 
 TEST_F(FileSourceStoreTest, WhatIsDamagedIsCorrupt) {
-    EXPECT_TRUE(open().save(memory_));
-    EXPECT_TRUE(open().save_pending(uuid_of(7), ChangeMap(1 << 20, 4096)));
+    EXPECT_TRUE(open().save_begun(memory_, ChangeMap(1 << 20, 4096)));
     damage(file(".memory"));
-    damage(file(".pending"));
     EXPECT_EQ(error_of(open().load(uuid_of(7))).code, Code::kCorrupt);
     EXPECT_EQ(error_of(open().pending(uuid_of(7))).code, Code::kCorrupt);
+    // A run that compares all begins anew.
+    EXPECT_TRUE(open().save(memory_));
+    EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
+}
+
+// What was two files before, a document and a map.
+class OlderFileSourceStoreTest : public FileSourceStoreTest {
+  protected:
+    OlderFileSourceStoreTest() {
+        map_.mark_blocks({.first = 3, .count = 9});
+        EXPECT_TRUE(open().save(memory_));
+        const auto contents = read_slots(file(".memory"), 1 << 20).value().value();
+        const std::string text(reinterpret_cast<const char*>(contents.data()), contents.size());
+        nlohmann::json document = nlohmann::json::parse(text.substr(text.find('\n')));
+        document["format"] = 1;
+        EXPECT_TRUE(save_document(file(".memory"), document));
+        EXPECT_TRUE(write_slots(file(".pending"), map_.save()));
+    }
+    ChangeMap map_ = ChangeMap(1 << 20, 4096);
+};
+
+TEST_F(OlderFileSourceStoreTest, IsReadAndBecomesOneFile) {
+    EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
+    EXPECT_EQ(open().pending(uuid_of(7)).value(), map_);
+    EXPECT_TRUE(open().save(memory_));
+    EXPECT_FALSE(fs::exists(file(".pending")));
+    EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
+    EXPECT_EQ(open().pending(uuid_of(7)).value(), map_);
+}
+
+TEST_F(OlderFileSourceStoreTest, WhatIsPendingInADamagedMapStaysUnknown) {
+    damage(file(".pending"));
+    EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
+    EXPECT_EQ(error_of(open().pending(uuid_of(7))).code, Code::kCorrupt);
+    EXPECT_TRUE(open().save(memory_));
+    EXPECT_EQ(error_of(open().pending(uuid_of(7))).code, Code::kCorrupt);
+}
+
+TEST_F(OlderFileSourceStoreTest, WithoutAMapNothingIsPending) {
+    fs::remove(file(".pending"));
+    EXPECT_FALSE(open().pending(uuid_of(7)).value());
 }
 
 TEST_F(FileSourceStoreTest, AnothersMemoryIsCorrupt) {

@@ -28,28 +28,28 @@ class MemorySourceStore : public SourceStore {
         if (at == memories.end()) return std::optional<TargetMemory>{};
         return std::optional(at->second);
     }
-    Status save(const TargetMemory& memory) override {
-        if (!may_write()) return fail(Code::kIo, "the store broke");
-        memory_damaged = false;
-        memories[memory.target] = memory;
-        return {};
-    }
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override {
         if (pending_damaged) return fail(Code::kCorrupt, "damaged");
         const auto at = maps.find(target);
         if (at == maps.end()) return std::optional<ChangeMap>{};
         return std::optional(at->second);
     }
-    Status save_pending(const Uuid& target, const ChangeMap& changes) override {
+    Status save(const TargetMemory& memory) override {
         if (!may_write()) return fail(Code::kIo, "the store broke");
-        pending_damaged = false;
-        maps[target] = changes;
+        memory_damaged = false;
+        memories[memory.target] = memory;
         return {};
     }
-    Status drop_pending(const Uuid& target) override {
-        if (!may_write()) return fail(Code::kIo, "the store broke");
+    Status save_begun(const TargetMemory& memory, const ChangeMap& pending) override {
+        TRY_STATUS(save(memory));
         pending_damaged = false;
-        maps.erase(target);
+        maps[memory.target] = pending;
+        return {};
+    }
+    Status save_sealed(const TargetMemory& memory) override {
+        TRY_STATUS(save(memory));
+        pending_damaged = false;
+        maps.erase(memory.target);
         return {};
     }
 

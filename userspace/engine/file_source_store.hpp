@@ -6,12 +6,13 @@
 #include "io/clock.hpp"
 #include "io/volume.hpp"
 #include "userspace/engine/source_store.hpp"
+#include "userspace/engine/target_memory_file.hpp"
 
 namespace towline {
 
 // A source's memory as files: sources/KEY.source names the volume (by identity, so that another
-// volume under the same path is another source); sources/UUID/TARGET.memory and TARGET.pending are
-// of one target each, TARGET.harvest is what trackers saw for it since its last run began.
+// volume under the same path is another source); sources/UUID/TARGET.memory is of one target, with
+// what is pending for it; TARGET.harvest is what trackers saw for it since its last run began.
 class FileSourceStore final : public SourceStore {
   public:
     // Draws the source's uuid with the first run. A dry run writes nothing.
@@ -30,15 +31,17 @@ class FileSourceStore final : public SourceStore {
     Result<Fd> lock_tracking(Duration wait) const;
 
     Result<std::optional<TargetMemory>> load(const Uuid& target) override;
-    Status save(const TargetMemory& memory) override;
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
-    Status save_pending(const Uuid& target, const ChangeMap& changes) override;
-    Status drop_pending(const Uuid& target) override;
+    Status save(const TargetMemory& memory) override;
+    Status save_begun(const TargetMemory& memory, const ChangeMap& pending) override;
+    Status save_sealed(const TargetMemory& memory) override;
     Result<std::vector<Harvest>> harvests() override;
     Status save_harvest(const Harvest& harvest) override;
 
   private:
     FileSourceStore() = default;
+    TargetMemoryFile file_of(const Uuid& target) const;
+
     std::filesystem::path folder_;
     Uuid source_;
 };

@@ -270,8 +270,7 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     }
     std::optional<TargetMemory> memory = TRY(remembered(store, opened.target));
     if (memory && commit_if_sealed(*memory, opened) && !request.dry_run) {
-        TRY_STATUS(store.save(*memory));
-        TRY_STATUS(store.drop_pending(memory->target));
+        TRY_STATUS(store.save_sealed(*memory));
     }
     // Offsets of the pending map were those of other volumes: sticks until the target has sealed.
     if (memory && !memory->open_runs.empty() && memory->open_volumes != request.run.volumes) {
@@ -292,12 +291,9 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     run.begin = make_begin(request, run.decision, run.memory, opened, run.plan.digest());
     draw_audit(run, request);
     if (request.dry_run) return run;
-    // The union first, the record that names the run after it: a crash between leaves too much
-    // pending.
-    TRY_STATUS(note_plan(run, store));
     remember_begun(run.memory, request, run.begin);
     take_over_doubts(run);
-    TRY_STATUS(store.save(run.memory));
+    TRY_STATUS(note_plan(run, store));
     for (std::size_t place = 0; place < run.harvests.size(); ++place) {
         auto& harvest = run.harvests[place];
         if (!harvest) continue;
@@ -308,15 +304,15 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
 }
 
 Status note_plan(const PreparedRun& run, SourceStore& store) {
-    if (run.plan.block_count() == 0) return {};
+    if (run.plan.block_count() == 0) return store.save(run.memory);
     auto pending = store.pending(run.memory.target);
     if (!pending && pending.error().code != Code::kCorrupt) return std::unexpected(pending.error());
-    if (pending && !*pending) return store.save_pending(run.memory.target, run.plan);
+    if (pending && !*pending) return store.save_begun(run.memory, run.plan);
     ChangeMap changes = run.plan;
     if (!pending) changes.mark_all();
     if (pending)
         changes.merge((*pending)->resampled(changes.volume_bytes(), changes.block_bytes()));
-    return store.save_pending(run.memory.target, changes);
+    return store.save_begun(run.memory, changes);
 }
 
 Status distrust_plan(PreparedRun& run, SourceStore& store) {
@@ -340,8 +336,7 @@ Status distrust_harvests(const PreparedRun& run, SourceStore& store) {
 
 Status commit_run(PreparedRun& run, SourceStore& store) {
     commit_open_run(run.memory);
-    TRY_STATUS(store.save(run.memory));
-    return store.drop_pending(run.memory.target);
+    return store.save_sealed(run.memory);
 }
 
 }  // namespace towline

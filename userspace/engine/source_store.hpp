@@ -10,21 +10,23 @@
 
 namespace towline {
 
-// What a source durably remembers of each of its targets. Every call blocks until it is on stable
-// storage. Real: files below the state folder. In the simulator: memory.
+// What a source durably remembers of each of its targets. Every call but one blocks until it is on
+// stable storage. Real: files below the state folder. In the simulator: memory.
 class SourceStore {
   public:
     virtual ~SourceStore() = default;
 
     virtual Result<std::optional<TargetMemory>> load(const Uuid& target) = 0;
-    virtual Status save(const TargetMemory& memory) = 0;
-
     // The changes of all runs that were begun and are not known to be sealed. Nothing: there are
     // none.
     virtual Result<std::optional<ChangeMap>> pending(const Uuid& target) = 0;
-    virtual Status save_pending(const Uuid& target, const ChangeMap& changes) = 0;
-    // May be there again after a power cut, too much and never too little: it is sent once more.
-    virtual Status drop_pending(const Uuid& target) = 0;
+
+    // What is pending stays.
+    virtual Status save(const TargetMemory& memory) = 0;
+    // Both or neither.
+    virtual Status save_begun(const TargetMemory& memory, const ChangeMap& pending) = 0;
+    // Nothing is pending any more. A power cut may undo it, as a whole: the target is asked then.
+    virtual Status save_sealed(const TargetMemory& memory) = 0;
 
     // Of all targets of this source. One that can't be read is left out, and vouches for nothing.
     virtual Result<std::vector<Harvest>> harvests() = 0;

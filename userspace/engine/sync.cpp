@@ -192,16 +192,16 @@ class TellingStore final : public SourceStore {
     Result<std::optional<TargetMemory>> load(const Uuid& target) override {
         return store_.load(target);
     }
-    Status save(const TargetMemory& memory) override { return store_.save(memory); }
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override {
         return store_.pending(target);
     }
-    Status save_pending(const Uuid& target, const ChangeMap& changes) override {
-        TRY_STATUS(store_.save_pending(target, changes));
+    Status save(const TargetMemory& memory) override { return store_.save(memory); }
+    Status save_begun(const TargetMemory& memory, const ChangeMap& pending) override {
+        TRY_STATUS(store_.save_begun(memory, pending));
         on_noted_();
         return {};
     }
-    Status drop_pending(const Uuid& target) override { return store_.drop_pending(target); }
+    Status save_sealed(const TargetMemory& memory) override { return store_.save_sealed(memory); }
     Result<std::vector<Harvest>> harvests() override { return store_.harvests(); }
     Status save_harvest(const Harvest& harvest) override { return store_.save_harvest(harvest); }
     SourceStore& of_volume(std::size_t place) override { return stores_.of_volume(place); }
