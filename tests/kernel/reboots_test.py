@@ -4,8 +4,9 @@
 frozen, by the shutdown alone, since nobody detaches. Again and again, with other writes between:
 TOWLINE_COUNT says how often. What was written is what QEMU saw."""
 
+from rig.builds import run
 from rig.changes import MIB, blocks_marked
-from rig.disks import format_disk
+from rig.disks import FORMATS
 from rig.runner import count, main
 from rig.tracking import TRUST_EXACT, blocks_of, fields, read_epoch
 
@@ -13,6 +14,7 @@ REASON_FIRST, REASON_RESTORED = 1, 0x20
 BLOCK = 4096
 REGION = 1 * MIB
 SIZE = 24 * MIB
+FILESYSTEM = 8 * MIB  # of these; behind it the device is written to as it is
 REBOOTS = 2
 MEMORY_MIB = 256
 
@@ -52,7 +54,7 @@ keep frozen
 
 
 def writing(rig):
-    """On the device, or in a filesystem on it."""
+    """In the filesystem, or behind it."""
     how = rig.random.choice(("direct", "uring", "buffered", "mounted"))
     seed = rig.random.randrange(1 << 30)
     if how == "mounted":
@@ -61,7 +63,7 @@ def writing(rig):
             mount /dev/disk/origin /mnt
             writer /mnt/file{seed % 3} how=buffered seed={seed} count=6 max=16K span=1M >/dev/null
             umount /mnt"""
-    return f"writer /dev/disk/origin how={how} seed={seed} count=5 max=32K start=8M span=12M >/dev/null"
+    return f"writer /dev/disk/origin how={how} seed={seed} count=5 max=32K start={FILESYSTEM} span=12M >/dev/null"
 
 
 class Left:
@@ -104,7 +106,7 @@ def frozen_map(boot, left):
 
 def test_clean_reboots(rig):
     disks = [rig.disk("origin", SIZE), rig.disk("log", 1 * MIB)]
-    format_disk(disks[0].path, "ext4")
+    run([*FORMATS["ext4"], disks[0].path, f"{FILESYSTEM // 1024}k"])
     left = None
     for number in range(count(REBOOTS) + 1):
         with_frozen = number % 2 == 0
