@@ -42,9 +42,6 @@ expect scripts '1 passed, 3 failed, 1 skipped'
 grep -q $'skip\tskips.sh\tneeds a device' "$RESULTS"
 [[ ! -e $(<"$work/tests/scripts/passes.sh.folder") ]]
 alive "$(<"$work/tests/scripts/hangs.sh.pid")" && exit 1
-run_script_folder at_once tests/scripts '' 2 3
-expect at_once '1 passed, 3 failed, 1 skipped'
-alive "$(<"$work/tests/scripts/hangs.sh.pid")" && exit 1
 
 mkdir "$work/tests/none"
 run_script_folder empty tests/none '' 2

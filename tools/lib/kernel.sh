@@ -15,9 +15,7 @@ run_kernel_tests() {
     fi
     # They run in the guest with this machine's libraries.
     build_for "$area" release towline tracker_probe bpf_race || return 0
-    # Two files at once, so that no processor waits for the slower kernel or for what is done before and
-    # after a boot; how many guests there are is bounded by rig/machine.py.
-    run_script_folder "$area" tests/kernel "$pattern" "$seconds_max" 2
+    run_script_folder "$area" tests/kernel "$pattern" "$seconds_max"
 }
 
 print_kernel_report() { python3 "$TOWLINE_LIB/kernel_report.py" "$LOGS/kernel-report.jsonl"; }

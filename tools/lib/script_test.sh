@@ -53,10 +53,9 @@ report_script() {
     esac
 }
 
-# run_script_folder AREA FOLDER PATTERN SECONDS_MAX [AT_ONCE]: every *.sh and *_test.py, one after
-# another, or that many at once.
+# run_script_folder AREA FOLDER PATTERN SECONDS_MAX: every *.sh and *_test.py, one after another.
 run_script_folder() {
-    local area=$1 folder=$2 pattern=$3 seconds_max=$4 at_once=${5:-1} file found=0
+    local area=$1 folder=$2 pattern=$3 seconds_max=$4 file found=0
     for file in "$TOWLINE_ROOT/$folder"/*.sh "$TOWLINE_ROOT/$folder"/*_test.py; do
         [[ -f $file && ${file##*/} == *$pattern* ]] || continue
         found=1
@@ -64,13 +63,7 @@ run_script_folder() {
             record "$area" fail "${file##*/}" "not executable"
             continue
         fi
-        if [[ $at_once -eq 1 ]]; then
-            run_script_test "$area" "$file" "$seconds_max"
-            continue
-        fi
-        while [[ $(jobs -rp | wc -l) -ge $at_once ]]; do wait -n || true; done
-        run_script_test "$area" "$file" "$seconds_max" &
+        run_script_test "$area" "$file" "$seconds_max"
     done
-    wait
     [[ $found -eq 1 ]] || record "$area" fail "$folder" "no test there matches '*$pattern*'"
 }

@@ -4,18 +4,15 @@
 `-accel tcg,thread=single`: with a thread a processor, QEMU 7.2 itself breaks kernels that patch
 their text under load, which attaching does."""
 
-import fcntl
-import os
 import shutil
 import subprocess
 import tarfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import initramfs, serial_log
-from .builds import BUILD, vmlinux
+from .builds import vmlinux
 from .kernels import REMEDY, Missing
 from .power_cut import LOG_BYTES
 from .trace import EVENTS, Trace
@@ -33,8 +30,6 @@ MARKS_BYTES = 1024 * 1024
 BOOTS_MAX = 3  # of which all but the last stalled before the guest's first process
 DEADLINE_SECONDS = 300  # only to tell a hang from a slow machine
 MEMORY_MIB = 512  # of which each boot poisons all: more is slower
-# Guests at once, of all test files that run: one a processor, or they starve.
-GUESTS_MAX = max(2, os.cpu_count() or 1)
 
 
 class GuestFailed(AssertionError):
@@ -139,27 +134,6 @@ def command(kernel, image, disks, folder, memory_mib, append):
     return [str(word) for word in words]
 
 
-@contextmanager
-def guest_slot():
-    """One of GUESTS_MAX; before it there is no deadline, so waiting for it costs nobody's."""
-    folder = BUILD / "guest-slots"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [open(folder / str(number), "wb") for number in range(GUESTS_MAX)]
-    try:
-        while True:
-            for file in files:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield
-                return
-            time.sleep(0.1)
-    finally:
-        for file in files:
-            file.close()
-
-
 def run_qemu(words, log, deadline, on_start):
     """Its end is the guest's power-off, a panic (-no-reboot), or the deadline."""
     began = time.monotonic()
@@ -209,8 +183,7 @@ def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_pr
     for _ in range(BOOTS_MAX):
         # QEMU would go on in it.
         (folder / "trace").unlink(missing_ok=True)
-        with guest_slot():
-            outcome, seconds = run_qemu(words, log, deadline, on_start)
+        outcome, seconds = run_qemu(words, log, deadline, on_start)
         text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "")
         if not stalled_at_boot(text):
             break
