@@ -26,11 +26,11 @@ std::string tenths(Duration span) {
 }
 
 Error not_converging(const Convergence& convergence, Duration freeze_max) {
-    std::string overruns;
-    if (convergence.overruns() > 0) {
-        overruns = " (it was stopped " + std::to_string(convergence.overruns()) +
-                   " times, and went on before all of that was read)";
-    }
+    const unsigned count = convergence.overruns();
+    const std::string times = count == 1 ? "once" : std::to_string(count) + " times";
+    const std::string overruns =
+        count == 0 ? ""
+                   : " (it was stopped " + times + ", and went on before all of that was read)";
     return {Code::kRefused, 0,
             "not converging: " + mebibytes(convergence.dirty_bytes_per_second()) +
                 "/s of the source are written while " +
