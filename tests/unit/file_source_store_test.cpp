@@ -115,9 +115,10 @@ TEST_F(FileSourceStoreTest, WhatIsDamagedIsCorrupt) {
     damage(file(".memory"));
     EXPECT_EQ(error_of(open().load(uuid_of(7))).code, Code::kCorrupt);
     EXPECT_EQ(error_of(open().pending(uuid_of(7))).code, Code::kCorrupt);
-    // A run that compares all begins anew.
+    // A run that compares all begins anew; what was pending is not known by that.
     EXPECT_TRUE(open().save(memory_));
     EXPECT_EQ(open().load(uuid_of(7)).value(), memory_);
+    EXPECT_EQ(error_of(open().pending(uuid_of(7))).code, Code::kCorrupt);
 }
 
 // What was two files before, a document and a map.

@@ -89,10 +89,10 @@ Result<std::optional<ChangeMap>> FileSourceStore::pending(const Uuid& target) {
 Status FileSourceStore::save(const TargetMemory& memory) {
     const TargetMemoryFile file = file_of(memory.target);
     const auto kept = file.load();
-    // A damaged one vouched for nothing when the run began, and what is pending is noted then.
-    if (!kept && kept.error().code != Code::kCorrupt) return std::unexpected(kept.error());
-    const bool pending = kept && *kept;
-    return file.save(memory, pending ? (*kept)->pending : std::vector<std::byte>());
+    // What was pending in a damaged one is not known any more, and must not become nothing.
+    if (!kept && kept.error().code == Code::kCorrupt) return file.save(memory, kDamagedMap);
+    if (!kept) return std::unexpected(kept.error());
+    return file.save(memory, *kept ? (*kept)->pending : std::vector<std::byte>());
 }
 
 Status FileSourceStore::save_begun(const TargetMemory& memory, const ChangeMap& pending) {

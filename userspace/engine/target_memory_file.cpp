@@ -166,8 +166,7 @@ Result<std::optional<KeptMemory>> TargetMemoryFile::load_before() const {
     KeptMemory kept{.memory = TRY(memory_of(*document)), .pending = {}};
     auto pending = read_slots(pending_path_, kBytesMax);
     if (!pending && pending.error().code != Code::kCorrupt) return std::unexpected(pending.error());
-    // What is damaged stays it: this is no map, and counts as a full one.
-    if (!pending) kept.pending = {std::byte{0}};
+    if (!pending) kept.pending = kDamagedMap;
     if (pending && *pending) kept.pending = std::move(**pending);
     return kept;
 }

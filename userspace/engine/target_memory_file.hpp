@@ -10,6 +10,9 @@
 
 namespace towline {
 
+// As what is pending: no map, so that it counts as a full one.
+inline const std::vector<std::byte> kDamagedMap = {std::byte{0}};
+
 struct KeptMemory {
     TargetMemory memory;
     std::vector<std::byte> pending;  // a saved change map; empty: nothing is pending

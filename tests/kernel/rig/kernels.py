@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernels that the tests boot: Debian's own, the newest installed one of each series. Or one that
-was made for it (tools/kernel-debug): TOWLINE_KERNEL_ROOT names the folder that it is installed in."""
+was made for it: TOWLINE_KERNEL_ROOT names the folder that it is installed in."""
 
 import lzma
 import os
