@@ -5,7 +5,7 @@ something durable or visible: what was sealed reads back right, nothing else is 
 left over is found and given back.
 
 TOWLINE_COUNT moments (a sample of 10 when it is not set), drawn from TOWLINE_SEED; every third is of an
-encrypted vault."""
+encrypted vault, and every third of one with two volumes whose equal blocks are kept once."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "integration"))
 
-from lib.lab import KIB, Skip, binary
+from lib.lab import KIB, Skip, binary, write_at
 from lib.runner import count, main
 
 READER = TESTS / "integration" / "read_vault.py"
@@ -27,23 +27,40 @@ MOMENTS_SAMPLE = 10
 # What a crash can come before or behind. Of a run there are about as many of each.
 CALLS = {"fsync": 16, "linkat": 7, "pwrite64": 12, "unlinkat": 6, "mkdirat": 4}
 KEPT = 4
+BLOCK = 64 * KIB
 
 
-class Campaign:
-    def __init__(self, lab, init=()):
-        self.lab = lab
-        self.random = lab.random
-        self.source = lab.image("source", SIZE)
-        self.dir = lab.dir / "vault"
-        self.url = f"vault:{self.dir}/disk"
+class Volume:
+    """A name in the vault, and what its points must hold."""
+
+    def __init__(self, lab, folder, name):
+        self.name = name
+        self.source = lab.image(f"source-{name}", SIZE)
+        self.url = f"vault:{folder}/{name}"
         self.known = {}  # contents of each point that was sealed, or may have been
         self.sealed = []  # as they were last seen, the oldest first
-        subprocess.run([binary(), "vault", "init", self.dir, "--quiet", *init], check=True)
 
     def points(self):
         listed = subprocess.run([binary(), "point", "list", self.url, "--json"], text=True,
                                 capture_output=True, check=True)
         return [each["id"] for each in json.loads(listed.stdout)["points"]]
+
+    def take_from(self, other, random):
+        """Some blocks that the other one has, wherever it has them."""
+        data = other.source.read_bytes()
+        for _ in range(3):
+            taken = random.randrange(SIZE // BLOCK) * BLOCK
+            write_at(self.source, random.randrange(SIZE // BLOCK) * BLOCK,
+                     data[taken:taken + BLOCK])
+
+
+class Campaign:
+    def __init__(self, lab, init=(), names=("disk",)):
+        self.lab = lab
+        self.random = lab.random
+        self.dir = lab.dir / "vault"
+        self.volumes = [Volume(lab, self.dir, each) for each in names]
+        subprocess.run([binary(), "vault", "init", self.dir, "--quiet", *init], check=True)
 
     def finish(self, run, kill_after=None):
         if kill_after is not None:
@@ -51,11 +68,14 @@ class Campaign:
             run.kill()
         return self.lab.finish(run)
 
-    def run_and_kill(self):
+    def run_and_kill(self, volume):
         words = self.random.choice([["--full"], ["--scan"], ["--resume"], [], []])
-        self.lab.change(self.source, 3)
+        self.lab.change(volume.source, 3)
+        for other in self.volumes:
+            if other is not volume:
+                volume.take_from(other, self.random)
         at = self.random.choice([None, *CALLS])
-        command = self.lab.words(self.source, self.url, words)
+        command = self.lab.words(volume.source, volume.url, words)
         if at is not None:
             nth = self.random.randrange(1, CALLS[at] + 1)
             command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={at}", "-e",
@@ -66,6 +86,13 @@ class Campaign:
         outcome = self.finish(run, self.random.random() * 0.15 if at is None else None)
         return at, outcome
 
+    def start_prune(self):
+        prune = subprocess.Popen([binary(), "vault", "prune", self.dir, "--keep-last", str(KEPT),
+                                  "--quiet"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        self.lab.at_end(self.lab._end, prune)
+        return prune
+
     def prune_and_kill(self):
         at = self.random.choice(["fsync", "unlinkat", "linkat"])
         nth = self.random.randrange(1, 12)
@@ -74,42 +101,57 @@ class Campaign:
                         self.dir, "--keep-last", str(KEPT), "--quiet"],
                        capture_output=True, check=False)
 
-    def judge(self, contents, pruned):
-        points = self.points()
+    def judge(self, volume, pruned):
+        points = volume.points()
         for point in points:
-            if point not in self.known:
-                self.known[point] = contents  # sealed, though nobody was told
+            if point not in volume.known:
+                volume.known[point] = volume.source.read_bytes()  # sealed, though nobody was told
         # A pruning leaves the newest; one of those may be newer than what was seen last.
-        stays = self.sealed[-(KEPT - 1):] if pruned else self.sealed
+        stays = volume.sealed[-(KEPT - 1):] if pruned else volume.sealed
         assert set(stays) <= set(points), "a sealed point is gone"
-        self.sealed = points
+        volume.sealed = points
+        for point in {points[-1], self.random.choice(points)} if points else ():
+            out = self.lab.dir / "restored"
+            subprocess.run([sys.executable, READER, self.dir, volume.name, point, out], check=True)
+            assert out.read_bytes() == volume.known[point], f"point {point} differs"
+
+    def judge_all(self, pruned):
         scrubbed = subprocess.run([binary(), "vault", "scrub", self.dir, "--json"], text=True,
                                   capture_output=True)
         assert scrubbed.returncode == 0, scrubbed.stdout
-        for point in {points[-1], self.random.choice(points)} if points else ():
-            out = self.lab.dir / "restored"
-            subprocess.run([sys.executable, READER, self.dir, "disk", point, out], check=True)
-            assert out.read_bytes() == self.known[point], f"point {point} differs"
+        for volume in self.volumes:
+            self.judge(volume, pruned)
 
     def round(self):
-        at, outcome = self.run_and_kill()
+        # Now and then beside a pruning, which keeps no run from beginning and takes nothing that it
+        # finds.
+        beside = self.start_prune() if self.random.random() < 0.4 else None
+        at, outcome = self.run_and_kill(self.random.choice(self.volumes))
         # Killed, or done before the moment came; or a run before it was killed behind its seal.
         assert outcome.exit in {0, -9, 137}, outcome
+        if beside is not None:
+            _, said = beside.communicate()
+            assert beside.returncode == 0, said
         pruned = self.random.random() < 0.4
         if pruned:
             self.prune_and_kill()
-        self.judge(self.source.read_bytes(), pruned)
+        pruned = pruned or beside is not None
+        self.judge_all(pruned)
         return at
 
     def end(self):
-        report = self.lab.sync(self.source, self.url)
-        assert report["base"]["point"] == self.points()[-1]
-        self.judge(self.source.read_bytes(), False)
+        for volume in self.volumes:
+            report = self.lab.sync(volume.source, volume.url)
+            assert report["base"]["point"] == volume.points()[-1]
+        self.judge_all(False)
         subprocess.run([binary(), "vault", "prune", self.dir, "--keep-last", "2", "--quiet"],
                        check=True)
         scrubbed = subprocess.run([binary(), "vault", "scrub", self.dir, "--json"], text=True,
                                   capture_output=True, check=True)
         assert json.loads(scrubbed.stdout)["garbage_bytes"] == 0, scrubbed.stdout
+        for volume in self.volumes:
+            volume.sealed = volume.sealed[-2:]
+        self.judge_all(False)
 
 
 def kill_at(campaign, moments_count):
@@ -129,7 +171,7 @@ def kill_at(campaign, moments_count):
 
 def test_kills(lab):
     moments_count = count(MOMENTS_SAMPLE)
-    kill_at(Campaign(lab), moments_count - moments_count // 3)
+    kill_at(Campaign(lab), moments_count - moments_count // 3 * 2)
 
 
 def test_kills_of_an_encrypted_vault(lab):
@@ -139,6 +181,12 @@ def test_kills_of_an_encrypted_vault(lab):
     os.environ["TOWLINE_KEY_FILE"] = str(key)
     lab.at_end(os.environ.pop, "TOWLINE_KEY_FILE")
     campaign = Campaign(lab, ["--encrypt", "--key-file", key])
+    kill_at(campaign, count(MOMENTS_SAMPLE) // 3)
+
+
+def test_kills_of_a_vault_that_keeps_equal_blocks_once(lab):
+    campaign = Campaign(lab, ["--dedup"], ["disk", "twin"])
+    campaign.volumes[1].source.write_bytes(campaign.volumes[0].source.read_bytes())
     kill_at(campaign, count(MOMENTS_SAMPLE) // 3)
 
 

@@ -12,13 +12,15 @@ An encrypted vault is opened by TOWLINE_KEY_FILE or TOWLINE_PASSPHRASE_FILE.
 Every check that the page describes is made. Slow: a CRC in Python is some MB/s."""
 
 import hashlib
+import hmac
 import json
 import struct
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
-from read_sealed import Damaged, check, hidden_name, unsealed, vault_key
+from read_sealed import Damaged, check, hidden_name, hkdf, unsealed, vault_key
 
 CONFIG, LOG, INDEX, SEGMENT = 1, 2, 3, 4
 RAW, DEFLATE, ZSTD, ZEROS = 0, 1, 2, 255
@@ -72,7 +74,7 @@ class Object:
          crc) = HEAD.unpack_from(self.data)
         check(magic == b"TLVAULT1", f"{path} is no object")
         check(crc == crc32c(self.data[:60]), f"{path}: head")
-        check(version == 1 or version == 2 and kind == CONFIG, f"{path}: version {version}")
+        check(version == 1 or version in (2, 3) and kind == CONFIG, f"{path}: version {version}")
         self.version = version
         check(its_kind == kind and its_generation == generation and its_writer == writer
               and its_number == number and name_crc == (crc32c(name.encode()) if name else 0),
@@ -98,8 +100,17 @@ class Vault:
         self.id = config.vault
         said = json.loads(config.table)
         check(said["vault"].replace("-", "") == self.id.hex(), "the config is of another vault")
-        check((config.version == 2) == ("encryption" in said), "the version of the config")
+        self.shares = "dedup" in said
+        wanted = 3 if self.shares else 2 if "encryption" in said else 1
+        check(config.version == wanted, "the version of the config")
         self.key = vault_key(said["encryption"], self.id) if "encryption" in said else None
+        if self.shares:
+            dedup = uuid.UUID(said["dedup"]).bytes
+            self.identity_key = hkdf(self.key or dedup, dedup,
+                                     b"towline vault identities 1" + self.id, 32)
+
+    def identity_of(self, plain):
+        return hmac.digest(self.identity_key, plain, "sha256")
 
     def read(self, path):
         stored = path.read_bytes()
@@ -152,26 +163,29 @@ class Series:
         return index
 
     def segment(self, writer, serial):
-        """The highest generation, as {origin: (offset, stored, check)} and its bytes."""
+        """The highest generation, as {origin: (offset, stored, check, ...)} and its bytes."""
         if (writer, serial) not in self.segments:
-            folder = self.vault.folder_of("segment", self.name)
+            name = "%pool" if self.vault.shares else self.name
+            folder = self.vault.folder_of("segment", name)
             path = max(folder.glob(f"{writer.hex()}-{serial:08x}-*"))
             generation = int(path.name[-4:], 16)
-            segment = Object(path, self.vault, SEGMENT, self.name, writer, serial, generation)
+            segment = Object(path, self.vault, SEGMENT, name, writer, serial, generation)
             self.segments = {(writer, serial): (self.places(segment), segment.data)}
         return self.segments[writer, serial]
 
-    @staticmethod
-    def places(segment):
+    def places(self, segment):
         count = struct.unpack_from("<I", segment.table, 60)[0]
-        check(len(segment.table) == 64 + 24 * count, f"{segment.path}: table")
+        entry_bytes = 56 if self.vault.shares else 24
+        check(len(segment.table) == 64 + entry_bytes * count, f"{segment.path}: table")
+        identities = segment.table[64 + 24 * count:] if self.vault.shares else b""
         at, places = HEAD.size, {}
         for each in range(count):
             _, origin, stored, plain_check, stored_crc = struct.unpack_from(
                 "<QIIII", segment.table, 64 + 24 * each)
             length = stored & 0xFFFFFF
             if stored >> 24 != ZEROS:
-                places[origin] = (at, stored, plain_check, stored_crc)
+                identity = identities[32 * each:32 * each + 32]
+                places[origin] = (at, stored, plain_check, stored_crc, identity)
             at += length
         check(at == segment.contents_end, f"{segment.path}: contents")
         return places
@@ -240,14 +254,18 @@ def restore(series, volume, out):
             continue
         writer, serial, seed = segment
         places, data = series.segment(writer, serial)
-        at, its_stored, its_check, stored_crc = places[origin]
-        check(its_stored == stored and its_check == plain_check, f"block {block} is another")
+        at, its_stored, its_check, stored_crc, identity = places[origin]
+        check(its_stored == stored, f"block {block} is another")
+        # One that is shared was stored for another place, and has that place's check.
+        check(series.vault.shares or its_check == plain_check, f"block {block} is another")
         raw = data[at:at + (stored & 0xFFFFFF)]
         check(crc32c(raw) == stored_crc, f"the stored block {block}")
         length = min(block_bytes, size - offset)
         plain = plain_of(raw, stored >> 24, length)
         check(len(plain) == length, f"the length of block {block}")
         check(block_check(plain, seed, offset) == plain_check, f"the CRC of block {block}")
+        if any(identity):
+            check(identity == series.vault.identity_of(plain), f"the identity of block {block}")
         out.seek(offset)
         out.write(plain)
 

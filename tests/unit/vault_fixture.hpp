@@ -61,6 +61,16 @@ class VaultModel {
         const VolumePart* part = layout_.part_at(number * kBlock);
         return part->end_bytes() - std::min(part->end_bytes(), number * kBlock);
     }
+    // A block that another volume has, wherever.
+    void take(const VaultModel& other, std::uint64_t its_number, std::uint64_t number) {
+        if (its_number >= other.block_count() || other.room(its_number) < kBlock ||
+            room(number) < kBlock)
+            return;
+        const ByteSpan its = ByteSpan(other.contents_).subspan(its_number * kBlock);
+        const MutableByteSpan bytes = block(number);
+        if (its.size() >= kBlock && bytes.size() == kBlock)
+            std::ranges::copy(its.first(kBlock), bytes.begin());
+    }
     std::vector<std::uint64_t> change_some(std::size_t count) {
         std::vector<std::uint64_t> numbers;
         while (numbers.size() < std::min<std::uint64_t>(count, block_count())) {
@@ -207,9 +217,16 @@ inline KeySource test_keys() {
     }};
 }
 
-inline std::shared_ptr<Vault> new_vault(const std::filesystem::path& folder) {
-    EXPECT_TRUE(Vault::init(folder, {}));
-    auto vault = Vault::open(folder);
+// Of a vault that keeps equal blocks once.
+inline VaultConfig with_dedup(VaultConfig config = {}) {
+    config.dedup = Uuid::random();
+    return config;
+}
+
+inline std::shared_ptr<Vault> new_vault(const std::filesystem::path& folder,
+                                        const VaultConfig& config = {}) {
+    EXPECT_TRUE(Vault::init(folder, config));
+    auto vault = Vault::open(folder, config.encryption ? test_keys() : KeySource{});
     EXPECT_TRUE(vault) << vault.error().text();
     return vault ? *vault : nullptr;
 }

@@ -116,6 +116,8 @@ Result<Purged> purge(const Points& points, bool dry_run) {
         purged.in_use = report.pinned.size();
     }
     const CollectReport collected = TRY(collector.collect());
+    if (collected.segments_pinned > 0)
+        std::fprintf(stderr, "towline job delete: %s\n", pinned_text(collected).c_str());
     purged.bytes = collected.bytes_before - std::min(collected.bytes_before, collected.bytes_after);
     return purged;
 }

@@ -161,10 +161,14 @@ Result<int> remove(const PointWords& words) {
     if (!words.keep_space) collected = TRY(collector.collect());
     const std::uint64_t freed =
         collected.bytes_before - std::min(collected.bytes_before, collected.bytes_after);
+    if (collected.segments_pinned > 0)
+        std::fprintf(stderr, "towline point delete: %s\n", pinned_text(collected).c_str());
     if (words.json) {
-        std::printf(
-            "%s\n",
-            nlohmann::json{{"deleted", point.id.text()}, {"bytes_freed", freed}}.dump(2).c_str());
+        std::printf("%s\n", nlohmann::json{{"deleted", point.id.text()},
+                                           {"bytes_freed", freed},
+                                           {"segments_pinned", collected.segments_pinned}}
+                                .dump(2)
+                                .c_str());
     } else {
         std::printf("deleted %s; %s given back\n", point.id.text().c_str(),
                     bytes_text(freed).c_str());

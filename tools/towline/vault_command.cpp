@@ -38,6 +38,7 @@ namespace {
 
 Result<int> init(const VaultWords& words) {
     VaultConfig config = words.config;
+    if (words.dedup) config.dedup = Uuid::random();
     KeySource keys = key_source(words.keys);
     if (words.encrypt) {
         const NewKey key = TRY(new_key(keys, "a passphrase for the new vault: "));
@@ -50,7 +51,8 @@ Result<int> init(const VaultWords& words) {
     if (words.json)
         print_json({{"vault", made.config.vault.text()},
                     {"folder", words.folder},
-                    {"encrypted", made.config.encryption.has_value()}});
+                    {"encrypted", made.config.encryption.has_value()},
+                    {"dedup", made.config.dedup.has_value()}});
     if (!words.json && !words.quiet)
         std::printf(
             "a new vault in %s%s; use it as vault:%s/NAME\n", words.folder.c_str(),
@@ -66,15 +68,30 @@ struct SeriesFacts {
     std::uint64_t segment_bytes = 0;
 };
 
+Result<std::uint64_t> folder_bytes(const Vault& vault, const std::string& folder) {
+    std::uint64_t bytes = 0;
+    for (const ObjectInfo& each : TRY(vault.store().list(folder)))
+        bytes += each.bytes;
+    return bytes;
+}
+
 Result<SeriesFacts> facts_of(const std::shared_ptr<Vault>& vault, const std::string& series) {
     using vault_format::ObjectKind;
     SeriesFacts facts{.name = decode_series(series), .state = {}};
     facts.state = TRY(SeriesLog(vault, series).read());
-    for (const auto& each : TRY(vault->store().list(object_folder(ObjectKind::kIndex, series))))
-        facts.index_bytes += each.bytes;
-    for (const auto& each : TRY(vault->store().list(object_folder(ObjectKind::kSegment, series))))
-        facts.segment_bytes += each.bytes;
+    facts.index_bytes = TRY(folder_bytes(*vault, object_folder(ObjectKind::kIndex, series)));
+    if (!vault->config().dedup)
+        facts.segment_bytes =
+            TRY(folder_bytes(*vault, object_folder(ObjectKind::kSegment, series)));
     return facts;
+}
+
+std::uint64_t shared_bytes(const SeriesFacts& facts) {
+    std::uint64_t bytes = 0;
+    for (const Point& point : facts.state.points)
+        for (const PointVolume& each : point.volumes)
+            bytes += each.shared_bytes;
+    return bytes;
 }
 
 std::uint64_t volume_bytes(const Point& point) {
@@ -91,7 +108,8 @@ nlohmann::json json_of(const SeriesFacts& facts) {
                         {"damaged_entries", facts.state.damaged.size()},
                         {"unfinished_run", facts.state.unfinished() != nullptr},
                         {"index_bytes", facts.index_bytes},
-                        {"segment_bytes", facts.segment_bytes}};
+                        {"segment_bytes", facts.segment_bytes},
+                        {"shared_bytes", shared_bytes(facts)}};
     if (newest != nullptr) {
         json["newest"] = {{"id", newest->id.text()}, {"created_at", newest->created_at}};
         json["volume_bytes"] = volume_bytes(*newest);
@@ -138,10 +156,16 @@ Result<int> info(const VaultWords& words) {
     const auto vault = TRY(Vault::open(std::move(outside), keys));
     nlohmann::json names = nlohmann::json::array();
     std::uint64_t bytes = 0;
+    std::uint64_t shared = 0;
+    if (vault->config().dedup) {
+        bytes = TRY(folder_bytes(
+            *vault, object_folder(vault_format::ObjectKind::kSegment, vault->segment_series({}))));
+    }
     std::string table;
     for (const std::string& series : TRY(vault->series())) {
         const SeriesFacts facts = TRY(facts_of(vault, series));
         bytes += facts.index_bytes + facts.segment_bytes;
+        shared += shared_bytes(facts);
         names.push_back(json_of(facts));
         const Point* newest = facts.state.newest();
         char line[512];
@@ -159,13 +183,21 @@ Result<int> info(const VaultWords& words) {
                     {"floor_count", vault->config().floor_count},
                     {"floor_seconds", vault->config().floor_seconds},
                     {"encrypted", vault->sealed() != nullptr},
+                    {"dedup", vault->config().dedup.has_value()},
                     {"bytes", bytes},
+                    {"shared_bytes", shared},
                     {"names", std::move(names)}});
         return 0;
     }
     std::printf("vault %s, made %s, %s%s\n", vault->id().text().c_str(),
                 vault->config().created_at.c_str(), bytes_text(bytes).c_str(),
                 vault->sealed() == nullptr ? "" : ", encrypted");
+    if (vault->config().dedup) {
+        std::printf(
+            "equal blocks are kept once: %s were not stored again by the runs of the points "
+            "that are there\n",
+            bytes_text(shared).c_str());
+    }
     std::printf("%-24s %6s  %-20s %12s %12s\n%s", "NAME", "POINTS", "NEWEST", "VOLUME", "STORED",
                 table.c_str());
     return 0;
@@ -174,7 +206,7 @@ Result<int> info(const VaultWords& words) {
 // --- prune --------------------------------------------------------------------------------------
 
 Result<nlohmann::json> prune_name(const VaultWords& words, const std::shared_ptr<Vault>& vault,
-                                  const std::string& series, CollectReport& total) {
+                                  const std::string& series, bool segments, CollectReport& total) {
     const SeriesState state = TRY(SeriesLog(vault, series).read());
     const Point* newest = state.newest();
     const VaultClock now = now_on_this_host(newest == nullptr ? VaultClock{} : newest->clock);
@@ -183,9 +215,10 @@ Result<nlohmann::json> prune_name(const VaultWords& words, const std::shared_ptr
     DeleteReport report{.deleted = decision.deleted, .pinned = {}};
     if (!words.dry_run) {
         VaultBar bar(words, "Prune");
-        Collector collector(vault, series, {.progress = [&](std::uint64_t done, std::uint64_t all) {
-                                bar.show(done, all);
-                            }});
+        Collector collector(
+            vault, series,
+            {.segments = segments,
+             .progress = [&](std::uint64_t done, std::uint64_t all) { bar.show(done, all); }});
         report = TRY(collector.delete_points(decision.deleted));
         total.add(TRY(collector.collect()));
     }
@@ -220,9 +253,12 @@ Result<int> prune(const VaultWords& words) {
     nlohmann::json names = nlohmann::json::array();
     CollectReport total;
     const std::string only = words.name.empty() ? "" : TRY(encode_series(words.name));
-    for (const std::string& series : TRY(vault->series())) {
+    const auto all = TRY(vault->series());
+    for (const std::string& series : all) {
         if (!only.empty() && series != only) continue;
-        names.push_back(TRY(prune_name(words, vault, series, total)));
+        // Segments that names share are looked at once, with the last one.
+        const bool segments = !vault->config().dedup || !only.empty() || series == all.back();
+        names.push_back(TRY(prune_name(words, vault, series, segments, total)));
         if (!words.json && !words.quiet) print_pruned(names.back(), words.dry_run);
     }
     for (const Error& each : total.left)
@@ -235,10 +271,13 @@ Result<int> prune(const VaultWords& words) {
                     {"bytes_before", total.bytes_before},
                     {"bytes_after", total.bytes_after},
                     {"bytes_freed", freed},
-                    {"segments_rewritten", total.segments_rewritten}});
+                    {"segments_rewritten", total.segments_rewritten},
+                    {"segments_pinned", total.segments_pinned}});
     } else if (!words.quiet && !words.dry_run) {
         std::printf("%s given back\n", bytes_text(freed).c_str());
     }
+    if (total.segments_pinned > 0)
+        std::fprintf(stderr, "towline vault prune: %s\n", pinned_text(total).c_str());
     return total.left.empty() ? 0 : static_cast<int>(Exit::kCorrupt);
 }
 
@@ -271,6 +310,8 @@ void add_vault_command(CLI::App& app, std::function<int()>& run) {
     CLI::App* made = add_vault_word(*group, "init", "Makes a new vault.", run, words, init);
     made->add_flag("--encrypt", words->encrypt,
                    "seal all that is stored; the key or passphrase is asked for, or named");
+    made->add_flag("--dedup", words->dedup,
+                   "keep blocks that are equal, of whatever volumes, once");
     made->add_option("--floor-count", words->config.floor_count,
                      "of each name, so many points are deleted by no rule")
         ->type_name("N")

@@ -21,6 +21,7 @@ struct VaultWords {
     std::string folder;
     KeyWords keys;
     bool encrypt = false;
+    bool dedup = false;
     bool json = false;
     bool quiet = false;
     bool dry_run = false;

@@ -56,7 +56,14 @@ struct WantedTarget {
 Result<std::shared_ptr<Vault>> open_kept(const RemoteTarget& target, const KeySource& keys) {
     VaultName name;
     name.server = target.address;
-    return name.open(keys);
+    auto vault = TRY(name.open(keys));
+    if (vault->config().dedup) {
+        return fail(Code::kRefused,
+                    "the vault at " + target.address.text() +
+                        " keeps equal blocks once, and a host that only adds to it cannot be told "
+                        "which ones stay; let its daemon have the key (towline serve --key-file)");
+    }
+    return vault;
 }
 
 Result<WantedTarget> find_target(const SyncOptions& options) {

@@ -16,8 +16,8 @@ namespace towline {
 // later one where its table does. Safe to use from several threads.
 class BlockFetcher {
   public:
-    BlockFetcher(std::shared_ptr<Vault> vault, std::string series)
-        : vault_(std::move(vault)), series_(std::move(series)) {}
+    BlockFetcher(std::shared_ptr<Vault> vault, const std::string& series)
+        : vault_(std::move(vault)), series_(vault_->segment_series(series)) {}
 
     struct Wanted {
         std::uint32_t origin = 0;
@@ -43,7 +43,7 @@ class BlockFetcher {
     void forget(const Place& place);
 
     std::shared_ptr<Vault> vault_;
-    std::string series_;
+    std::string series_;  // of the segments
     std::mutex mutex_;
     std::map<Place, std::shared_ptr<const OpenSegment>> tables_;  // under mutex_
     std::list<Place> order_;                                      // under mutex_, the oldest first

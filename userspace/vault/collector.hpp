@@ -22,10 +22,14 @@ struct CollectReport {
     std::uint64_t indexes_removed = 0;
     std::uint64_t segments_removed = 0;
     std::uint64_t segments_rewritten = 0;
-    std::vector<Error> left;  // segments that were to be rewritten, and are damaged
+    std::vector<Error> left;            // segments that were to be rewritten, and are damaged
+    std::uint64_t segments_pinned = 0;  // that were to go or to shrink, and a run may need
 
     void add(const CollectReport& other);
 };
+
+// For a person: what stays for runs that are going on.
+std::string pinned_text(const CollectReport& report);
 
 // Deletes points of a name, and gives their space back. Beside readers and a writer: what either
 // needs is left alone.
@@ -34,6 +38,9 @@ class Collector {
     struct Options {
         // A segment is rewritten when more than this share of it is of no use.
         double dead_share_max = 0.05;
+        // False: indexes and log alone. Where equal blocks are kept once, the segments of all names
+        // are looked at together, and once is enough.
+        bool segments = true;
         std::function<void(std::uint64_t done, std::uint64_t total)> progress = [](auto, auto) {};
     };
 
@@ -49,25 +56,42 @@ class Collector {
     Result<CollectReport> collect();
 
   private:
-    struct Objects {
-        std::vector<std::pair<ObjectId, std::uint64_t>> indexes;                // with their bytes
-        std::map<SegmentKey, std::map<std::uint32_t, std::uint64_t>> segments;  // generations
-        std::uint64_t bytes = 0;
-    };
+    using Indexes = std::vector<std::pair<ObjectId, std::uint64_t>>;  // with their bytes
+    // Generations, and their bytes.
+    using Generations = std::map<std::uint32_t, std::uint64_t>;
+    using SegmentBytes = std::map<SegmentKey, Generations>;
 
     struct Seen {
-        Objects objects;  // listed before the log was read
+        Indexes indexes;  // listed before the log was read, as the segments
+        SegmentBytes segments;
         SeriesState state;
-        std::set<Uuid> spared;  // writers whose segments an unfinished run needs
-        bool running = false;   // somebody is writing
+        std::set<Uuid> spared;   // writers whose segments an unfinished run needs
+        bool abandoned = false;  // nobody is writing that run
     };
 
-    Result<Objects> list() const;
+    // Of segments that names share.
+    struct PoolSeen {
+        std::set<Uuid> points;  // of all names; what they show is in `live`
+        std::set<Uuid> spared;
+        Liveness::Segments live;
+    };
+
+    bool pooled() const { return vault_->config().dedup.has_value(); }
+    Result<Indexes> list_indexes() const;
+    Result<SegmentBytes> list_segments() const;
+    Result<SeriesState> read_log() const;
     Result<Seen> look() const;
+    Status collect_own(const Seen& seen, CollectReport& report) const;
+    Status collect_pool(CollectReport& report) const;
     Status collect_log(const SeriesState& state) const;
     Status collect_indexes(const Seen& seen, CollectReport& report) const;
-    Status collect_segments(const Seen& seen, const Liveness::Segments& live,
-                            CollectReport& report) const;
+    Status look_at_pool(PoolSeen& seen) const;
+    bool wasteful(const SegmentKey& key, const Generations& generations,
+                  const PoolSeen& seen) const;
+    bool sparse(std::uint64_t bytes, const std::vector<LiveBlock>& live) const;
+    static void count_segments(const SegmentBytes& segments, CollectReport& report);
+    Status collect_segments(const SegmentBytes& segments, const std::set<Uuid>& spared,
+                            const Liveness::Segments& live, CollectReport& report) const;
     Status compact(const SegmentKey& key, std::uint32_t generation, std::uint64_t bytes,
                    const std::vector<LiveBlock>& live, CollectReport& report) const;
     Result<std::uint64_t> rewrite(const SegmentKey& key, std::uint32_t generation,

@@ -73,7 +73,7 @@ Status check_head(ByteSpan raw, const Uuid& vault, const ObjectId& id, const std
     if (crc != crc32c(raw.first(format::kHeadBytes - 4)))
         return object_damaged(name, "its head fails its check");
     const bool config = id.kind == ObjectKind::kConfig;
-    if (version > (config ? format::kEncryptedVersion : format::kVersion)) {
+    if (version > (config ? format::kDedupVersion : format::kVersion)) {
         return fail(Code::kUnsupported, "the vault's object " + name +
                                             " was made by a newer Towline (version " +
                                             std::to_string(version) + "); upgrade this one");

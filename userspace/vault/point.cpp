@@ -78,6 +78,7 @@ PointVolume volume_of(const Json& json) {
                            number_at(json, "block_bytes", vault_format::kBlockBytesMax)),
                        .changed_bytes = number_at(json, "changed_bytes"),
                        .stored_bytes = number_at(json, "stored_bytes")};
+    if (json.contains("shared_bytes")) volume.shared_bytes = number_at(json, "shared_bytes");
     const std::uint32_t block = volume.block_bytes;
     if (volume.bytes == 0 || block < vault_format::kBlockBytesMin || (block & (block - 1)) != 0)
         refuse("a volume that cannot be");
@@ -108,6 +109,7 @@ Json json_of(const PointVolume& volume) {
               {"changed_bytes", volume.changed_bytes},
               {"stored_bytes", volume.stored_bytes},
               {"indexes", std::move(indexes)}};
+    if (volume.shared_bytes > 0) json["shared_bytes"] = volume.shared_bytes;
     if (volume.facts) json["facts"] = to_json(*volume.facts);
     return json;
 }

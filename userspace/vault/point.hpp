@@ -42,6 +42,7 @@ struct PointVolume {
     std::uint32_t block_bytes = 0;
     std::uint64_t changed_bytes = 0;
     std::uint64_t stored_bytes = 0;
+    std::uint64_t shared_bytes = 0;    // that were there already, and were not stored again
     std::vector<PointIndex> indexes;   // the newest first
     std::optional<VolumeFacts> facts;  // what lay on it; nothing: nobody could look, or knew to
     bool operator==(const PointVolume&) const = default;

@@ -16,6 +16,7 @@ nlohmann::json shown_form(const PointVolume& volume) {
                         {"block_bytes", volume.block_bytes},
                         {"changed_bytes", volume.changed_bytes},
                         {"stored_bytes", volume.stored_bytes},
+                        {"shared_bytes", volume.shared_bytes},
                         {"indexes", volume.indexes.size()}};
     if (volume.facts) json["facts"] = to_json(*volume.facts);
     return json;

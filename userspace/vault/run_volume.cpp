@@ -55,8 +55,8 @@ std::uint32_t RunVolume::place_of(const SegmentRef& ref) {
 Result<SegmentWriter*> RunVolume::segment() {
     if (segment_) return &*segment_;
     segment_serial_ = shared_.next_segment++;
-    const ObjectId id{ObjectKind::kSegment, shared_.series, shared_.writer, segment_serial_,
-                      format::kGenerationFirst};
+    const ObjectId id{ObjectKind::kSegment, shared_.vault->segment_series(shared_.series),
+                      shared_.writer, segment_serial_, format::kGenerationFirst};
     segment_ = TRY(SegmentWriter::begin(shared_.vault->store(), shared_.vault->id(), id,
                                         {.run = shared_.run,
                                          .source = part_.source,
@@ -64,14 +64,38 @@ Result<SegmentWriter*> RunVolume::segment() {
                                          .volume_bytes = part_.bytes,
                                          .epoch = shared_.epoch,
                                          .block_bytes = shared_.block_bytes,
+                                         .identities = shared_.twins != nullptr,
                                          .entries = {}}));
     return &*segment_;
 }
 
+// Of a twin nothing is put into the segment. So a run that is cut off has not acknowledged the
+// block, and gets it again: what is unfinished hangs on no block of another run.
+Status RunVolume::add_twin(const Block& block, const TwinFinder::Twin& twin) {
+    // The check is this volume's at this place; so is the seed that it hangs on.
+    entries_.push_back({.block = block.block,
+                        .count = 1,
+                        .segment = place_of({twin.segment.writer, twin.segment.serial, seed_}),
+                        .origin = twin.origin,
+                        .kind = twin.kind,
+                        .stored_bytes = twin.stored_bytes,
+                        .check = block.check});
+    count_changed(block.block, 1);
+    shared_bytes_ += twin.stored_bytes;
+    return entries_.size() >= kEntriesMax ? spill() : Status{};
+}
+
 Status RunVolume::append(const Block& block, ByteSpan stored) {
+    BlockIdentity identity{};
+    // What is left at a volume's end is no block that another one could have.
+    if (shared_.twins && block.plain.size() == shared_.block_bytes) {
+        identity = shared_.twins->identity_of(block.plain);
+        if (const auto twin = shared_.twins->find(identity)) return add_twin(block, *twin);
+    }
     SegmentWriter* segment = TRY(this->segment());
-    const std::uint32_t origin = TRY(
-        segment->append({.block = block.block, .kind = block.kind, .check = block.check}, stored));
+    const std::uint32_t origin = TRY(segment->append(
+        {.block = block.block, .kind = block.kind, .check = block.check, .identity = identity},
+        stored));
     entries_.push_back({.block = block.block,
                         .count = 1,
                         .segment = place_of({shared_.writer, segment_serial_, seed_}),
@@ -95,6 +119,7 @@ Status RunVolume::zeros(std::uint64_t first, std::uint64_t count) {
 Status RunVolume::flush() {
     if (!segment_) return {};
     TRY_STATUS(segment_->commit());
+    if (shared_.twins) shared_.twins->add({shared_.writer, segment_serial_}, segment_->table());
     segment_.reset();
     return entries_.size() >= kEntriesMax ? spill() : Status{};
 }
@@ -216,7 +241,8 @@ Result<PointVolume> RunVolume::finish(std::uint64_t sequence) {
                        .bytes = part_.bytes,
                        .block_bytes = shared_.block_bytes,
                        .changed_bytes = changed_bytes_,
-                       .stored_bytes = stored_bytes_};
+                       .stored_bytes = stored_bytes_,
+                       .shared_bytes = shared_bytes_};
     volume.indexes = TRY(write_indexes(sequence));
     return volume;
 }

@@ -6,6 +6,7 @@
 
 #include "userspace/engine/volume_layout.hpp"
 #include "userspace/vault/segment_writer.hpp"
+#include "userspace/vault/twin_finder.hpp"
 #include "userspace/vault/volume_reader.hpp"
 
 namespace towline {
@@ -21,6 +22,7 @@ struct RunShared {
     std::uint64_t epoch = 0;
     std::uint64_t next_segment = 0;
     std::uint64_t next_index = 0;
+    std::unique_ptr<TwinFinder> twins{};  // null: equal blocks are kept as often as they come
 };
 
 // One volume of a run: its blocks into segments of its own, and what becomes of its indexes.
@@ -32,6 +34,7 @@ class RunVolume {
         std::uint64_t block = 0;
         std::uint8_t kind = 0;
         std::uint32_t check = 0;
+        ByteSpan plain{};  // the same, decompressed
     };
 
     // `base`: the volume in the point before; null: it is not there.
@@ -61,6 +64,7 @@ class RunVolume {
     };
 
     Result<SegmentWriter*> segment();
+    Status add_twin(const Block& block, const TwinFinder::Twin& twin);
     std::uint32_t place_of(const SegmentRef& ref);
     void count_changed(std::uint64_t first, std::uint64_t count);
     Result<WrittenIndex> write_entries(std::uint64_t sequence, bool drop_zeros);
@@ -82,6 +86,7 @@ class RunVolume {
     std::vector<ObjectId> pieces_;  // entries that were written away, the oldest first
     std::uint64_t changed_bytes_ = 0;
     std::uint64_t stored_bytes_ = 0;
+    std::uint64_t shared_bytes_ = 0;
 };
 
 IndexEntry index_entry(const SegmentEntry& entry, std::uint32_t place);

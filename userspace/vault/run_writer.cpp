@@ -29,9 +29,10 @@ std::unexpected<Error> fenced(const std::string& series) {
 Result<std::vector<OpenSegment>> segments_of(const Vault& vault, const std::string& series,
                                              const Uuid& writer) {
     std::vector<ObjectId> ids;
+    const std::string folder = vault.segment_series(series);
     for (const ObjectInfo& each :
-         TRY(vault.store().list(object_folder(ObjectKind::kSegment, series)))) {
-        const auto id = parse_object_name(ObjectKind::kSegment, series, each.name);
+         TRY(vault.store().list(object_folder(ObjectKind::kSegment, folder)))) {
+        const auto id = parse_object_name(ObjectKind::kSegment, folder, each.name);
         if (id && id->writer == writer) ids.push_back(*id);
     }
     std::ranges::sort(ids, {}, &ObjectId::number);
@@ -132,6 +133,8 @@ Result<std::unique_ptr<RunWriter>> RunWriter::begin(std::shared_ptr<Vault> vault
     writer->before_ = TRY(writer->log_.read_newest());
     TRY_STATUS(writer->before_.refuse_damaged());
     TRY_STATUS(writer->make_volumes());
+    if (writer->vault_->config().dedup)
+        writer->shared_.twins = std::make_unique<TwinFinder>(writer->vault_);
     if (plan.resume) TRY_STATUS(writer->join_earlier());
     TRY_STATUS(writer->take_name());
     // What earlier sessions of this run brought is written away first: what comes now is newer.
@@ -173,10 +176,19 @@ Status RunWriter::join_earlier() {
 
 Status RunWriter::take_name() {
     begin_.writer = Uuid::random();
-    begin_.points = before_.counting;
     begin_.state = plan_.state;
-    begin_.number = before_.last_number + 1;
-    if (!TRY(log_.append(begin_.number, begin_))) return fenced(log_.series());
+    const auto begun = [](const SeriesState& state) {
+        return state.last_begin ? state.last_begin->number : 0;
+    };
+    SeriesState now = before_;
+    for (int tries = 0;; ++tries) {
+        begin_.points = now.counting;
+        begin_.number = now.last_number + 1;
+        if (TRY(log_.append(begin_.number, begin_))) break;
+        // A pruning deletes older points beside us; another run that began is another matter.
+        now = TRY(log_.read_newest());
+        if (tries == kAppendTries || begun(now) != begun(before_)) return fenced(log_.series());
+    }
     last_number_ = begin_.number;
     shared_.writer = begin_.writer;
     shared_.epoch = begin_.number;
@@ -215,7 +227,7 @@ Status RunWriter::append(const Block& block, ByteSpan stored) {
     const std::uint64_t end = (block.block + 1) * plan_.block_bytes;
     const bool whole = end <= place.volume->part().end_bytes() || end >= plan_.layout.size_bytes();
     if (!whole) return append_cut(place, block);
-    return place.volume->append({place.block, block.kind, block.check}, stored);
+    return place.volume->append({place.block, block.kind, block.check, block.plain}, stored);
 }
 
 // The last block of a volume behind which another one lies came with zeros up to its end, and is
@@ -232,8 +244,8 @@ Status RunWriter::append_cut(const Place& place, const Block& block) {
         return fail(Code::kCorrupt, "the block at the end of the volume " + part.name +
                                         " has something behind that end");
     }
-    return place.volume->append({place.block, static_cast<std::uint8_t>(BlockKind::kRaw), check},
-                                kept);
+    return place.volume->append(
+        {place.block, static_cast<std::uint8_t>(BlockKind::kRaw), check, kept}, kept);
 }
 
 Status RunWriter::zeros(std::uint64_t first, std::uint64_t count) {
@@ -304,6 +316,7 @@ Result<Point> RunWriter::seal(const Sealing& sealing) {
     for (PointVolume& each : point.volumes)
         each.facts = facts_of(vault_, log_.series(), each);
     point.number = TRY(append_point(point));
+    shared_.twins.reset();  // what it found is in use now, for all to see
     // The point is sealed: what cannot be tidied up now is garbage for the next collection.
     drop_pieces();
     drop_outdated();

@@ -50,18 +50,42 @@ Result<ScrubReport> Scrub::run() {
     TRY_STATUS(scrub_config());
     auto names = TRY(vault_->series());
     if (!options_.only.empty()) {
-        std::erase_if(names, [&](const std::string& each) { return each != options_.only; });
-        if (names.empty())
+        const auto one = std::ranges::find(names, options_.only);
+        if (one == names.end())
             return fail(Code::kRefused,
                         "there is no " + decode_series(options_.only) + " in the vault");
+        // Blocks that names share are judged by all of them.
+        if (!vault_->config().dedup) names = {options_.only};
     }
-    for (const std::string& name : names)
-        for (const auto kind : {ObjectKind::kLogEntry, ObjectKind::kIndex, ObjectKind::kSegment})
-            for (const ObjectInfo& each : TRY(vault_->store().list(object_folder(kind, name))))
-                if (options_.blocks || kind != ObjectKind::kSegment) total_bytes_ += each.bytes;
-    for (const std::string& name : names)
-        TRY_STATUS(scrub_series(name));
+    std::set<std::string> folders;
+    for (const std::string& name : names) {
+        for (const auto kind : {ObjectKind::kLogEntry, ObjectKind::kIndex})
+            folders.insert(object_folder(kind, name));
+        if (options_.blocks)
+            folders.insert(object_folder(ObjectKind::kSegment, vault_->segment_series(name)));
+    }
+    for (const std::string& folder : folders)
+        for (const ObjectInfo& each : TRY(vault_->store().list(folder)))
+            total_bytes_ += each.bytes;
+    if (vault_->config().dedup) {
+        TRY_STATUS(scrub_pool(names));
+        return std::move(report_);
+    }
+    for (const std::string& name : names) {
+        const Segments segments = TRY(list_segments(name));
+        const Series series = TRY(scrub_series(name));
+        TRY_STATUS(scrub_blocks(segments, {&series, 1}));
+    }
     return std::move(report_);
+}
+
+// A block may be shown by the points of any name.
+Status Scrub::scrub_pool(std::span<const std::string> names) {
+    const Segments segments = TRY(list_segments({}));
+    std::vector<Series> all;
+    for (const std::string& name : names)
+        all.push_back(TRY(scrub_series(name)));
+    return scrub_blocks(segments, all);
 }
 
 Status Scrub::scrub_config() {
@@ -76,19 +100,30 @@ Status Scrub::scrub_config() {
     return {};
 }
 
+Result<Scrub::Segments> Scrub::list_segments(const std::string& name) {
+    Segments segments;
+    const std::string series = vault_->segment_series(name);
+    for (const ObjectInfo& each :
+         TRY(vault_->store().list(object_folder(ObjectKind::kSegment, series)))) {
+        const auto id = parse_object_name(ObjectKind::kSegment, series, each.name);
+        if (id) {
+            segments[{id->writer, id->number}].emplace_back(*id, each.bytes);
+        } else {
+            find(each.name, "an object that is none of the vault's");
+        }
+    }
+    return segments;
+}
+
 Result<Scrub::Series> Scrub::look(const std::string& name) {
-    Series series{.name = name, .state = {}, .indexes = {}, .segments = {}};
+    Series series{.name = name, .state = {}, .indexes = {}, .readable = {}};
     ObjectStore& store = vault_->store();
-    for (const auto kind : {ObjectKind::kIndex, ObjectKind::kSegment}) {
-        for (const ObjectInfo& each : TRY(store.list(object_folder(kind, name)))) {
-            const auto id = parse_object_name(kind, name, each.name);
-            if (!id) {
-                find(each.name, "an object that is none of the vault's");
-            } else if (kind == ObjectKind::kIndex) {
-                series.indexes.push_back(*id);
-            } else {
-                series.segments[{id->writer, id->number}].emplace_back(*id, each.bytes);
-            }
+    for (const ObjectInfo& each : TRY(store.list(object_folder(ObjectKind::kIndex, name)))) {
+        const auto id = parse_object_name(ObjectKind::kIndex, name, each.name);
+        if (id) {
+            series.indexes.push_back(*id);
+        } else {
+            find(each.name, "an object that is none of the vault's");
         }
     }
     for (const ObjectInfo& each : TRY(store.list(object_folder(ObjectKind::kLogEntry, name)))) {
@@ -100,21 +135,34 @@ Result<Scrub::Series> Scrub::look(const std::string& name) {
     return series;
 }
 
-Status Scrub::scrub_series(const std::string& name) {
-    const Series series = TRY(look(name));
+Result<Scrub::Series> Scrub::scrub_series(const std::string& name) {
+    Series series = TRY(look(name));
     scrub_log(series);
     const auto unreadable = scrub_indexes(series);
-    std::vector<Point> readable;
     for (std::size_t at = 0; at < series.state.points.size(); ++at) {
         if (std::ranges::find(unreadable, at) == unreadable.end())
-            readable.push_back(series.state.points[at]);
+            series.readable.push_back(series.state.points[at]);
     }
     report_.points += series.state.points.size();
-    const auto live = TRY(Liveness::of(*vault_, name, readable));
+    return series;
+}
+
+Status Scrub::scrub_blocks(const Segments& segments, std::span<const Series> shown_by) {
     std::map<SegmentKey, Bad> bad;
-    TRY_STATUS(scrub_segments(series, bad));
-    check_live(series, live, bad);
-    return report_bad(series, readable, bad);
+    std::set<SegmentKey> used;
+    TRY_STATUS(scrub_segments(segments, bad));
+    for (const Series& series : shown_by) {
+        const auto live = TRY(Liveness::of(*vault_, series.name, series.readable));
+        TRY_STATUS(check_live(segments, series.name, live, bad));
+        for (const auto& each : live)
+            used.insert(each.first);
+    }
+    for (const auto& [key, generations] : segments) {
+        const std::size_t old = used.contains(key) ? generations.size() - 1 : generations.size();
+        for (std::size_t i = 0; i < old; ++i)
+            report_.garbage_bytes += generations[i].second;
+    }
+    return report_bad(shown_by, bad);
 }
 
 void Scrub::scrub_log(const Series& series) {
@@ -230,9 +278,9 @@ Status Scrub::pace() {
     return {};
 }
 
-Status Scrub::scrub_segments(const Series& series, std::map<SegmentKey, Bad>& bad) {
+Status Scrub::scrub_segments(const Segments& segments, std::map<SegmentKey, Bad>& bad) {
     std::vector<std::pair<ObjectId, std::uint64_t>> all;
-    for (const auto& [key, generations] : series.segments)
+    for (const auto& [key, generations] : segments)
         all.insert(all.end(), generations.begin(), generations.end());
     std::mutex mutex;  // over bad, report_, failed and the options' calls
     std::optional<Error> failed;
@@ -278,18 +326,23 @@ Status Scrub::scrub_segments(const Series& series, std::map<SegmentKey, Bad>& ba
 }
 
 // What points show has to be there.
-void Scrub::check_live(const Series& series, const Liveness::Segments& live,
-                       std::map<SegmentKey, Bad>& bad) {
+Status Scrub::check_live(const Segments& segments, const std::string& name,
+                         const Liveness::Segments& live, std::map<SegmentKey, Bad>& bad) {
+    const bool shared = vault_->config().dedup.has_value();
+    const std::string folder = vault_->segment_series(name);
     for (const auto& [key, blocks] : live) {
-        const auto found = series.segments.find(key);
-        const ObjectId first{ObjectKind::kSegment, series.name, key.writer, key.serial,
-                             format::kGenerationFirst};
-        if (found == series.segments.end()) {
+        const auto known = bad.find(key);
+        if (known != bad.end() && known->second.whole) continue;
+        const auto found = segments.find(key);
+        if (found == segments.end()) {
+            // It may have come since they were listed.
+            if (TRY(find_segment(vault_->store(), folder, key.writer, key.serial))) continue;
+            const ObjectId first{ObjectKind::kSegment, folder, key.writer, key.serial,
+                                 format::kGenerationFirst};
             bad[key] = {
                 .whole = true, .origins = {}, .what = "it is lost", .object = first.object_name()};
             continue;
         }
-        if (bad.contains(key)) continue;
         const ObjectId& newest = found->second.back().first;
         const auto opened = open_segment(vault_->store(), vault_->id(), newest);
         if (!opened) continue;
@@ -299,35 +352,38 @@ void Scrub::check_live(const Series& series, const Liveness::Segments& live,
         Bad lacks{.object = newest.object_name()};
         for (const LiveBlock& block : blocks) {
             const auto entry = by_origin.find(block.origin);
-            const bool same = entry != by_origin.end() && entry->second->block == block.block &&
-                              entry->second->stored_bytes == block.stored_bytes &&
-                              entry->second->check == block.check;
+            // A block that another one shares is of another place, and has that place's check.
+            const bool same =
+                entry != by_origin.end() && entry->second->stored_bytes == block.stored_bytes &&
+                (shared ||
+                 (entry->second->block == block.block && entry->second->check == block.check));
             if (same) continue;
             lacks.origins.push_back(block.origin);
             lacks.what = "a block that is in use is not in it";
         }
-        if (!lacks.origins.empty()) bad[key] = std::move(lacks);
+        if (lacks.origins.empty()) continue;
+        Bad& its = bad[key];
+        lacks.origins.insert(lacks.origins.end(), its.origins.begin(), its.origins.end());
+        its = std::move(lacks);
     }
-    for (const auto& [key, generations] : series.segments) {
-        const std::size_t old = live.contains(key) ? generations.size() - 1 : generations.size();
-        for (std::size_t i = 0; i < old; ++i)
-            report_.garbage_bytes += generations[i].second;
-    }
+    return {};
 }
 
-Status Scrub::report_bad(const Series& series, std::span<const Point> readable,
-                         const std::map<SegmentKey, Bad>& bad) {
+Status Scrub::report_bad(std::span<const Series> shown_by, const std::map<SegmentKey, Bad>& bad) {
     for (const auto& [key, what] : bad) {
         find(what.object, what.what);
-        const auto hit = TRY(Liveness::hit_by(
-            *vault_, series.name, readable, [&](const SegmentKey& its, std::uint32_t origin) {
-                return its == key && (what.whole || std::ranges::find(what.origins, origin) !=
-                                                        what.origins.end());
-            }));
-        for (const auto& [at, extents] : hit) {
-            const Point& point = readable[at.first];
-            report_.findings.back().hits.push_back(
-                {shown(series.name, point), point.volumes[at.second].name, extents});
+        for (const Series& series : shown_by) {
+            const auto hit = TRY(Liveness::hit_by(
+                *vault_, series.name, series.readable,
+                [&](const SegmentKey& its, std::uint32_t origin) {
+                    return its == key && (what.whole || std::ranges::find(what.origins, origin) !=
+                                                            what.origins.end());
+                }));
+            for (const auto& [at, extents] : hit) {
+                const Point& point = series.readable[at.first];
+                report_.findings.back().hits.push_back(
+                    {shown(series.name, point), point.volumes[at.second].name, extents});
+            }
         }
     }
     return {};

@@ -72,19 +72,23 @@ class Scrub {
         std::string name;
         SeriesState state;
         std::vector<ObjectId> indexes;
-        std::map<SegmentKey, std::vector<std::pair<ObjectId, std::uint64_t>>> segments;
+        std::vector<Point> readable;  // points whose indexes are sound
     };
+    using Segments = std::map<SegmentKey, std::vector<std::pair<ObjectId, std::uint64_t>>>;
 
     Status scrub_config();
     Result<Series> look(const std::string& name);
-    Status scrub_series(const std::string& name);
+    Result<Segments> list_segments(const std::string& name);
+    Status scrub_pool(std::span<const std::string> names);
+    Result<Series> scrub_series(const std::string& name);
+    // The segments of a name, or those that names share.
+    Status scrub_blocks(const Segments& segments, std::span<const Series> shown_by);
     void scrub_log(const Series& series);
     std::vector<std::size_t> scrub_indexes(const Series& series);
-    Status scrub_segments(const Series& series, std::map<SegmentKey, Bad>& bad);
-    void check_live(const Series& series, const Liveness::Segments& live,
-                    std::map<SegmentKey, Bad>& bad);
-    Status report_bad(const Series& series, std::span<const Point> readable,
-                      const std::map<SegmentKey, Bad>& bad);
+    Status scrub_segments(const Segments& segments, std::map<SegmentKey, Bad>& bad);
+    Status check_live(const Segments& segments, const std::string& name,
+                      const Liveness::Segments& live, std::map<SegmentKey, Bad>& bad);
+    Status report_bad(std::span<const Series> shown_by, const std::map<SegmentKey, Bad>& bad);
     Result<Bad> scrub_segment(const OpenSegment& segment) const;
     void find(const std::string& object, const std::string& what);
     void count(std::uint64_t objects, std::uint64_t bytes);

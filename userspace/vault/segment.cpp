@@ -65,6 +65,10 @@ std::vector<std::byte> SegmentTable::encode() const {
             writer.put(entry.check).put(entry.stored_crc);
         }
     }
+    if (identities) {
+        for (const SegmentEntry& entry : entries)
+            writer.put_bytes(entry.identity);
+    }
     return writer.take();
 }
 
@@ -79,8 +83,12 @@ Result<SegmentTable> SegmentTable::decode(ByteSpan raw, std::uint64_t contents_b
     table.epoch = reader.get<std::uint64_t>();
     table.block_bytes = reader.get<std::uint32_t>();
     const auto count = reader.get<std::uint32_t>();
-    if (reader.bad() || reader.rest_bytes() != count * format::kSegmentEntryBytes ||
-        !block_size_allowed(table.block_bytes) || table.volume_bytes == 0) {
+    const std::size_t plain_entries = count * format::kSegmentEntryBytes;
+    table.identities =
+        count > 0 && reader.rest_bytes() == plain_entries + count * format::kIdentityBytes;
+    const bool fits = table.identities || reader.rest_bytes() == plain_entries;
+    if (reader.bad() || !fits || !block_size_allowed(table.block_bytes) ||
+        table.volume_bytes == 0) {
         return object_damaged(name, "its table is not of its form");
     }
     const std::uint64_t block_count = (table.volume_bytes - 1) / table.block_bytes + 1;
@@ -104,6 +112,10 @@ Result<SegmentTable> SegmentTable::decode(ByteSpan raw, std::uint64_t contents_b
     }
     if (at != format::kHeadBytes + contents_bytes)
         return object_damaged(name, "its table does not cover its contents");
+    if (table.identities) {
+        for (SegmentEntry& each : table.entries)
+            std::ranges::copy(reader.get_bytes(each.identity.size()), each.identity.begin());
+    }
     return table;
 }
 

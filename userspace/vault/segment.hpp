@@ -3,12 +3,16 @@
 
 // A segment: stored blocks one behind the other, and the table that says what they are.
 
+#include <array>
 #include <optional>
 #include <vector>
 
 #include "userspace/vault/object_frame.hpp"
 
 namespace towline {
+
+// HMAC-SHA256 of a plain block by a key of the vault: who has the same has the same block.
+using BlockIdentity = std::array<std::byte, vault_format::kIdentityBytes>;
 
 // A block as it is stored, or a range of zeros.
 struct SegmentEntry {
@@ -19,6 +23,7 @@ struct SegmentEntry {
     std::uint32_t stored_bytes = 0;
     std::uint32_t check = 0;  // CRC of the plain block
     std::uint32_t stored_crc = 0;
+    BlockIdentity identity{};  // zeros: it has none
 
     bool zeros() const { return kind == vault_format::kKindZeros; }
     bool operator==(const SegmentEntry&) const = default;
@@ -31,6 +36,7 @@ struct SegmentTable {
     std::uint64_t volume_bytes = 0;
     std::uint64_t epoch = 0;
     std::uint32_t block_bytes = 0;
+    bool identities = false;  // each entry has one
     std::vector<SegmentEntry> entries;
 
     // The plain length of a block.

@@ -21,6 +21,7 @@ class SegmentWriter {
     void zeros(std::uint64_t first, std::uint64_t count);
     bool full() const { return length_bytes_ >= vault_format::kSegmentBytes; }
     std::size_t entry_count() const { return table_.entries.size(); }
+    const SegmentTable& table() const { return table_; }
     // Durable and visible when it returns: bytes of the object.
     Result<std::uint64_t> commit();
 

@@ -25,14 +25,20 @@ nlohmann::json to_json(const VaultConfig& config) {
                         {"floor_count", config.floor_count},
                         {"floor_seconds", config.floor_seconds}};
     if (config.encryption) json["encryption"] = to_json(*config.encryption);
+    if (config.dedup) json["dedup"] = config.dedup->text();
     return json;
 }
 
-// A reader that knows of no encryption refuses the vault, and takes no object for a damaged one.
+// A reader that knows of no encryption, or of no shared blocks, refuses the vault: it takes no
+// object for a damaged one, and collects nothing that another name needs.
+std::uint16_t config_version(const VaultConfig& config) {
+    if (config.dedup) return vault_format::kDedupVersion;
+    return config.encryption ? vault_format::kEncryptedVersion : vault_format::kVersion;
+}
+
 Result<bool> put_config(ObjectStore& store, const VaultConfig& config) {
-    return put_document(
-        store, config.vault, config_id(config.number), to_json(config),
-        config.encryption ? vault_format::kEncryptedVersion : vault_format::kVersion);
+    return put_document(store, config.vault, config_id(config.number), to_json(config),
+                        config_version(config));
 }
 
 Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t number) {
@@ -48,10 +54,24 @@ Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t n
                        .floor_count = *count,
                        .floor_seconds = *floor,
                        .encryption = std::nullopt,
+                       .dedup = std::nullopt,
                        .number = number};
     const auto encryption = json.find("encryption");
     if (encryption != json.end()) config.encryption = TRY(encryption_from_json(*encryption, name));
+    if (const auto dedup = json.find("dedup"); dedup != json.end()) {
+        config.dedup = dedup->is_string() ? Uuid::parse(dedup->get<std::string>()) : std::nullopt;
+        if (!config.dedup) return object_damaged(name, "it is not of its form");
+    }
     return config;
+}
+
+// In an encrypted vault nobody without its key can tell whether it has a block.
+Secret make_identity_key(const VaultConfig& config, ByteSpan vault_key) {
+    static constexpr std::string_view kPurpose = "towline vault identities 1";
+    std::vector<std::byte> info(kPurpose.size());
+    std::ranges::copy(std::as_bytes(std::span(kPurpose)), info.begin());
+    info.insert(info.end(), config.vault.bytes.begin(), config.vault.bytes.end());
+    return hkdf_sha256(vault_key, config.dedup->bytes, info, kKeyBytes);
 }
 
 }  // namespace
@@ -132,9 +152,16 @@ Result<std::shared_ptr<Vault>> Vault::open(VaultOutside outside, const KeySource
                                         " is not encrypted, and a key was named for it; it is "
                                         "another vault than you mean, or needs none");
     }
-    if (!encryption) return vault;
+    const bool dedup = vault->config_.dedup.has_value();
+    if (!encryption) {
+        // Who can read such a vault can read its blocks: nothing is hidden from him.
+        if (dedup)
+            vault->identity_key_ = make_identity_key(vault->config_, vault->config_.dedup->bytes);
+        return vault;
+    }
     keep_memory_private();
     UnlockedKey key = TRY(unlock(*encryption, vault->id(), keys, what));
+    if (dedup) vault->identity_key_ = make_identity_key(vault->config_, key.key.bytes());
     vault->opened_by_ = std::move(key.wrap);
     vault->sealed_ = std::make_shared<SealedStore>(vault->stored_, vault->id(), std::move(key.key));
     vault->store_ = vault->sealed_;
@@ -154,6 +181,10 @@ Status Vault::save(VaultConfig config) {
     const std::vector<std::string> old{config_id(config_.number).object_name()};
     config_ = std::move(config);
     return stored_->remove(old);
+}
+
+std::string Vault::segment_series(const std::string& series) const {
+    return config_.dedup ? vault_format::kPoolSeries : series;
 }
 
 Result<std::vector<std::string>> Vault::series() const {

@@ -20,6 +20,8 @@ struct VaultConfig {
     std::uint64_t floor_count = 0;
     std::uint64_t floor_seconds = 0;
     std::optional<VaultEncryption> encryption;
+    // Equal blocks are kept once. Drawn; the key of their identities hangs on it.
+    std::optional<Uuid> dedup;
     std::uint64_t number = 1;  // of its object
 };
 
@@ -66,6 +68,12 @@ class Vault {
     // The next config takes this one's place.
     Status save(VaultConfig config);
 
+    // Whose the segments of a name are, as an object's name has it: where equal blocks are kept
+    // once, they are nobody's in particular.
+    std::string segment_series(const std::string& series) const;
+    // Of a vault that keeps equal blocks once.
+    ByteSpan identity_key() const { return identity_key_.bytes(); }
+
     // Names that have a log, encoded.
     Result<std::vector<std::string>> series() const;
 
@@ -78,6 +86,7 @@ class Vault {
     std::shared_ptr<ObjectStore> store_;  // sealed_, or stored_ itself
     VaultConfig config_;
     std::string opened_by_;
+    Secret identity_key_;
 };
 
 }  // namespace towline

@@ -11,6 +11,7 @@ namespace towline::vault_format {
 constexpr std::uint64_t kMagic = 0x31544c5541564c54;  // "TLVAULT1"
 constexpr std::uint16_t kVersion = 1;
 constexpr std::uint16_t kEncryptedVersion = 2;  // of the config of an encrypted vault
+constexpr std::uint16_t kDedupVersion = 3;      // of a vault that keeps equal blocks once
 
 constexpr std::size_t kHeadBytes = 64;
 constexpr std::size_t kTrailerBytes = 32;
@@ -32,6 +33,9 @@ constexpr std::uint32_t kBlockBytesMax = 1024 * 1024;
 constexpr std::size_t kSegmentBytes = std::size_t{64} << 20;  // a segment is cut behind this
 constexpr std::size_t kSegmentTableHeadBytes = 64;
 constexpr std::size_t kSegmentEntryBytes = 24;
+constexpr std::size_t kIdentityBytes = 32;  // and so many more, where equal blocks are kept once
+// No NAME is written so: where the segments of all of them are, in such a vault.
+constexpr char kPoolSeries[] = "%pool";
 constexpr std::uint64_t kSegmentLengthMax = std::uint64_t{1} << 30;
 constexpr std::uint32_t kGenerationFirst = 1;
 

@@ -5,12 +5,17 @@
 #include "userspace/vault/vault_target_store.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "userspace/engine/root_folder.hpp"
 
 namespace towline {
 
 namespace {
+
+constexpr int kHoldTries = 25;
+constexpr auto kHoldPause = std::chrono::milliseconds(20);
 
 std::string hex_digest(const RunDigest& digest) {
     char text[40];
@@ -33,7 +38,13 @@ Status VaultTargetStore::take_state(bool dry_run) {
         return {};
     }
     const SeriesLog log(vault_, series_);
-    held_ = TRY(log.hold());
+    auto held = log.hold();
+    // A collector that asks whether the name is free has it for that moment.
+    for (int tries = 0; tries < kHoldTries && !held && held.error().code == Code::kBusy; ++tries) {
+        std::this_thread::sleep_for(kHoldPause);
+        held = log.hold();
+    }
+    held_ = TRY(std::move(held));
     state_ = TRY(log.read_newest());
     return state_.refuse_damaged();
 }

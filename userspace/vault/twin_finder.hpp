@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "userspace/vault/liveness.hpp"
+#include "userspace/vault/print_table.hpp"
+#include "userspace/vault/segment.hpp"
+#include "userspace/vault/segment_pins.hpp"
+
+namespace towline {
+
+// For a run into a vault that keeps equal blocks once: is a block there already? The segments that
+// something was found in stay as they are while this lives, so that it is still there when the run
+// is sealed. One thread at a time.
+class TwinFinder {
+  public:
+    struct Twin {
+        SegmentKey segment;
+        std::uint32_t origin = 0;
+        std::uint8_t kind = 0;
+        std::uint32_t stored_bytes = 0;
+    };
+
+    explicit TwinFinder(std::shared_ptr<Vault> vault, std::size_t slots_max = PrintTable::kSlotsMax)
+        : vault_(std::move(vault)), pins_(vault_), table_(slots_max) {}
+
+    BlockIdentity identity_of(ByteSpan plain) const;
+    // A stored block that has this identity, and whose stored bytes were read and are as they were.
+    std::optional<Twin> find(const BlockIdentity& identity);
+    // A segment that was put.
+    void add(const SegmentKey& segment, const SegmentTable& table);
+
+  private:
+    // A few: what two volumes have in common mostly lies in the same order.
+    static constexpr std::size_t kTablesMax = 64;
+
+    void load();
+    // A segment's blocks, without its zeros: so origins rise.
+    Result<std::shared_ptr<const OpenSegment>> open(const SegmentKey& segment);
+    bool sound(const OpenSegment& segment, std::size_t entry);
+
+    std::shared_ptr<Vault> vault_;
+    SegmentPins pins_;
+    bool loaded_ = false;
+    PrintTable table_;
+    std::vector<SegmentKey> segments_;  // that the table speaks of
+    // Of segments that are pinned: they were opened behind that, and stay true.
+    std::map<SegmentKey, std::shared_ptr<const OpenSegment>> open_;
+    std::list<SegmentKey> order_;  // of open_, the oldest first
+    std::vector<std::byte> stored_;
+};
+
+}  // namespace towline
