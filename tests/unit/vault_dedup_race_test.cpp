@@ -190,6 +190,27 @@ TEST(VaultDedupRace, ARunFindsSomeAndIsSealedLater) {
     EXPECT_GT(at_every_call(nothing, find_half, find_rest_and_seal), 1000U);
 }
 
+// The other way round: points are deleted and all that is of no use is taken, in between any two
+// calls of the run.
+TEST(VaultDedupRace, ACollectionComesAndGoes) {
+    std::uint64_t shared_bytes = 0;
+    for (std::uint64_t nth = 1, calls = 1; nth <= calls; ++nth) {
+        SCOPED_TRACE("call " + std::to_string(nth));
+        Race race;
+        const auto interrupted = std::make_shared<InterruptedStore>(
+            race.store, nth, [&] { race.collect(~std::uint64_t{0}, [] {}); });
+        race.second.reopen(
+            Vault::open(std::shared_ptr<ObjectStore>(interrupted), test_keys()).value());
+        find_and_seal(race);
+        calls = interrupted->calls();
+        race.second.reopen(race.vault);
+        race.judge();
+        shared_bytes += race.shared_bytes;
+        if (HasFailure()) break;
+    }
+    EXPECT_GT(shared_bytes, 1000U);
+}
+
 TEST(VaultDedupRace, ARunThatDiesKeepsNothing) {
     for (std::uint64_t nth = 1, calls = 1; nth <= calls; ++nth) {
         Race race;

@@ -39,6 +39,7 @@ class VaultModel {
     const Bytes& contents() const { return contents_; }
     const std::map<Uuid, Bytes>& sealed() const { return sealed_; }
     std::uint64_t block_count() const { return (contents_.size() + kBlock - 1) / kBlock; }
+    Uuid next_point{};  // of the points that are made from now on; nil: drawn
     std::string series = "disk0";
     Uuid source = Uuid::parse("11111111-2222-3333-4444-555555555555").value();
     Uuid second_source = Uuid::parse("66666666-2222-3333-4444-555555555555").value();
@@ -97,7 +98,7 @@ class VaultModel {
     // Begins the next run. `held` may be a lock that is lost.
     Result<std::unique_ptr<RunWriter>> begin(RunMode mode, bool resume = false,
                                              std::shared_ptr<ObjectHold> held = nullptr) {
-        if (!resume) point_ = Uuid::random();
+        if (!resume) point_ = next_point.is_nil() ? Uuid::random() : next_point;
         if (!held) held = TRY(SeriesLog(vault_, series).hold());
         mode_ = mode;
         return RunWriter::begin(vault_, series, std::move(held),

@@ -269,7 +269,7 @@ Status Collector::look_at_pool(PoolSeen& seen) const {
         if (const Begin* unfinished = state.unfinished()) add_writers(*unfinished, seen.spared);
         std::vector<Point> fresh;
         for (const Point& each : state.points)
-            if (seen.points.insert(each.id).second) fresh.push_back(each);
+            if (seen.points.emplace(series, each.number).second) fresh.push_back(each);
         if (fresh.empty()) continue;
         add_live(seen.live, TRY(Liveness::of(*vault_, series, fresh, options_.progress)));
     }

@@ -71,7 +71,9 @@ class Collector {
 
     // Of segments that names share.
     struct PoolSeen {
-        std::set<Uuid> points;  // of all names; what they show is in `live`
+        // Of all names, by their entries: what they show is in `live`. Not by their ids, which
+        // sources draw, so that one could pass its point off as another's.
+        std::set<std::pair<std::string, std::uint64_t>> points;
         std::set<Uuid> spared;
         Liveness::Segments live;
     };

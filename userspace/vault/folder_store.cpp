@@ -63,6 +63,7 @@ class FolderUpload final : public ObjectUpload {
 class FileHold final : public ObjectHold {
   public:
     explicit FileHold(Fd fd) : fd_(std::move(fd)) {}
+    bool keeps_others_out() const override { return static_cast<bool>(fd_); }
 
   private:
     Fd fd_;

@@ -37,6 +37,9 @@ class ObjectUpload {
 class ObjectHold {
   public:
     virtual ~ObjectHold() = default;
+    // False where nothing can be written, not even a lock: enough for who reads what cannot change,
+    // and for nobody else.
+    virtual bool keeps_others_out() const { return true; }
 };
 
 enum class HoldKind { kShared, kExclusive };

@@ -90,7 +90,8 @@ Status RunVolume::append(const Block& block, ByteSpan stored) {
     // What is left at a volume's end is no block that another one could have.
     if (shared_.twins && block.plain.size() == shared_.block_bytes) {
         identity = shared_.twins->identity_of(block.plain);
-        if (const auto twin = shared_.twins->find(identity)) return add_twin(block, *twin);
+        if (const auto twin = shared_.twins->find(identity, block.plain))
+            return add_twin(block, *twin);
     }
     SegmentWriter* segment = TRY(this->segment());
     const std::uint32_t origin = TRY(segment->append(

@@ -29,7 +29,7 @@ bool SegmentPins::take(const SegmentKey& segment) {
     const std::size_t shard = shard_of(segment);
     if (held_.contains(shard)) return true;
     auto held = hold(*vault_, shard, HoldKind::kShared);
-    if (!held) return false;
+    if (!held || !(*held)->keeps_others_out()) return false;
     held_.emplace(shard, std::move(*held));
     return true;
 }

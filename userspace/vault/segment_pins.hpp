@@ -18,7 +18,8 @@ class SegmentPins {
 
     explicit SegmentPins(std::shared_ptr<Vault> vault) : vault_(std::move(vault)) {}
 
-    // False when a collector has the segment: nothing in it can be counted on.
+    // False when a collector has the segment, or could not be kept out of it: nothing in it can be
+    // counted on.
     bool take(const SegmentKey& segment);
 
     static std::size_t shard_of(const SegmentKey& segment);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A short print only says where to look. A block is a twin when the table there says the whole of
-// its identity, and what is stored there was read and passes its check: so rot is not inherited,
-// and a print that is stale, or one of two that are equal, costs space alone.
+// its identity, and what is stored there was read, passes its check and decompresses to this very
+// block: so neither rot nor a table that lies is inherited, and a block that is sent again because
+// what is stored cannot be used is stored again. A print that is stale, or one of two that are
+// equal, costs space alone.
 //
 // The pin is what makes it last. It is taken before the segment's table is looked at, and held
 // until the run's point is published or given up.
@@ -76,22 +78,28 @@ Result<std::shared_ptr<const OpenSegment>> TwinFinder::open(const SegmentKey& se
     }
     open_.emplace(segment, opened);
     order_.push_back(segment);
-    if (order_.size() > kTablesMax) {
-        open_.erase(order_.front());
+    open_entries_ += opened->offsets.size();
+    while (open_entries_ > kOpenEntriesMax && order_.size() > 1) {
+        const auto oldest = open_.find(order_.front());
+        open_entries_ -= oldest->second->offsets.size();
+        open_.erase(oldest);
         order_.pop_front();
     }
     return std::shared_ptr<const OpenSegment>(std::move(opened));
 }
 
-bool TwinFinder::sound(const OpenSegment& segment, std::size_t entry) {
+bool TwinFinder::gives(const OpenSegment& segment, std::size_t entry, ByteSpan plain) {
     const SegmentEntry& its = segment.table.entries[entry];
     stored_.resize(its.stored_bytes);
     const Status read =
         read_exactly(vault_->store(), segment.id.object_name(), segment.offsets[entry], stored_);
-    return read && crc32c(stored_) == its.stored_crc;
+    if (!read || crc32c(stored_) != its.stored_crc) return false;
+    plain_.resize(plain.size());
+    return codec_.decompress(static_cast<BlockKind>(its.kind), stored_, plain_) &&
+           std::memcmp(plain_.data(), plain.data(), plain.size()) == 0;
 }
 
-std::optional<TwinFinder::Twin> TwinFinder::find(const BlockIdentity& identity) {
+std::optional<TwinFinder::Twin> TwinFinder::find(const BlockIdentity& identity, ByteSpan plain) {
     if (!loaded_) load();
     const auto place = table_.find(print_of(identity));
     if (!place) return std::nullopt;
@@ -104,7 +112,8 @@ std::optional<TwinFinder::Twin> TwinFinder::find(const BlockIdentity& identity) 
     const auto entry = std::ranges::lower_bound(entries, place->origin, {}, &SegmentEntry::origin);
     if (entry == entries.end() || entry->origin != place->origin || entry->identity != identity)
         return std::nullopt;
-    if (!sound(**segment, static_cast<std::size_t>(entry - entries.begin()))) return std::nullopt;
+    if (!gives(**segment, static_cast<std::size_t>(entry - entries.begin()), plain))
+        return std::nullopt;
     return Twin{.segment = key,
                 .origin = entry->origin,
                 .kind = entry->kind,

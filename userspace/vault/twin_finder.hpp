@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "transport/codec.hpp"
 #include "userspace/vault/liveness.hpp"
 #include "userspace/vault/print_table.hpp"
 #include "userspace/vault/segment.hpp"
@@ -30,19 +31,20 @@ class TwinFinder {
         : vault_(std::move(vault)), pins_(vault_), table_(slots_max) {}
 
     BlockIdentity identity_of(ByteSpan plain) const;
-    // A stored block that has this identity, and whose stored bytes were read and are as they were.
-    std::optional<Twin> find(const BlockIdentity& identity);
+    // A stored block that has this identity, and whose stored bytes were read and give `plain`.
+    std::optional<Twin> find(const BlockIdentity& identity, ByteSpan plain);
     // A segment that was put.
     void add(const SegmentKey& segment, const SegmentTable& table);
 
   private:
-    // A few: what two volumes have in common mostly lies in the same order.
-    static constexpr std::size_t kTablesMax = 64;
+    // A few tables: what two volumes have in common mostly lies in the same order. Those of blocks
+    // that compress to almost nothing have many entries.
+    static constexpr std::size_t kOpenEntriesMax = std::size_t{1} << 18;
 
     void load();
     // A segment's blocks, without its zeros: so origins rise.
     Result<std::shared_ptr<const OpenSegment>> open(const SegmentKey& segment);
-    bool sound(const OpenSegment& segment, std::size_t entry);
+    bool gives(const OpenSegment& segment, std::size_t entry, ByteSpan plain);
 
     std::shared_ptr<Vault> vault_;
     SegmentPins pins_;
@@ -52,7 +54,10 @@ class TwinFinder {
     // Of segments that are pinned: they were opened behind that, and stay true.
     std::map<SegmentKey, std::shared_ptr<const OpenSegment>> open_;
     std::list<SegmentKey> order_;  // of open_, the oldest first
+    std::size_t open_entries_ = 0;
+    Codec codec_;
     std::vector<std::byte> stored_;
+    std::vector<std::byte> plain_;
 };
 
 }  // namespace towline
