@@ -125,6 +125,24 @@ TEST_P(VaultDedupTest, ARunKeepsWhatItFoundUntilItsPointSaysSo) {
     expect_sound(false);
 }
 
+// What it has put itself no point shows yet, and nobody but its log says whose it is.
+TEST_P(VaultDedupTest, ARunKeepsWhatItPutWhileAnotherNameIsPruned) {
+    ASSERT_TRUE(first.full());
+    for (std::uint64_t i = 0; i < kBlocks; ++i)
+        second.change(i);
+    const auto writer = second.begin(RunMode::kFull);
+    ASSERT_TRUE(writer);
+    for (std::uint64_t i = 0; i < second.block_count(); ++i)
+        ASSERT_TRUE(second.put(**writer, i));
+    ASSERT_TRUE((*writer)->flush());
+    const auto collected = collect(first);
+    ASSERT_TRUE(collected) << collected.error().text();
+    EXPECT_EQ(collected->segments_removed, 0U);
+    ASSERT_TRUE(second.seal(**writer));
+    EXPECT_EQ(second.check_all(), 1U);
+    expect_sound();
+}
+
 TEST_P(VaultDedupTest, BesideACollectorARunFindsNothing) {
     ASSERT_TRUE(first.full());
     const std::uint64_t before = pool_bytes();
@@ -165,6 +183,7 @@ TEST_P(VaultDedupTest, ARunThatIsCutOffGetsAgainWhatItHadFound) {
         for (std::uint64_t at = each.offset_bytes; at < each.end_bytes(); at += kBlock)
             has.insert(at / kBlock);
     EXPECT_LT(has.size(), kBlocks / 2);
+    EXPECT_TRUE(has.contains(kBlocks));  // the tail is nobody's twin: that it has
     {
         const auto writer = second.begin(RunMode::kFull, true);
         ASSERT_TRUE(writer) << writer.error().text();
