@@ -148,6 +148,7 @@ TEST_P(VaultDedupTest, BesideACollectorARunFindsNothing) {
     const std::uint64_t before = pool_bytes();
     {
         std::vector<std::unique_ptr<ObjectHold>> collector;
+        collector.reserve(SegmentPins::kShards);
         for (std::size_t shard = 0; shard < SegmentPins::kShards; ++shard)
             collector.push_back(SegmentPins::hold(*vault, shard, HoldKind::kExclusive).value());
         const auto point = second.full();
