@@ -29,6 +29,9 @@ constexpr fuse_ino_t kControl = 3;
 constexpr fuse_ino_t kSnapshots = 0x1000;  // plus the epoch
 constexpr std::string_view kSnapshotPrefix = "snapshot-";
 constexpr double kAttributeSeconds = 1.0;
+// Of reads and writes that nobody waits for, as a loop device's, the kernel hands out 12 at once if
+// it is told nothing, and whoever asked for more finds himself waiting for an answer to wake him.
+constexpr unsigned kAtOnceMax = 64;
 
 FuseServer& server_of(fuse_req_t request) {
     return FuseSession::owner_of<FuseServer>(request);
@@ -48,6 +51,11 @@ int errno_of(const Error& error) {
 
 bool is_snapshot(fuse_ino_t inode) {
     return inode > kSnapshots;
+}
+
+void begin_connection(void*, struct fuse_conn_info* connection) {
+    connection->max_background = kAtOnceMax;
+    connection->congestion_threshold = kAtOnceMax;
 }
 
 // --- attributes ---------------------------------------------------------------------------------
@@ -264,6 +272,7 @@ void filesystem_status(fuse_req_t request, fuse_ino_t) {
 
 fuse_lowlevel_ops table() {
     fuse_lowlevel_ops operations{};
+    operations.init = begin_connection;
     operations.lookup = look_up;
     operations.getattr = get_attributes;
     operations.setattr = set_attributes;
