@@ -25,6 +25,7 @@ class Scenario {
     void write_source(Extent extent);
     bool bring_over();
     RunPlan draw_plan(bool faulty);
+    void draw_edits(RunPlan& plan);
     void draw_kind(RunPlan& plan);
     ConnectionPlan draw_link();
     void draw_fault(RunPlan& plan);

@@ -84,6 +84,7 @@ RunPlan Scenario::draw_plan(bool faulty) {
         disk->plan().short_read_rate = random_.chance(0.5) ? 0.1 : 0;
         disk->plan().short_write_rate = random_.chance(0.5) ? 0.1 : 0;
     }
+    if (random_.chance(0.15)) draw_edits(plan);
     draw_kind(plan);
     if (!faulty) return plan;
     draw_fault(plan);
@@ -92,6 +93,17 @@ RunPlan Scenario::draw_plan(bool faulty) {
     if (std::exchange(flush_fault_, false) && plan.kill && plan.kill->side == Side::kTarget)
         plan.kill.reset();
     return plan;
+}
+
+// Somebody edits the job while it runs, which takes a run of several ticks: what was read for one
+// level waits when the next is set.
+void Scenario::draw_edits(RunPlan& plan) {
+    plan.rate_bytes_per_second = 1 + bench_.shape.source_bytes / random_.between(1, 3);
+    plan.level_now = [random = SimulatedRandom(random_.next()),
+                      max = level_max_]() mutable -> std::optional<int> {
+        if (random.chance(0.2)) return std::nullopt;
+        return random.chance(0.4) ? kLevelNone : static_cast<int>(random.below(max + 1));
+    };
 }
 
 void Scenario::draw_kind(RunPlan& plan) {

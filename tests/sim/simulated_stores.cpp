@@ -158,13 +158,13 @@ Result<TargetVolume> SimulatedTargetStore::prepare(IoEngine&, std::uint64_t volu
 
 Result<StagedRun> SimulatedTargetStore::open_stage(IoEngine&, const StageWish& wish) {
     if (access_.dead()) return fail(Code::kCancelled, "the process is dead");
+    auto file = std::make_unique<SimulatedStagedFile>(shelf_.staged_index, &access_, &random_);
+    auto index = wish.anew ? TRY(StagedIndex::create(std::move(file), wish.run))
+                           : TRY(StagedIndex::open(std::move(file), wish.run));
     if (wish.anew) {
         staged_blocks_.resize(0);
         staged_blocks_.resize(staged_format::kHoleBytes);
     }
-    auto file = std::make_unique<SimulatedStagedFile>(shelf_.staged_index, &access_, &random_);
-    auto index = wish.anew ? TRY(StagedIndex::create(std::move(file), wish.run))
-                           : TRY(StagedIndex::open(std::move(file), wish.run));
     return StagedRun{.blocks = {.view = {.handle = engine_.attach_disk(staged_blocks_),
                                          .size_bytes = staged_blocks_.size_bytes(),
                                          .alignment_bytes = staged_blocks_.plan().alignment_bytes},

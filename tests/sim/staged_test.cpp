@@ -174,6 +174,36 @@ TEST(Staged, EveryFaultOfTheDisks) {
     EXPECT_GE(failed_runs, 15);
 }
 
+// A run takes the place of one that was cut off, and fails at any of its steps: whatever of the
+// older one may still be resumed is there.
+TEST(Staged, AnOlderRunIsForgottenBeforeItsBlocksAre) {
+    int resumable = 0;
+    for (std::uint64_t nth = 1; nth <= 24 && !testing::Test::HasFailure(); ++nth) {
+        Staged staged(nth, kImage);
+        SyncBench& bench = staged.bench;
+        RunPlan cut_off = staged.plan(Kind::kExtents);
+        cut_off.after_event = [&] {
+            const auto index = staged_index_of(bench.target_shelf);
+            if (index && !index->empty()) bench.kill(Side::kTarget);
+        };
+        EXPECT_FALSE(bench.run(cut_off).succeeded());
+        ASSERT_EQ(bench.target_shelf.record.stage, Stage::kStaging);
+        RunPlan other = staged.plan(Kind::kExtents);
+        other.target_fault = {(nth + 1) / 2, EIO, nth % 2 == 0};
+        if (bench.run(other).succeeded()) break;
+        bench.cut_power();
+        const auto index = staged_index_of(bench.target_shelf);
+        resumable += index && !index->empty();
+        EXPECT_TRUE(bench.staged_is_durable()) << "nth " << nth;
+        EXPECT_EQ(staged.half(), "") << "nth " << nth;
+        RunPlan again = staged.plan(Kind::kExtents);
+        again.resume = true;
+        EXPECT_TRUE(bench.run(again).succeeded()) << "nth " << nth;
+        EXPECT_EQ(bench.difference(true), "") << "nth " << nth;
+    }
+    EXPECT_GE(resumable, 2);
+}
+
 // What was staged rots before it is applied: nobody is given it, and the target says that it is
 // whole no more.
 void rot_and_go_on(std::uint64_t seed) {

@@ -132,6 +132,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
                           // Chosen levels must not depend on how fast this machine is.
                           .worker_time = [this] { return Duration(codec_time_ += 100'000); }};
     config.rate_bytes_per_second = plan.rate_bytes_per_second;
+    config.level_now = plan.level_now;
     config.buffer_count = plan.buffer_count;
     config.buffer_bytes = config.frame_bytes = plan.buffer_bytes;
     config.silence_max = kSilenceMax;

@@ -39,7 +39,8 @@ struct RunPlan {
     std::size_t buffer_bytes = 128 << 10;
     std::uint64_t checkpoint_bytes = 256 << 10;
     std::uint64_t rate_bytes_per_second = 0;
-    std::vector<ConnectionPlan> links{1};  // one a connection; the source is first
+    std::function<std::optional<int>()> level_now;  // asked while the run goes on
+    std::vector<ConnectionPlan> links{1};           // one a connection; the source is first
     std::optional<Kill> kill;
     StoreFault source_fault;
     StoreFault target_fault;

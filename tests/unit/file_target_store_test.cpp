@@ -154,6 +154,28 @@ TEST_F(FileTargetStoreTest, ANewRunEmptiesTheJournalAResumedOneKeepsIt) {
     }
 }
 
+// Until the record is the new run's the old one may be resumed, and would believe its index.
+TEST_F(FileTargetStoreTest, AnOlderStagedRunIsForgottenBeforeItsBlocksAre) {
+    auto store = open();
+    ASSERT_TRUE(store->look(image_, uuid_of(1), false));
+    ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
+    auto older = store->open_stage(*engine_, {.run = uuid_of(9), .anew = true});
+    ASSERT_TRUE(older) << older.error().text();
+    StagedBatch batch{.block_bytes = 4096};
+    batch.add_zeros({0, 4096});
+    ASSERT_TRUE(older->index->append(batch));
+    ASSERT_TRUE(store->open_stage(*engine_, {.run = uuid_of(9)}));
+    fs::path blocks;
+    for (const auto& each : fs::recursive_directory_iterator(folder_.path()))
+        if (each.path().extension() == ".blocks") blocks = each.path();
+    // No link is followed: whoever takes the place of the older run fails at its blocks.
+    fs::rename(blocks, folder_ / "aside");
+    fs::create_symlink(folder_ / "aside", blocks);
+    EXPECT_FALSE(store->open_stage(*engine_, {.run = uuid_of(10), .anew = true}));
+    fs::rename(folder_ / "aside", blocks);
+    EXPECT_EQ(error_of(store->open_stage(*engine_, {.run = uuid_of(9)})).code, Code::kCorrupt);
+}
+
 TEST_F(FileTargetStoreTest, OneSessionATarget) {
     auto store = open();
     ASSERT_TRUE(store->look(image_, uuid_of(1), false));

@@ -194,6 +194,11 @@ StagedFiles FileTargetStore::staged_files() const {
 Result<StagedRun> FileTargetStore::open_stage(IoEngine& engine, const StageWish& wish) {
     const StagedFiles files = staged_files();
     if (wish.anew) TRY_STATUS(files.refuse_if_full(wish.plan_bytes));
+    // What an older run acknowledged is forgotten before the blocks that it stands for are: until
+    // the record is this run's, that one may be resumed.
+    auto file = TRY(files.open_index(wish.anew));
+    auto index = wish.anew ? TRY(StagedIndex::create(std::move(file), wish.run))
+                           : TRY(StagedIndex::open(std::move(file), wish.run));
     staged_blocks_ = TRY(files.open_blocks(wish.anew));
     const Status apart = place_.refuse_same(*staged_blocks_, source_, standing_);
     if (!apart) {
@@ -205,15 +210,12 @@ Result<StagedRun> FileTargetStore::open_stage(IoEngine& engine, const StageWish&
                         error.context;
         return std::unexpected(std::move(error));
     }
-    auto index = TRY(files.open_index(wish.anew));
-    auto opened = wish.anew ? TRY(StagedIndex::create(std::move(index), wish.run))
-                            : TRY(StagedIndex::open(std::move(index), wish.run));
     return StagedRun{.blocks = {.view = {.handle = TRY(engine.attach(staged_blocks_->fd())),
                                          .size_bytes = staged_blocks_->size_bytes(),
                                          .alignment_bytes = staged_blocks_->alignment_bytes()},
                                 .zero_mode = ZeroMode::kFree,
                                 .exact_size = true},
-                     .index = std::make_shared<StagedIndex>(std::move(opened)),
+                     .index = std::make_shared<StagedIndex>(std::move(index)),
                      .shown = files.folder().string()};
 }
 
