@@ -110,6 +110,23 @@ def test_a_full_copy_of_the_same_takes_no_room(lab):
     pair.check()
 
 
+def test_what_is_damaged_comes_back_from_a_newer_run(lab):
+    pair = Pair(lab)
+    pair.first.sync(pair.source)
+    pair.second.sync(pair.other)
+    segment = max((pair.first.dir / "segment").rglob("*"), key=lambda each: each.stat().st_size)
+    write_at(segment, segment.stat().st_size // 2, lab.random.randbytes(4 * KIB))
+    assert not pair.first.scrub(exit=6)["sound"]
+    # Nothing that is good is the same.
+    towline("vault", "check", pair.first.dir, "--repair", exit=6)
+    report = pair.first.sync(pair.source, "--scan")
+    assert report["cause"] == "requested-scan", report
+    said = towline("vault", "check", pair.first.dir, "--repair").stderr
+    assert "again what they were" in said and "of 0 there is none" in said, said
+    # Every point of both, the older ones too, as the other reader has them.
+    pair.check()
+
+
 def test_two_writers_and_a_pruning_at_once(lab):
     pair = Pair(lab)
     pair.first.sync(pair.source)

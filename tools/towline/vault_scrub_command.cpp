@@ -9,6 +9,7 @@
 #include "tools/towline/exit_codes.hpp"
 #include "tools/towline/interruption.hpp"
 #include "tools/towline/vault_commands.hpp"
+#include "userspace/vault/block_mender.hpp"
 #include "userspace/vault/outside_scrub.hpp"
 #include "userspace/vault/repair.hpp"
 #include "userspace/vault/scrub_progress.hpp"
@@ -132,6 +133,30 @@ Result<int> scrub(const VaultWords& words) {
     return scrub_vault(words, TRY(Vault::open(std::move(outside), keys)), name.name, true);
 }
 
+// Whether there was anything to mend.
+Result<bool> mend(const VaultWords& words, const std::shared_ptr<Vault>& vault) {
+    VaultBar bar(words, "Scrub");
+    auto done =
+        Scrub(vault,
+              {.threads = std::max(1U, std::thread::hardware_concurrency()),
+               .progress = [&](std::uint64_t at, std::uint64_t total) { bar.show(at, total); },
+               .cancelled = interrupted})
+            .run();
+    bar.clear();
+    const ScrubReport scrubbed = TRY(std::move(done));
+    if (scrubbed.bad_blocks.empty()) return false;
+    const MendReport report = TRY(mend_blocks(vault, scrubbed.bad_blocks));
+    std::fprintf(
+        stderr,
+        "towline vault: %llu damaged blocks are again what they were, by equal ones that "
+        "are good; of %llu there is none (towline sync --scan brings what its source still "
+        "has), %llu are in segments that a run needs\n",
+        static_cast<unsigned long long>(report.mended_blocks),
+        static_cast<unsigned long long>(report.left_blocks),
+        static_cast<unsigned long long>(report.busy_blocks));
+    return true;
+}
+
 Result<int> check(const VaultWords& words) {
     if (words.repair) TRY_STATUS(refuse_served(words.folder));
     const VaultName name = TRY(find_vault(words.folder));
@@ -146,7 +171,9 @@ Result<int> check(const VaultWords& words) {
                          report.forgotten_points.size(), decode_series(series).c_str());
         }
     }
-    return scrub_vault(words, vault, "", false);
+    catch_signals();
+    const bool mended = vault->config().dedup && TRY(mend(words, vault));
+    return scrub_vault(words, vault, "", mended);
 }
 
 }  // namespace
@@ -167,7 +194,8 @@ void add_vault_scrub_commands(CLI::App& group, std::function<int()>& run,
     CLI::App* checked =
         add_vault_word(group, "check", "Checks all but the blocks themselves.", run, words, check);
     checked->add_flag("--repair", words->repair,
-                      "set damaged log entries aside, so that their name can be written to again");
+                      "set damaged log entries aside, so that their name can be written to again; "
+                      "with --dedup, restore damaged blocks from equal ones");
 }
 
 }  // namespace towline

@@ -221,6 +221,20 @@ std::vector<std::size_t> Scrub::scrub_indexes(const Series& series) {
 
 // --- segments -----------------------------------------------------------------------------------
 
+// Blocks of which some cannot be read, one by one: true for those that can.
+std::vector<bool> Scrub::read_blocks(const OpenSegment& segment, std::size_t first, std::size_t end,
+                                     MutableByteSpan into) const {
+    std::vector<bool> read;
+    for (std::size_t i = first; i < end; ++i) {
+        const std::uint32_t bytes = segment.table.entries[i].stored_bytes;
+        read.push_back(read_exactly(vault_->store(), segment.id.object_name(), segment.offsets[i],
+                                    into.first(bytes))
+                           .has_value());
+        into = into.subspan(bytes);
+    }
+    return read;
+}
+
 // Contents a piece at a time; a stored block may lie across two.
 Result<Scrub::Bad> Scrub::scrub_segment(const OpenSegment& segment) const {
     Bad bad{.object = segment.id.object_name()};
@@ -236,7 +250,11 @@ Result<Scrub::Bad> Scrub::scrub_segment(const OpenSegment& segment) const {
                (end == first || bytes + entries[end].stored_bytes <= kReadBytes))
             bytes += entries[end++].stored_bytes;
         piece.resize(bytes);
-        TRY_STATUS(read_exactly(vault_->store(), bad.object, segment.offsets[first], piece));
+        const Status read =
+            read_exactly(vault_->store(), bad.object, segment.offsets[first], piece);
+        if (!read && !is_damage(read.error())) return std::unexpected(read.error());
+        const auto readable =
+            read ? std::vector<bool>(end - first, true) : read_blocks(segment, first, end, piece);
         std::size_t at = 0;
         for (std::size_t i = first; i < end; ++i) {
             const SegmentEntry& entry = entries[i];
@@ -246,12 +264,12 @@ Result<Scrub::Bad> Scrub::scrub_segment(const OpenSegment& segment) const {
             const MutableByteSpan into =
                 MutableByteSpan(plain).first(segment.table.plain_bytes(entry.block));
             const std::uint64_t offset = entry.block * segment.table.block_bytes;
-            const bool good = crc32c(stored) == entry.stored_crc &&
+            const bool good = readable[i - first] && crc32c(stored) == entry.stored_crc &&
                               codec.decompress(static_cast<BlockKind>(entry.kind), stored, into) &&
                               check.of(into, offset) == entry.check;
             if (good) continue;
             bad.origins.push_back(entry.origin);
-            bad.what = "a stored block fails its check";
+            bad.what = read ? "a stored block fails its check" : read.error().context;
         }
         first = end;
     }
@@ -372,6 +390,7 @@ Status Scrub::check_live(const Segments& segments, const std::string& name,
 Status Scrub::report_bad(std::span<const Series> shown_by, const std::map<SegmentKey, Bad>& bad) {
     for (const auto& [key, what] : bad) {
         find(what.object, what.what);
+        if (!what.whole) report_.bad_blocks[key] = what.origins;
         for (const Series& series : shown_by) {
             const auto hit = TRY(Liveness::hit_by(
                 *vault_, series.name, series.readable,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io/clock.hpp"
+#include "userspace/vault/block_mender.hpp"
 #include "userspace/vault/liveness.hpp"
 #include "userspace/vault/segment.hpp"
 #include "userspace/vault/series_log.hpp"
@@ -29,6 +30,7 @@ struct ScrubFinding {
 
 struct ScrubReport {
     std::vector<ScrubFinding> findings;
+    BadBlocks bad_blocks;  // in segments whose tables can be read
     std::uint64_t objects = 0;
     std::uint64_t bytes = 0;
     std::uint64_t blocks = 0;
@@ -90,6 +92,8 @@ class Scrub {
                       const Liveness::Segments& live, std::map<SegmentKey, Bad>& bad);
     Status report_bad(std::span<const Series> shown_by, const std::map<SegmentKey, Bad>& bad);
     Result<Bad> scrub_segment(const OpenSegment& segment) const;
+    std::vector<bool> read_blocks(const OpenSegment& segment, std::size_t first, std::size_t end,
+                                  MutableByteSpan into) const;
     void find(const std::string& object, const std::string& what);
     void count(std::uint64_t objects, std::uint64_t bytes);
     Status pace();

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "userspace/vault/liveness.hpp"
+
+namespace towline {
+
+// Stored blocks that a scrub found bad: by segment, where they lay in its first generation, rising.
+using BadBlocks = std::map<SegmentKey, std::vector<std::uint32_t>>;
+
+struct MendReport {
+    std::uint64_t mended_blocks = 0;  // that are again what they were
+    std::uint64_t left_blocks = 0;    // of which nothing good that is equal was found
+    std::uint64_t busy_blocks = 0;    // in segments that a run needs as they are
+};
+
+// Of a vault that keeps equal blocks once: a block that is bad is replaced by one that is good and
+// proved to be the same by its identity, such as a newer run has brought.
+Result<MendReport> mend_blocks(const std::shared_ptr<Vault>& vault, const BadBlocks& bad);
+
+}  // namespace towline
