@@ -18,10 +18,13 @@ static struct ftrace_ops rival = {
 
 static int __init rival_init(void)
 {
-	static char name[] = "submit_bio_noacct";
+	char name[] = "submit_bio_noacct";
 	int error = ftrace_set_filter(&rival, name, sizeof(name) - 1, 0);
 
-	return error ?: register_ftrace_function(&rival);
+	error = error ?: register_ftrace_function(&rival);
+	if (error)
+		ftrace_free_filter(&rival);
+	return error;
 }
 
 static void __exit rival_exit(void)
