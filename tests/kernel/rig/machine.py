@@ -4,6 +4,7 @@
 `-accel tcg,thread=single`: with a thread a processor, QEMU 7.2 itself breaks kernels that patch
 their text under load, which attaching does."""
 
+import os
 import shutil
 import subprocess
 import tarfile
@@ -29,6 +30,8 @@ RESULTS_BYTES = 64 * 1024 * 1024
 MARKS_BYTES = 1024 * 1024
 BOOTS_MAX = 3  # of which all but the last stalled before the guest's first process
 DEADLINE_SECONDS = 300  # only to tell a hang from a slow machine
+# Times that for a kernel that is slow itself (tools/kernel-debug).
+PATIENCE = int(os.environ.get("TOWLINE_KERNEL_PATIENCE", 1))
 MEMORY_MIB = 512  # of which each boot poisons all: more is slower
 
 
@@ -183,7 +186,7 @@ def boot_guest(kernel, script, disks, folder, *, files=None, modules=(), host_pr
     for _ in range(BOOTS_MAX):
         # QEMU would go on in it.
         (folder / "trace").unlink(missing_ok=True)
-        outcome, seconds = run_qemu(words, log, deadline, on_start)
+        outcome, seconds = run_qemu(words, log, deadline * PATIENCE, on_start)
         text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "")
         if not stalled_at_boot(text):
             break
