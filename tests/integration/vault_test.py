@@ -58,6 +58,17 @@ def test_zeros_and_compression(lab):
     vault.check()
 
 
+def test_auto_packs_what_is_kept(lab):
+    """No link is slow here, and what a vault stores it keeps: through a daemon as well."""
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    server = lab.server(words=["--vault", vault.dir])
+    for url in (vault.url, server.url("vault:other")):
+        raw = vault.sync(source, "--compress", "0", url=url)["bytes_sent"]
+        packed = vault.sync(source, "--full", "--compress", "auto", url=url)["bytes_sent"]
+        assert packed < 0.8 * raw, (packed, raw)
+
+
 def test_through_a_daemon(lab):
     vault = Vault(lab, "hosts/one")
     vault.name = "hosts/one"

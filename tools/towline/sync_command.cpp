@@ -236,8 +236,8 @@ void add_transfer_options(CLI::App& command, SyncWords& words) {
         ->capture_default_str();
     command
         .add_option("--compress", words.compress,
-                    "auto: what the link and the processors are best served by; or 0 (none) to 10 "
-                    "(densest)")
+                    "auto: what the link and the processors are best served by, towards a vault at "
+                    "least 3; or 0 (none) to 10 (densest)")
         ->type_name("LEVEL")
         ->capture_default_str();
     command

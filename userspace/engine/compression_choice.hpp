@@ -10,9 +10,13 @@
 
 namespace towline {
 
+// What a vault stores it keeps for long, so auto packs for it even where the link would take more.
+constexpr int kLevelKept = 3;
+
 struct CompressionChoice {
     CodecChoice codec = CodecChoice::kAuto;
     std::optional<int> level;  // nothing: auto
+    int least = kLevelNone;    // of auto
     bool understood = true;    // by the target: else the level stays at none
     unsigned workers = 1;
     // What the link gives, where it is known beforehand (a rate limit); 0: it is found out.

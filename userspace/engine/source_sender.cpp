@@ -87,14 +87,14 @@ void SourceSender::start(TransferPlan plan, std::vector<Channel*> lanes, bool sk
     lanes_ = std::move(lanes);
     skip_zeros_ = skip_zeros;
     block_bytes_ = block_bytes;
-    window_began_ = engine_.now();
     if (compression_.link_bytes_per_second > 0)
         control_.expect_link(compression_.link_bytes_per_second);
+    begin_window();
     pump();
 }
 
 int SourceSender::level() const {
-    return compression_.level.value_or(control_.level());
+    return compression_.level.value_or(std::max(control_.level(), compression_.least));
 }
 
 SourceSender::Slot* SourceSender::take_slot() {
@@ -386,7 +386,7 @@ void SourceSender::set_level(std::optional<int> level) {
 }
 
 void SourceSender::begin_window() {
-    window_ = {.level = control_.level()};
+    window_ = {.level = level()};
     window_began_ = engine_.now();
     window_wire_began_ = 0;
     window_busy_began_ = {};
@@ -407,7 +407,7 @@ void SourceSender::adapt() {
     window.wire_bytes = window_wire_began_ - wire_before;
     window.link_busy = window_busy_began_ - busy_before;
     control_.step(window);
-    window_.level = control_.level();
+    window_.level = level();
     if (level() > kLevelNone) compress_waiting();
 }
 

@@ -48,7 +48,7 @@ struct WantedTarget {
     std::string name;                    // as the target's side is asked for it
     std::string lock_name;               // one run at a time goes there
 
-    bool holds_several() const { return vault != nullptr || name.starts_with(kServedVault); }
+    bool is_vault() const { return vault != nullptr || name.starts_with(kServedVault); }
 };
 
 // A vault that another host keeps, and that is sealed here before anything leaves this one.
@@ -337,7 +337,7 @@ LiveMomentOptions moment_options(const SyncOptions& options, const SourceStores&
     // A list is the word of somebody else, who says what it stands on.
     if (options.kind == RunRequest::Kind::kExtents)
         wanted.wish.tracker = MomentWish::Tracker::kScan;
-    if (target.holds_several())
+    if (target.is_vault())
         wanted.why_no_rounds = "in a vault each round would be a point, of no moment";
     return wanted;
 }
@@ -353,7 +353,7 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     const Instant began = monotonic_now();
     const Duration cpu_began = process_cpu_time();
     const WantedTarget target = TRY(find_target(options));
-    if (options.sources.size() > 1 && !target.holds_several()) {
+    if (options.sources.size() > 1 && !target.is_vault()) {
         return fail(Code::kRefused, options.target +
                                         " is a device or image file, which is a replica of one "
                                         "volume; send several into a vault (vault:DIR/NAME), or "
@@ -375,6 +375,7 @@ Result<std::optional<RunReport>> run_once(const SyncOptions& options) {
     if (!options.dry_run) lock = TRY(stores.of_volume(0).lock(target.lock_name));
     const unsigned workers_max = std::max(1U, std::thread::hardware_concurrency());
     SourcePipeline::Config config = make_config(options, workers_max);
+    if (target.is_vault()) config.compression.least = kLevelKept;
     config.target_name = target.name;
     config.request = TRY(make_request(options, *source, layout));
 
