@@ -10,7 +10,7 @@
 
 namespace towline {
 
-// Blocks larger than a read are decoded once; whoever reads here comes in order by itself.
+// Whoever reads here comes in order by himself.
 PointEngine::PointEngine(IoEngine& engine, WorkQueue& workers, std::shared_ptr<VolumeReader> volume)
     : ForwardingEngine(engine),
       workers_(workers),
@@ -24,15 +24,23 @@ PointEngine::Read& PointEngine::take() {
     if (free_.empty()) {
         reads_.push_back(std::make_unique<Read>());
         Read& made = *reads_.back();
-        made.work.run = [this, &made](unsigned) {
-            made.status = volume_.read(made.offset_bytes, made.into);
-        };
+        made.work.run = [this, &made](unsigned) { made.status = carry_out(made); };
         made.work.done.on_done([this, &made](std::int64_t) { finish(made); });
         return made;
     }
     Read& read = *free_.back();
     free_.pop_back();
     return read;
+}
+
+// Whole blocks go to where they are wanted; of a block that is larger than a read the rest is kept.
+Status PointEngine::carry_out(const Read& read) {
+    VolumeReader& volume = volume_.volume();
+    const std::uint64_t end = read.offset_bytes + read.into.size();
+    const auto between_blocks = [&](std::uint64_t at) { return at % volume.block_bytes() == 0; };
+    if (between_blocks(read.offset_bytes) && (between_blocks(end) || end == volume.size_bytes()))
+        return volume.read(read.offset_bytes, read.into);
+    return volume_.read(read.offset_bytes, read.into);
 }
 
 void PointEngine::read(Handle file, MutableByteSpan into, std::uint64_t offset_bytes,

@@ -40,6 +40,7 @@ class PointEngine final : public ForwardingEngine {
     };
 
     Read& take();
+    Status carry_out(const Read& read);
     void finish(Read& read);
 
     WorkQueue& workers_;

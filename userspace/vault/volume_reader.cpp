@@ -223,7 +223,8 @@ Status VolumeReader::read_stored(std::span<const Located> blocks, std::uint64_t 
         wanted.push_back({each.entry.origin, each.entry.stored_bytes});
         bytes += each.entry.stored_bytes;
     }
-    std::vector<std::byte> stored(bytes);
+    const auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    const MutableByteSpan stored(memory.get(), bytes);
     TRY_STATUS(fetcher_.fetch(blocks.front().segment, wanted, stored));
     std::vector<std::byte> aside;
     std::size_t at = 0;
