@@ -118,6 +118,18 @@ def test_a_filesystem_on_a_loop_device(lab):
     assert second["trust"] == 1
 
 
+def test_a_loop_devices_requests_are_many_at_once(lab):
+    """Of those that nobody waits for, 12 where the kernel is told nothing: half the writes a second."""
+    tracked = Tracked(lab, lab.image("image", SIZE))
+    connections = lab.dir / "connections"
+    connections.mkdir()
+    subprocess.run(["mount", "-t", "fusectl", "fusectl", connections], check=True)
+    lab.at_end(subprocess.check_call, ["umount", connections])
+    ours = connections / str(os.minor(tracked.volume.stat().st_dev))
+    assert (ours / "max_background").read_text() == "64\n"
+    assert (ours / "congestion_threshold").read_text() == "64\n"
+
+
 def test_random_writes_while_epochs_end(lab):
     """A replica that gets what is marked, epoch by epoch, with the writer going on."""
     tracked = Tracked(lab, lab.image("image", 4 * MIB), "--region", "1M")
