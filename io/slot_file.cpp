@@ -40,6 +40,7 @@ struct Slot {
 struct Current {
     Slot slot;
     std::size_t next = 0;
+    bool next_torn = false;  // it has sectors of a write that never ended
 };
 
 std::size_t sectors_for(std::uint64_t contents_bytes) {
@@ -107,7 +108,9 @@ Result<Current> choose(const std::filesystem::path& path, std::array<Slot, kSlot
     if (other.kind == Kind::kTorn && other.generation > slots[last].generation + 1) {
         return damaged(path, "its last state is gone");
     }
-    return Current{.slot = std::move(slots[last]), .next = 1 - last};
+    return Current{.slot = std::move(slots[last]),
+                   .next = 1 - last,
+                   .next_torn = other.kind == Slot::Kind::kTorn};
 }
 
 Result<Current> parse(const std::filesystem::path& path, ByteSpan raw) {
@@ -196,7 +199,10 @@ Status write_slots(const std::filesystem::path& path, ByteSpan contents, SlotSyn
     const std::uint64_t generation = current->slot.generation + 1;
     const std::vector<std::byte> image = slot_image(contents, generation);
     const std::size_t slot_bytes = raw->size() / kSlots;
-    if (image.size() > slot_bytes) return make_file(path, contents, generation);
+    // Sectors of a write that was torn are of this one's generation: torn as well, it would look
+    // whole with the two mixed.
+    if (image.size() > slot_bytes || current->next_torn)
+        return make_file(path, contents, generation);
     return write_slot(path, image, current->next * slot_bytes, sync);
 }
 

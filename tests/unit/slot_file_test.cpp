@@ -130,6 +130,31 @@ TEST_F(SlotFile, ACrashInAWriteLeavesTheOldStateOrTheNew) {
     }
 }
 
+// The next boot's write is torn as well: sectors of both are no state.
+TEST_F(SlotFile, TwoCrashesInARowLeaveTheOldStateOrTheNew) {
+    const auto half = [](std::size_t i) { return i % 2 == 0; };
+    const auto other_half = [](std::size_t i) { return i % 2 == 1; };
+    ASSERT_TRUE(write(text_of(1900, 'a')));
+    ASSERT_TRUE(write(text_of(1900, 'b')));
+    const Raw old = raw();
+    ASSERT_TRUE(write(text_of(1900, 'c')));
+    put_raw(crashed(old, raw(), half));
+    ASSERT_EQ(read().value(), text_of(1900, 'b'));
+    const Raw torn = raw();
+    const auto made = [this] {
+        struct stat status {};
+        EXPECT_EQ(::stat(path_.c_str(), &status), 0);
+        return status.st_ino;
+    };
+    const auto file = made();
+    ASSERT_TRUE(write(text_of(1900, 'd')));
+    // A file that took the place of the other cannot be torn.
+    if (made() == file) put_raw(crashed(torn, raw(), other_half));
+    const auto found = read();
+    ASSERT_TRUE(found) << found.error().text();
+    EXPECT_TRUE(*found == text_of(1900, 'b') || *found == text_of(1900, 'd'));
+}
+
 TEST_F(SlotFile, EveryBitOfEitherSlotsStateIsGuarded) {
     ASSERT_TRUE(write(text_of(1200, 'a')));
     ASSERT_TRUE(write(text_of(900, 'b')));
