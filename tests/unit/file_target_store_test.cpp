@@ -176,6 +176,18 @@ TEST_F(FileTargetStoreTest, AnOlderStagedRunIsForgottenBeforeItsBlocksAre) {
     EXPECT_EQ(error_of(store->open_stage(*engine_, {.run = uuid_of(9)})).code, Code::kCorrupt);
 }
 
+// Who may not stage there takes nothing away with him: what is staged whole is half of the replica.
+TEST_F(FileTargetStoreTest, ARefusedSessionLeavesWhatAnEarlierOneStaged) {
+    auto store = open();
+    ASSERT_TRUE(store->look(image_, uuid_of(1), false));
+    ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
+    ASSERT_TRUE(store->open_stage(*engine_, {.run = uuid_of(9), .anew = true}));
+    fs::rename(folder_ / "source", folder_ / "elsewhere");
+    EXPECT_FALSE(store->open_stage(*engine_, {.run = uuid_of(9)}));
+    fs::rename(folder_ / "elsewhere", folder_ / "source");
+    EXPECT_TRUE(store->open_stage(*engine_, {.run = uuid_of(9)}));
+}
+
 TEST_F(FileTargetStoreTest, OneSessionATarget) {
     auto store = open();
     ASSERT_TRUE(store->look(image_, uuid_of(1), false));

@@ -202,7 +202,8 @@ Result<StagedRun> FileTargetStore::open_stage(IoEngine& engine, const StageWish&
     staged_blocks_ = TRY(files.open_blocks(wish.anew));
     const Status apart = place_.refuse_same(*staged_blocks_, source_, standing_);
     if (!apart) {
-        files.remove();
+        // What an earlier session left may be all that makes the replica whole.
+        if (wish.anew) files.remove();
         Error error = apart.error();
         error.context = "the run would be staged in " + files.folder().string() +
                         ", on the source itself (--journal names another folder, --direct writes "
