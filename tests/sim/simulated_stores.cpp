@@ -52,7 +52,10 @@ Status ShelfAccess::change(StoreCall call, const std::function<void()>& effect,
     if (dead()) return died();
     tell(call, StoreMoment::kBefore);
     if (dead()) return died();
-    const bool fails = fault_.nth != 0 && ++calls_ == fault_.nth;
+    ++calls_;
+    const bool fails =
+        fault_.nth != 0 && (calls_ == fault_.nth || (fault_.sticky && calls_ > fault_.nth));
+    unsynced_ = fails && fault_.unsynced;
     if (fails && !fault_.late) return fail_errno(fault_.system_errno, "the state folder fails");
     tell(call, StoreMoment::kWithin);
     if (dead()) {
@@ -136,7 +139,9 @@ Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&, 
                       .can_stage = shelf_.stages,
                       .size_bytes = disk_.size_bytes(),
                       .record = shelf_.record};
-    facts.has_data |= shelf_.record.state != TargetState::kUnclaimed;
+    facts.changed = shelf_.replaced;
+    if (facts.changed) facts.record = {};
+    facts.has_data |= facts.record.state != TargetState::kUnclaimed;
     if (facts.record.target.is_nil()) facts.record.target = draw_uuid(random_);
     TRY_STATUS(access_.change(StoreCall::kLook, [] {}));
     return facts;
@@ -185,15 +190,22 @@ Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal)
         StoreCall::kMark,
         [&] {
             if (!keep_journal) shelf_.journal.clear();
-            shelf_.record = record;
+            put(record);
             if (record.stage != TargetRecord::Stage::kStaging) fit();
         },
         // Between the steps: the journal is gone, or the record is the new one and the size is not.
         [&] {
             const std::uint64_t choice = random_.below(3);
             if (choice >= 1 && !keep_journal) shelf_.journal.clear();
-            if (choice == 2) shelf_.record = record;
+            if (choice == 2) put(record);
         });
+}
+
+void SimulatedTargetStore::put(const TargetRecord& record) {
+    const std::optional<TargetRecord> kept = shelf_.on_disk.value_or(shelf_.record);
+    shelf_.on_disk = access_.unsynced() ? kept : std::nullopt;
+    shelf_.record = record;
+    shelf_.replaced = false;
 }
 
 void SimulatedTargetStore::fit() {
@@ -219,7 +231,7 @@ Result<std::vector<Extent>> SimulatedTargetStore::acknowledged() {
 }
 
 Status SimulatedTargetStore::note_flush_failed(const TargetRecord& record) {
-    return access_.change(StoreCall::kNote, [&] { shelf_.record = record; });
+    return access_.change(StoreCall::kNote, [&] { put(record); });
 }
 
 Status SimulatedTargetStore::fit_size() {
@@ -231,12 +243,13 @@ Status SimulatedTargetStore::seal(const TargetRecord& record, const Attestation&
     return access_.change(
         StoreCall::kSeal,
         [&] {
-            shelf_.record = record;
+            put(record);
+            if (access_.unsynced()) return;
             shelf_.journal.clear();
             shelf_.staged_index.clear();
         },
         [&] {
-            if (random_.chance(0.5)) shelf_.record = record;
+            if (random_.chance(0.5)) put(record);
         });
 }
 
@@ -256,17 +269,27 @@ bool SourceShelf::lose_power(SimulatedRandom& random) {
     return back;
 }
 
+namespace {
+
+std::unexpected<Error> damaged() {
+    return fail(Code::kCorrupt, "a state file is damaged");
+}
+
+}  // namespace
+
 SimulatedSourceStore::SimulatedSourceStore(SourceShelf& shelf, SimulatedEngine& engine,
                                            StoreFault fault, StoreHook hook)
     : shelf_(shelf), access_(engine, fault, std::move(hook)) {}
 
 Result<std::optional<TargetMemory>> SimulatedSourceStore::load(const Uuid& target) {
+    if (shelf_.damaged.contains(target)) return damaged();
     const auto found = shelf_.memories.find(target);
     if (found == shelf_.memories.end()) return std::nullopt;
     return found->second;
 }
 
 Result<std::optional<ChangeMap>> SimulatedSourceStore::pending(const Uuid& target) {
+    if (shelf_.damaged.contains(target) || shelf_.damaged_maps.contains(target)) return damaged();
     const auto found = shelf_.pending.find(target);
     if (found == shelf_.pending.end()) return std::nullopt;
     return found->second;
@@ -275,6 +298,8 @@ Result<std::optional<ChangeMap>> SimulatedSourceStore::pending(const Uuid& targe
 Status SimulatedSourceStore::save(const TargetMemory& memory) {
     return access_.change(StoreCall::kSave, [&] {
         shelf_.memories[memory.target] = memory;
+        // As files do: what was pending in a damaged one is not known any more.
+        if (shelf_.damaged.erase(memory.target) > 0) shelf_.damaged_maps.insert(memory.target);
         shelf_.undoable.erase(memory.target);
     });
 }
@@ -283,6 +308,8 @@ Status SimulatedSourceStore::save_begun(const TargetMemory& memory, const Change
     Status saved = access_.change(StoreCall::kSaveBegun, [&] {
         shelf_.memories[memory.target] = memory;
         shelf_.pending[memory.target] = pending;
+        shelf_.damaged.erase(memory.target);
+        shelf_.damaged_maps.erase(memory.target);
         shelf_.undoable.erase(memory.target);
     });
     noted_ |= saved.has_value();
@@ -296,6 +323,8 @@ Status SimulatedSourceStore::save_sealed(const TargetMemory& memory) {
             before.memory = found->second;
         auto gone = shelf_.pending.extract(memory.target);
         if (!gone.empty()) before.pending = std::move(gone.mapped());
+        shelf_.damaged.erase(memory.target);
+        shelf_.damaged_maps.erase(memory.target);
         // What was durable is what was there before the first of several.
         shelf_.undoable.try_emplace(memory.target, std::move(before));
         shelf_.memories[memory.target] = memory;

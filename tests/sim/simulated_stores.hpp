@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "io/engine_simulated.hpp"
@@ -34,11 +35,15 @@ enum class StoreMoment { kBefore, kWithin, kAfter };
 // Told at every such moment; may kill the engine of the side.
 using StoreHook = std::function<void(StoreCall, StoreMoment)>;
 
-// The nth call that changes something fails; `late`: it had its effect all the same.
+// The nth call that changes something fails, and when `sticky` each one behind it (a folder that is
+// read-only from then on); `late`: it had its effect all the same, which with `unsynced` a power
+// cut takes back.
 struct StoreFault {
     std::uint64_t nth = 0;  // 0: never
     int system_errno = EIO;
     bool late = false;
+    bool sticky = false;
+    bool unsynced = false;
 };
 
 // What is durable at a target beside the volume. Outlives its processes.
@@ -50,7 +55,9 @@ struct TargetShelf {
     bool exact_size = true;  // an image file; else a device
     bool exists = true;
     bool stages = true;
+    bool replaced = false;  // the volume is not the record's any more, which is void with that
     TargetRecord record;
+    std::optional<TargetRecord> on_disk;  // where that is an older one
     std::vector<std::byte> staged_index;  // the file of a run that is staged
 
     std::vector<Entry> journal;
@@ -70,6 +77,8 @@ struct SourceShelf {
     std::map<Uuid, ChangeMap> pending;
     std::map<Uuid, Begun> undoable;
     std::map<Uuid, Harvest> harvests;
+    std::set<Uuid> damaged;       // files of memories: nothing of them can be read
+    std::set<Uuid> damaged_maps;  // what was pending is not known, and counts as everything
 
     // Any that is noted as sealed, and was not saved since, may be open again.
     bool lose_power(SimulatedRandom& random);
@@ -87,6 +96,8 @@ class ShelfAccess {
         StoreCall call, const std::function<void()>& effect,
         const std::function<void()>& torn = [] {});
     bool dead() const { return engine_.killed(); }
+    // The call at hand has its effect, and not on the disk.
+    bool unsynced() const { return unsynced_; }
 
   private:
     void tell(StoreCall call, StoreMoment moment);
@@ -95,6 +106,7 @@ class ShelfAccess {
     StoreFault fault_;
     StoreHook hook_;
     std::uint64_t calls_ = 0;
+    bool unsynced_ = false;
 };
 
 // A target's process at its shelf and disk; one session.
@@ -118,6 +130,7 @@ class SimulatedTargetStore final : public TargetStore {
 
   private:
     bool reads_as_zeros() const;
+    void put(const TargetRecord& record);
     void fit();
 
     TargetShelf& shelf_;

@@ -37,10 +37,20 @@ void SimulatedTracker::attach_anew() {
     frozen_.reset();
 }
 
+// What is there anew is marked, and the block in which the shorter of the two ends.
+void SimulatedTracker::resize(std::uint64_t volume_bytes) {
+    const std::uint64_t before = present_.volume_bytes();
+    if (volume_bytes == before) return;
+    present_ = present_.resampled(volume_bytes, present_.block_bytes());
+    present_.mark({std::min(before, volume_bytes) - 1, 1});
+    if (volume_bytes > before) present_.mark({before, volume_bytes - before});
+    reasons_.add(volume_bytes > before ? ChangeReason::kGrew : ChangeReason::kShrank);
+}
+
 // The epoch before, where nobody committed it.
 void SimulatedTracker::fold() {
     if (!frozen_) return;
-    present_.merge(frozen_->changes);
+    present_.merge(frozen_->changes.resampled(present_.volume_bytes(), present_.block_bytes()));
     trust_ = std::max(trust_, frozen_->trust);
     reasons_.add(frozen_->reasons);
     reasons_.add(ChangeReason::kMerged);
@@ -102,6 +112,7 @@ Result<Moment> SimulatedMoment::open(IoEngine& engine) {
                            .size_bytes = image_->size_bytes(),
                            .alignment_bytes = image_->plan().alignment_bytes},
                   .data = {{0, image_->size_bytes()}},
+                  .modified_ns = modified_ns_,
                   .changes = {set_}};
 }
 

@@ -23,6 +23,7 @@ class SimulatedTracker {
     // A broken one: of so many marks one is forgotten.
     void forget_one_of(std::uint64_t count) { forget_one_of_ = count; }
     void attach_anew();
+    void resize(std::uint64_t volume_bytes);
     // The host dies: whole regions are hot, and nothing is frozen any more.
     void crash();
     void miss_something() { trust_ = Trust::kUnknown, reasons_.add(ChangeReason::kGap); }
@@ -70,6 +71,7 @@ class SimulatedMoment final : public MomentTaker {
 
     bool taken() const { return image_ != nullptr; }
     std::vector<std::byte> contents() const { return image_->contents(); }
+    void set_modified(std::int64_t modified_ns) { modified_ns_ = modified_ns; }
 
   private:
     SimulatedWorld& world_;
@@ -78,6 +80,7 @@ class SimulatedMoment final : public MomentTaker {
     std::unique_ptr<SimulatedDisk> image_;
     ChangeSet set_;
     bool locked_ = false;
+    std::int64_t modified_ns_ = 0;
     MomentFacts facts_;
 };
 

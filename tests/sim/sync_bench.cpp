@@ -111,8 +111,8 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
                           .resume = plan.resume,
                           .overwrite = plan.overwrite,
                           .source = source_name,
-                          .volume_bytes = shape.source_bytes,
-                          .modified_ns = 0};
+                          .volume_bytes = source.size_bytes(),
+                          .modified_ns = plan.modified_ns};
     config.request.extents = plan.extents;
     config.request.block_bytes = plan.block_bytes;
     config.request.verify = plan.verify;
@@ -122,10 +122,10 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
     config.request.audit_blocks = plan.audit_blocks;
     config.target_name = "replica";
     config.volume = {.handle = volume,
-                     .size_bytes = shape.source_bytes,
+                     .size_bytes = source.size_bytes(),
                      .alignment_bytes = shape.source_alignment};
     config.data = random.chance(0.5) ? data_ranges_of(source.contents())
-                                     : std::vector<Extent>{{0, shape.source_bytes}};
+                                     : std::vector<Extent>{{0, source.size_bytes()}};
     config.compression = {.codec = plan.codec,
                           .level = plan.level,
                           .workers = 2,
@@ -215,6 +215,7 @@ void SyncBench::put_target(const TargetCopy& copy) {
 }
 
 void SyncBench::cut_power(CrashStyle style) {
+    if (target_shelf.on_disk) target_shelf.record = *std::exchange(target_shelf.on_disk, {});
     target.crash(style);
     staged.crash(style);
 }

@@ -48,6 +48,7 @@ struct RunPlan {
     StoreHook target_hook;
     std::function<void()> after_event;  // looks, and may kill
     std::uint32_t audit_blocks = 0;
+    std::int64_t modified_ns = 0;
     MomentTaker* moment = nullptr;  // nullptr: the source as it is, and nothing tracks it
 };
 
