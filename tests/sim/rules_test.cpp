@@ -235,5 +235,56 @@ TEST_F(Rules, AResumedRunComparesWhatWasAcknowledged) {
     EXPECT_EQ(bench.difference(true), "");
 }
 
+// Put back to an older state, which its time tells; the run that looks is refused, or cut off
+// before it has compared; then it is written to, and its time is a newer one.
+TEST_F(Rules, ASourceThatWasPutBackIsComparedHoweverLate) {
+    std::int64_t time = 0;
+    for (const Kind kind : {Kind::kExtents, Kind::kScan}) {
+        time += 100;
+        RunPlan before = plan(Kind::kExtents, {change(4)});
+        before.modified_ns = time + 20;
+        EXPECT_TRUE(bench.run(before).succeeded());
+        change(12);
+        RunPlan looking = plan(kind);
+        looking.modified_ns = time + 10;
+        looking.source_hook = [&](StoreCall call, StoreMoment when) {
+            if (call == StoreCall::kSave && when == StoreMoment::kAfter) bench.kill(Side::kSource);
+        };
+        EXPECT_FALSE(bench.run(looking).succeeded());
+        RunPlan later = plan(Kind::kExtents, {change(8)});
+        later.modified_ns = time + 30;
+        EXPECT_FALSE(bench.run(later).succeeded());
+        later.kind = Kind::kAuto;
+        EXPECT_TRUE(bench.run(later).succeeded());
+        EXPECT_EQ(bench.difference(true), "");
+        later.kind = Kind::kExtents;
+        EXPECT_TRUE(bench.run(later).succeeded());
+    }
+}
+
+// A list is noted, and its run cut off; so is the one that sees the source smaller, as a logical
+// volume is that is grown again with all that was in it.
+TEST_F(Rules, WhatIsPendingOutlivesASourceThatShrinksAndGrows) {
+    RunPlan dying = plan(Kind::kExtents, {change(60)});
+    dying.source_hook = [&](StoreCall call, StoreMoment when) {
+        if (call == StoreCall::kSaveBegun && when == StoreMoment::kAfter) bench.kill(Side::kSource);
+    };
+    EXPECT_TRUE(bench.run(dying).source_killed);
+    const auto whole = bench.source.contents();
+    bench.source.resize(128 << 10);
+    change(3);
+    RunPlan small = plan(Kind::kAuto);
+    small.source_hook = dying.source_hook;
+    EXPECT_TRUE(bench.run(small).source_killed);
+    bench.source.resize(0);
+    bench.source.resize(whole.size());
+    bench.source.fill(0, whole);
+    change(3);
+    const RunResult listed = run(Kind::kExtents, {{3 * 4096, 4096}});
+    EXPECT_FALSE(listed.succeeded());
+    EXPECT_TRUE(run(Kind::kAuto).succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
 }  // namespace
 }  // namespace towline

@@ -139,6 +139,25 @@ bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened) {
     return sealed;
 }
 
+std::optional<Cause> source_doubt(const RunRequest& request, const TargetMemory& memory) {
+    const Cause sticks = memory.pending_doubt;
+    const bool of_source = sticks == Cause::kVolumesChanged || sticks == Cause::kSourceResized ||
+                           sticks == Cause::kSourceReverted || sticks == Cause::kSourceReformatted;
+    if (memory.pending_trust == Trust::kUnknown && of_source) return sticks;
+    // The pending map of a run that had other volumes, or another size, speaks of other bytes.
+    const bool open = !memory.open_runs.empty();
+    if (open && memory.open_volumes != request.volumes) return Cause::kVolumesChanged;
+    if (open && memory.open_volume_bytes != request.volume_bytes) return Cause::kSourceResized;
+    if (memory.base.sequence == 0) return std::nullopt;
+    if (memory.volumes != request.volumes) return Cause::kVolumesChanged;
+    if (memory.volume_bytes != request.volume_bytes) return Cause::kSourceResized;
+    // A tracker sees a volume being formatted as it sees any other write.
+    const bool tracked_since = request.tracked && memory.base.tracker == request.tracked->tracker;
+    if (!tracked_since && memory.filesystem != request.filesystem) return Cause::kSourceReformatted;
+    if (request.modified_ns < memory.modified_ns) return Cause::kSourceReverted;
+    return std::nullopt;
+}
+
 namespace {
 
 // A comparison would believe reads that a failed flush has made worthless, and so would a list and
@@ -173,17 +192,7 @@ std::optional<Cause> why_no_base(const RunRequest& request,
         if (std::find(runs.begin(), runs.end(), opened.run) == runs.end())
             return Cause::kUnfinishedRun;
     }
-    // The pending map of a run that had other volumes speaks of other bytes.
-    const bool mixed =
-        memory->pending_trust == Trust::kUnknown && memory->pending_doubt == Cause::kVolumesChanged;
-    if (mixed || memory->volumes != request.volumes) return Cause::kVolumesChanged;
-    if (memory->volume_bytes != request.volume_bytes) return Cause::kSourceResized;
-    // A tracker sees a volume being formatted as it sees any other write.
-    const bool tracked_since = request.tracked && memory->base.tracker == request.tracked->tracker;
-    if (!tracked_since && memory->filesystem != request.filesystem)
-        return Cause::kSourceReformatted;
-    if (request.modified_ns < memory->modified_ns) return Cause::kSourceReverted;
-    return std::nullopt;
+    return source_doubt(request, *memory);
 }
 
 // Why the tracker's word is no list of changes for this target; nothing when it is one.

@@ -90,7 +90,8 @@ struct TargetMemory {
     // The open run at which the target said that a flush had failed; nil: none. Kept here too,
     // since whatever failed there may keep the target from noting it.
     Uuid flush_failed_run;
-    // Of the pending map, as far as a tracker's word is in it; sticks until the target has sealed.
+    // Of the pending map, as far as a tracker's word is in it, and of the source; sticks until the
+    // target has sealed.
     Trust pending_trust = Trust::kExact;
     Cause pending_doubt{};  // kUnknown: why
     // Free blocks were taken for zeros: there the target differs from the source. Until a full copy
@@ -109,6 +110,12 @@ void commit_open_run(TargetMemory& memory);
 // Died between seal and commit (rule 3): the target says that the open run is sealed. True when
 // `memory` was brought up to date; the caller makes that durable and drops the pending map.
 bool commit_if_sealed(TargetMemory& memory, const OpenedMessage& opened);
+
+// Why what the source left at the target is no base of this source any more, as far as the source
+// can tell by itself; nothing: it is one. What is in `memory` already counts as well: the doubt may
+// not show any more (a source that was put back, and is written to), and what it is about is still
+// missing at the target.
+std::optional<Cause> source_doubt(const RunRequest& request, const TargetMemory& memory);
 
 struct RunDecision {
     RunMode mode{};

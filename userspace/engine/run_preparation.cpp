@@ -163,6 +163,16 @@ void take_over_doubts(PreparedRun& run) {
     }
 }
 
+// What the source doubts of itself sticks until the target has sealed. True when that is news.
+bool take_source_doubt(TargetMemory& memory, const RunRequest& request) {
+    const auto doubt = source_doubt(request, memory);
+    if (!doubt) return false;
+    const bool known = memory.pending_trust == Trust::kUnknown && memory.pending_doubt == *doubt;
+    memory.pending_trust = Trust::kUnknown;
+    memory.pending_doubt = *doubt;
+    return !known;
+}
+
 // Where free blocks were left out, blocks differ that no tracker has to answer for.
 void draw_audit(PreparedRun& run, const SourceRequest& request) {
     RollingAudit& after = run.memory.open_audit;
@@ -272,11 +282,6 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     if (memory && commit_if_sealed(*memory, opened) && !request.dry_run) {
         TRY_STATUS(store.save_sealed(*memory));
     }
-    // Offsets of the pending map were those of other volumes: sticks until the target has sealed.
-    if (memory && !memory->open_runs.empty() && memory->open_volumes != request.run.volumes) {
-        memory->pending_trust = Trust::kUnknown;
-        memory->pending_doubt = Cause::kVolumesChanged;
-    }
     PreparedRun run;
     for (std::size_t place = 0; place < request.changes.size(); ++place) {
         run.harvests.push_back(TRY(harvest_of(store.of_volume(place), opened.target,
@@ -285,7 +290,11 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     }
     if (!request.changes.empty())
         request.run.tracked = tracked_of(request.changes, run.harvests, memory);
-    run.decision = TRY(decide_run(request.run, memory, opened));
+    const bool doubted = memory && take_source_doubt(*memory, request.run);
+    auto decision = decide_run(request.run, memory, opened);
+    // Also of a run that is refused: the next one may find nothing to doubt any more.
+    if (!decision && doubted && !request.dry_run) TRY_STATUS(store.save(*memory));
+    run.decision = TRY(std::move(decision));
     run.memory = memory.value_or(TargetMemory{.target = opened.target});
     TRY_STATUS(make_plan(run, request, store));
     run.begin = make_begin(request, run.decision, run.memory, opened, run.plan.digest());
