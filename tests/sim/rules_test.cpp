@@ -286,5 +286,24 @@ TEST_F(Rules, WhatIsPendingOutlivesASourceThatShrinksAndGrows) {
     EXPECT_EQ(bench.difference(true), "");
 }
 
+// Whoever asks for everything is not served by the rest of a list.
+TEST_F(Rules, AListIsNotResumedInPlaceOfAComparison) {
+    for (const Kind kind : {Kind::kScan, Kind::kFull}) {
+        RunPlan dying = plan(Kind::kExtents, {change(4)});
+        dying.target_hook = [&](StoreCall call, StoreMoment) {
+            if (call == StoreCall::kSeal) bench.kill(Side::kTarget);
+        };
+        dying.direct = true;
+        EXPECT_FALSE(bench.run(dying).succeeded());
+        change(30);
+        RunPlan all = plan(kind);
+        all.resume = true;
+        const RunResult result = bench.run(all);
+        EXPECT_TRUE(result.succeeded());
+        EXPECT_FALSE(result.report.resumed);
+        EXPECT_EQ(bench.difference(true), "");
+    }
+}
+
 }  // namespace
 }  // namespace towline

@@ -241,6 +241,12 @@ Status may_write(const RunRequest& request, const OpenedMessage& opened) {
     return {};
 }
 
+// Who asks for everything is not served by what an older run's list has left to bring.
+bool is_as_asked(const RunRequest& request, const OpenedMessage& opened) {
+    if (request.kind == RunRequest::Kind::kFull) return opened.run_mode == RunMode::kFull;
+    return request.kind != RunRequest::Kind::kScan || opened.run_mode != RunMode::kExtents;
+}
+
 bool can_resume(const RunRequest& request, const std::optional<TargetMemory>& memory,
                 const OpenedMessage& opened) {
     const bool unfinished =
@@ -266,7 +272,7 @@ Result<RunDecision> decide_run(const RunRequest& request, const std::optional<Ta
         lost ? began_after_failure(memory, opened)
              : opened.run_mode != RunMode::kExtents || (!no_base && list_stands(request, *memory));
     // A run goes on as it began: who wants no journal begins anew.
-    const bool as_began = !request.direct || !opened.staging;
+    const bool as_began = (!request.direct || !opened.staging) && is_as_asked(request, opened);
     if (request.resume && stands && as_began && can_resume(request, memory, opened)) {
         return RunDecision{.mode = opened.run_mode,
                            .cause = Cause::kResumed,
