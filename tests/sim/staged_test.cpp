@@ -236,6 +236,61 @@ TEST(Staged, ABlockThatRotsIsNotApplied) {
         rot_and_go_on(seed);
 }
 
+// A record whose sync failed is read as the new one until the power is cut.
+TEST(Staged, ARecordThatIsOnNoDiskIsNotAppliedUpon) {
+    int unsynced = 0;
+    for (std::uint64_t call = 2; call <= 31 && !testing::Test::HasFailure(); ++call) {
+        const std::uint64_t nth = call / 2;
+        Staged staged(nth, call % 2 == 0 ? kImage : kDevice);
+        SyncBench& bench = staged.bench;
+        RunPlan failing = staged.plan(Kind::kExtents);
+        failing.target_fault = {.nth = nth, .late = true, .unsynced = true};
+        const bool succeeded = bench.run(failing).succeeded();
+        const bool committed = bench.target_shelf.record.stage == Stage::kCommitted;
+        if (!succeeded && committed) {
+            unsynced += bench.target_shelf.on_disk.has_value();
+            RunPlan dying = staged.plan(Kind::kExtents);
+            const std::uint64_t writes = bench.target.started_count(DiskOperation::kWrite);
+            dying.after_event = [&] {
+                if (bench.target.started_count(DiskOperation::kWrite) > writes + 1)
+                    bench.kill(Side::kTarget);
+            };
+            EXPECT_TRUE(bench.run(dying).target_killed);
+        }
+        bench.cut_power();
+        EXPECT_EQ(staged.half(), "") << "nth " << nth;
+        EXPECT_TRUE(bench.run(staged.plan(Kind::kExtents)).succeeded());
+        EXPECT_EQ(bench.difference(true), "") << "nth " << nth;
+    }
+    EXPECT_GE(unsynced, 1);
+}
+
+// A medium that gives back something else is found by the run that is to look; the next one does
+// not take its word that all was applied.
+TEST(Staged, WhatReadsBackOtherwiseIsNotSealedLater) {
+    for (const BenchShape& shape : {kImage, kDevice}) {
+        Staged staged(3, shape);
+        SyncBench& bench = staged.bench;
+        RunPlan looking = staged.plan(Kind::kExtents);
+        looking.verify = true;
+        std::uint64_t flushes = bench.target.started_count(DiskOperation::kFlush);
+        looking.after_event = [&] {
+            const std::uint64_t now = bench.target.started_count(DiskOperation::kFlush);
+            if (now == flushes || bench.target.unsynced_count() > 0) return;
+            flushes = now;
+            const std::vector<std::byte> rot(512, std::byte{0x5a});
+            bench.target.fill(81920, rot);
+        };
+        EXPECT_FALSE(bench.run(looking).succeeded());
+        looking.extents = {};
+        EXPECT_FALSE(bench.run(looking).succeeded());
+        EXPECT_NE(bench.target_shelf.record.state, TargetState::kSealed);
+        looking.after_event = {};
+        EXPECT_TRUE(bench.run(looking).succeeded());
+        EXPECT_EQ(bench.difference(true), "");
+    }
+}
+
 TEST(Staged, ALostJournalIsScanned) {
     Staged staged(4, kImage);
     SyncBench& bench = staged.bench;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <tuple>
 #include <unistd.h>
 
 #include "userspace/engine/staged_format.hpp"
@@ -44,6 +45,7 @@ class RealStagedFile final : public StagedFile {
         return bytes;
     }
     Status write(std::uint64_t offset_bytes, ByteSpan bytes) override {
+        const auto began = static_cast<off_t>(offset_bytes);
         while (!bytes.empty()) {
             const ssize_t put =
                 ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
@@ -52,8 +54,12 @@ class RealStagedFile final : public StagedFile {
             offset_bytes += static_cast<std::uint64_t>(put);
             bytes = bytes.subspan(static_cast<std::size_t>(put));
         }
-        if (::fdatasync(fd_.get()) < 0)
-            return fail_errno("cannot sync the journal of a staged run");
+        if (::fdatasync(fd_.get()) < 0) {
+            const Status failed = fail_errno("cannot sync the journal of a staged run");
+            // Reads may show it although no disk has it: nobody must build upon it.
+            std::ignore = ::ftruncate(fd_.get(), began);
+            return failed;
+        }
         return {};
     }
     Status empty() override {

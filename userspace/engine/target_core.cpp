@@ -440,6 +440,10 @@ void TargetCore::settle(Actions& actions) {
 void TargetCore::on(const ev::Reread& event, Actions& actions) {
     if (phase_ != Phase::kReread) return;
     if (!event.equal) {
+        // A later session would apply it again, and seal it without a look.
+        if (committed_) {
+            actions.push_back(act::Mark{.record = record_stage_lost(), .keep_journal = false});
+        }
         return fail_with(
             {Code::kCorrupt, 0, "the target reads back something else than was written to it"},
             actions);

@@ -244,6 +244,7 @@ class TargetCore {
     bool to_be_staged(const BeginMessage& begin) const;
     TargetRecord record_under_way() const;
     TargetRecord record_staging() const;
+    TargetRecord record_stage_lost() const;
     TargetRecord record_sealed() const;
     void open_up(Actions& actions);
     void settle(Actions& actions);

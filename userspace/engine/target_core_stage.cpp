@@ -47,9 +47,14 @@ void TargetCore::on(const ev::Applied&, Actions& actions) {
 }
 
 // The volume may have been written to already: nothing is known of it any more but whose it is.
-void TargetCore::on(const ev::StageLost& event, Actions& actions) {
+TargetRecord TargetCore::record_stage_lost() const {
     TargetRecord record = phase_ == Phase::kReplay ? facts_.record : record_staging();
     record.stage = TargetRecord::Stage::kNone;
+    return record;
+}
+
+void TargetCore::on(const ev::StageLost& event, Actions& actions) {
+    const TargetRecord record = record_stage_lost();
     if (phase_ == Phase::kApply || phase_ == Phase::kReplay)
         actions.push_back(act::Mark{.record = record, .keep_journal = false});
     if (phase_ != Phase::kReplay) return fail_with(event.error, actions);

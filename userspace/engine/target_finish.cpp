@@ -44,6 +44,7 @@ Result<bool> finish_target(TargetStore& store, const std::string& name, EngineKi
     }
     const auto engine = TRY(make_engine(kind));
     const TargetVolume volume = TRY(store.prepare(*engine, record.volume_bytes, false));
+    TRY_STATUS(store.mark(record, true));
     const StagedRun stage = TRY(store.open_stage(*engine, {.run = record.run}));
     TRY_STATUS(apply(*engine, volume, stage, record.run_base.source));
     TRY_STATUS(store.fit_size());

@@ -37,6 +37,10 @@ void TargetPipeline::perform(act::Replay& action) {
     auto volume = store_.prepare(engine_, record.volume_bytes, false);
     if (!volume) return step(ev::Failed{volume.error()});
     volume_ = *volume;
+    // It may be one whose sync failed, and be on no disk: from here on the volume is between two
+    // moments, and nothing else must say that it is whole.
+    const Status marked = store_.mark(record, true);
+    if (!marked) return step(ev::Failed{marked.error()});
     auto stage = store_.open_stage(engine_, {.run = record.run});
     if (!stage && stage.error().code == Code::kCorrupt)
         return on_applied(StagedApply::End::kLost, stage.error());
