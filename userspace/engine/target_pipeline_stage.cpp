@@ -2,6 +2,7 @@
 // The pipeline of a run that is staged (docs/format-staged.md): where its blocks go, and how they
 // come onto the volume once all of them are there. The same for what an earlier session left.
 
+#include "userspace/engine/staged_format.hpp"
 #include "userspace/engine/target_pipeline.hpp"
 
 namespace towline {
@@ -9,13 +10,27 @@ namespace towline {
 namespace act = target_action;
 namespace ev = target_event;
 
+namespace {
+
+// Blocks that the index speaks of are gone. The last one may end within its place.
+bool is_cut_off(const StagedRun& run) {
+    return run.blocks.view.size_bytes + staged_format::kPlaceBytes <= run.index->places_end_bytes();
+}
+
+}  // namespace
+
 Status TargetPipeline::open_stage(const act::Begin& action) {
     const BeginMessage& begin = action.begin;
     TargetStore::StageWish wish{
         .run = begin.run, .anew = !begin.resume, .plan_bytes = begin.plan_bytes};
     auto stage = store_.open_stage(engine_, wish);
     // Of a run that is resumed nothing may be there any more: then nothing was acknowledged.
-    if (!stage && begin.resume && stage.error().code == Code::kCorrupt) {
+    bool gone = !stage && stage.error().code == Code::kCorrupt;
+    if (stage && begin.resume && is_cut_off(*stage)) {
+        engine_.detach(stage->blocks.view.handle);
+        gone = true;
+    }
+    if (gone && begin.resume) {
         wish.anew = true;
         stage = store_.open_stage(engine_, wish);
     }
