@@ -79,6 +79,8 @@ std::string HardLife::live() {
         if (random_.chance(0.5)) incident();
         Replica& replica = replicas_[random_.chance(0.7) ? 0 : 1];
         run_to(replica, random_.chance(0.6));
+        if (replica.now.shelf.record.stage != Stage::kNone && random_.chance(0.3))
+            lose_staged(replica);
     }
     for (Replica& each : replicas_) {
         if (!wrong_.empty()) break;
@@ -186,7 +188,9 @@ bool HardLife::run_to(Replica& replica, bool faulty) {
         replica.unnoted = meanwhile_;
     if (result.source_error && result.source_error->code == Code::kRefused)
         replica.unlooked = false;
+    lost_ = replica.lost;
     check(plan, result, contents);
+    replica.lost &= bench_.target_shelf.record.stage == Stage::kCommitted;
     if (power_loss_ && bench_.source_shelf.lose_power(random_))
         history_ += "sealed runs are open again\n";
     bench_.cut_power();
@@ -220,7 +224,7 @@ bool HardLife::check(const RunPlan& plan, const RunResult& result, const Content
         return is(bench_.target.durable_contents(), record.base, "sealed");
     if (record.stage == Stage::kStaging)
         return is(bench_.target.durable_contents(), record.base, "staged beside");
-    if (record.stage == Stage::kCommitted)
+    if (record.stage == Stage::kCommitted && !lost_)
         return is(bench_.taken_over(), record.run_base, "staged whole");
     return true;
 }

@@ -35,7 +35,8 @@ class HardLife {
         SyncBench::TargetCopy now;
         std::vector<SyncBench::TargetCopy> older;
         std::vector<Extent> unnoted;  // changes that no begun run to it has noted
-        bool unlooked = false;        // the source was put back, and no run to it knows
+        bool lost = false;  // what is staged was tampered with, which is found when it is applied
+        bool unlooked = false;  // the source was put back, and no run to it knows
     };
 
     static BenchShape draw_shape(SimulatedRandom& random);
@@ -78,6 +79,7 @@ class HardLife {
     std::map<Uuid, Contents> moments_;
     std::vector<std::unique_ptr<SimulatedMoment>> taken_;  // dead runs' engines know the disks
     std::vector<Extent> meanwhile_;                        // written while the run at hand went on
+    bool lost_ = false;                                    // of the replica at hand
     bool power_loss_ = false;  // of both sides, at the end of the run at hand
 
     std::map<std::string, int> incidents_;

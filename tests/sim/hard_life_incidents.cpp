@@ -175,6 +175,7 @@ void HardLife::roll_back(Replica& replica) {
 void HardLife::lose_staged(Replica& replica) {
     if (replica.now.shelf.staged_index.empty()) return;
     note("what is staged is lost, in part or whole");
+    replica.lost = true;
     auto& index = replica.now.shelf.staged_index;
     auto& blocks = replica.now.staged;
     switch (random_.below(4)) {
