@@ -60,7 +60,7 @@ std::vector<std::byte> table_for(ByteSpan entries) {
     for (int i = 0; i < 2; ++i)
         table.put_bytes(Uuid{}.bytes).put(static_cast<std::uint64_t>(i)).put(std::uint64_t{7});
     if (count > 0)
-        table.put(load_le<std::uint64_t>(entries.data()))
+        table.put(load_le<std::uint64_t>(entries.data()) & (format::kBlockCountMax - 1))
             .put(std::uint64_t{1} << 28)
             .put(crc32c(entries));
     return table.take();

@@ -16,7 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!decoded) return 0;
     for (const SegmentEntry& each : decoded->entries)
         if (decoded->plain_bytes(each.block) > decoded->block_bytes) std::abort();
-    const auto encoded = decoded->encode();
+    if (!decoded->identities && decoded->groups().size() != decoded->proofs.size()) std::abort();
+    const auto encoded = decoded->encode(generation);
     if (!std::ranges::equal(encoded, table)) std::abort();
     return 0;
 }

@@ -26,6 +26,7 @@ CONFIG, LOG, INDEX, SEGMENT = 1, 2, 3, 4
 RAW, DEFLATE, ZSTD, ZEROS = 0, 1, 2, 255
 HEAD = struct.Struct("<8sHHI16s16sQII")
 TRAILER = struct.Struct("<QQQII")
+ENTRY = struct.Struct("<IBIII")  # of a segment: block (its low and high part), stored, check, crc
 
 
 def make_crc_table():
@@ -74,8 +75,7 @@ class Object:
          crc) = HEAD.unpack_from(self.data)
         check(magic == b"TLVAULT1", f"{path} is no object")
         check(crc == crc32c(self.data[:60]), f"{path}: head")
-        check(version == 1 or version in (2, 3) and kind == CONFIG, f"{path}: version {version}")
-        self.version = version
+        check(version == 4, f"{path}: version {version}")
         check(its_kind == kind and its_generation == generation and its_writer == writer
               and its_number == number and name_crc == (crc32c(name.encode()) if name else 0),
               f"{path} is another object")
@@ -101,16 +101,13 @@ class Vault:
         said = json.loads(config.table)
         check(said["vault"].replace("-", "") == self.id.hex(), "the config is of another vault")
         self.shares = "dedup" in said
-        wanted = 3 if self.shares else 2 if "encryption" in said else 1
-        check(config.version == wanted, "the version of the config")
         self.key = vault_key(said["encryption"], self.id) if "encryption" in said else None
-        if self.shares:
-            dedup = uuid.UUID(said["dedup"]).bytes
-            self.identity_key = hkdf(self.key or dedup, dedup,
-                                     b"towline vault identities 1" + self.id, 32)
+        drawn = uuid.UUID(said["dedup" if self.shares else "proofs"]).bytes
+        purpose = b"towline vault identities 1" if self.shares else b"towline vault proofs 1"
+        self.block_key = hkdf(self.key or drawn, drawn, purpose + self.id, 32)
 
     def identity_of(self, plain):
-        return hmac.digest(self.identity_key, plain, "sha256")
+        return hmac.digest(self.block_key, plain, "sha256")
 
     def read(self, path):
         stored = path.read_bytes()
@@ -163,32 +160,71 @@ class Series:
         return index
 
     def segment(self, writer, serial):
-        """The highest generation, as {origin: (offset, stored, check, ...)} and its bytes."""
+        """Its highest generation. One is kept: blocks are asked for by their segments."""
         if (writer, serial) not in self.segments:
             name = "%pool" if self.vault.shares else self.name
             folder = self.vault.folder_of("segment", name)
             path = max(folder.glob(f"{writer.hex()}-{serial:08x}-*"))
             generation = int(path.name[-4:], 16)
-            segment = Object(path, self.vault, SEGMENT, name, writer, serial, generation)
-            self.segments = {(writer, serial): (self.places(segment), segment.data)}
+            found = Object(path, self.vault, SEGMENT, name, writer, serial, generation)
+            self.segments = {(writer, serial): Segment(self.vault, found, writer, serial,
+                                                       generation)}
         return self.segments[writer, serial]
 
-    def places(self, segment):
-        count = struct.unpack_from("<I", segment.table, 60)[0]
-        entry_bytes = 56 if self.vault.shares else 24
-        check(len(segment.table) == 64 + entry_bytes * count, f"{segment.path}: table")
-        identities = segment.table[64 + 24 * count:] if self.vault.shares else b""
-        at, places = HEAD.size, {}
+
+class Segment:
+    """`blocks` are those that are stored, each as the table has it; `places` finds one by its origin."""
+
+    def __init__(self, vault, segment, writer, serial, generation):
+        self.vault, self.path, self.data = vault, segment.path, segment.data
+        self.preamble = writer + struct.pack("<Q", serial) + segment.table[:60]
+        table = segment.table
+        count = struct.unpack_from("<I", table, 60)[0]
+        origins_at = 64 + ENTRY.size * count
+        marks_at = origins_at + (0 if generation == 1 else 4 * count)
+        self.blocks, self.places, self.identities = [], {}, []
+        at = HEAD.size
         for each in range(count):
-            _, origin, stored, plain_check, stored_crc = struct.unpack_from(
-                "<QIIII", segment.table, 64 + 24 * each)
-            length = stored & 0xFFFFFF
+            raw = table[64 + ENTRY.size * each:64 + ENTRY.size * (each + 1)]
+            stored = ENTRY.unpack(raw)[2]
             if stored >> 24 != ZEROS:
-                identity = identities[32 * each:32 * each + 32]
-                places[origin] = (at, stored, plain_check, stored_crc, identity)
-            at += length
-        check(at == segment.contents_end, f"{segment.path}: contents")
-        return places
+                origin = at if generation == 1 else struct.unpack_from(
+                    "<I", table, origins_at + 4 * each)[0]
+                self.places[origin] = len(self.blocks)
+                self.blocks.append((at, origin, raw))
+                if vault.shares:
+                    self.identities.append(table[marks_at + 32 * each:marks_at + 32 * each + 32])
+            at += stored & 0xFFFFFF
+        check(at == segment.contents_end, f"{self.path}: contents")
+        marks = 32 * count if vault.shares else 16 * ((len(self.blocks) + 3) // 4)
+        check(len(table) == marks_at + marks, f"{self.path}: table")
+        self.proofs = [] if vault.shares else [table[at:at + 16]
+                                               for at in range(marks_at, len(table), 16)]
+        self.proved = set()
+
+    def fields(self, place):
+        """stored (kind and length), the plain block's check, the stored one's CRC"""
+        return ENTRY.unpack(self.blocks[place][2])[2:]
+
+    def bytes_of(self, place):
+        at = self.blocks[place][0]
+        return self.data[at:at + (self.fields(place)[0] & 0xFFFFFF)]
+
+    def check_proof(self, place):
+        """The group's proof; it need not hold where another block of the group is damaged."""
+        group = place // 4
+        if self.vault.shares or group in self.proved:
+            return
+        self.proved.add(group)
+        text = self.preamble
+        members = range(4 * group, min(4 * group + 4, len(self.blocks)))
+        for each in members:
+            _, origin, raw = self.blocks[each]
+            text += raw + struct.pack("<I", origin) + self.bytes_of(each)
+        if hmac.digest(self.vault.block_key, text, "sha256")[:16] == self.proofs[group]:
+            return
+        damaged = any(crc32c(self.bytes_of(each)) != self.fields(each)[2] for each in members)
+        check(damaged, f"{self.path}: the proof of group {group}")
 
 
 def root_of(point):
@@ -209,14 +245,16 @@ def entries_of(index):
                 for i in range(segment_count)]
     pages_at = 40 + 32 * segment_count
     check(len(index.table) == pages_at + 20 * page_count, f"{index.path}: table")
-    check(HEAD.size + 24 * entry_count == index.contents_end, f"{index.path}: contents")
+    check(HEAD.size + 21 * entry_count == index.contents_end, f"{index.path}: contents")
     for page in range(page_count):
-        begin = HEAD.size + 24 * page_entries * page
-        raw = index.data[begin:min(begin + 24 * page_entries, index.contents_end)]
+        begin = HEAD.size + 21 * page_entries * page
+        raw = index.data[begin:min(begin + 21 * page_entries, index.contents_end)]
         crc = struct.unpack_from("<QQI", index.table, pages_at + 20 * page)[2]
         check(crc == crc32c(raw), f"{index.path}: page {page}")
-        for at in range(0, len(raw), 24):
-            block, segment, origin, stored, plain_check = struct.unpack_from("<QIIII", raw, at)
+        for at in range(0, len(raw), 21):
+            low, high, segment, origin, stored, plain_check = struct.unpack_from(
+                "<IBIIII", raw, at)
+            block = low | high << 32
             if stored >> 24 == ZEROS:
                 yield block, segment | origin << 32, None, 0, stored, 0
             else:
@@ -253,17 +291,20 @@ def restore(series, volume, out):
         if offset >= size:
             continue
         writer, serial, seed = segment
-        places, data = series.segment(writer, serial)
-        at, its_stored, its_check, stored_crc, identity = places[origin]
+        found = series.segment(writer, serial)
+        place = found.places[origin]
+        its_stored, its_check, stored_crc = found.fields(place)
         check(its_stored == stored, f"block {block} is another")
         # One that is shared was stored for another place, and has that place's check.
         check(series.vault.shares or its_check == plain_check, f"block {block} is another")
-        raw = data[at:at + (stored & 0xFFFFFF)]
+        raw = found.bytes_of(place)
         check(crc32c(raw) == stored_crc, f"the stored block {block}")
+        found.check_proof(place)
         length = min(block_bytes, size - offset)
         plain = plain_of(raw, stored >> 24, length)
         check(len(plain) == length, f"the length of block {block}")
         check(block_check(plain, seed, offset) == plain_check, f"the CRC of block {block}")
+        identity = found.identities[place] if series.vault.shares else b""
         if any(identity):
             check(identity == series.vault.identity_of(plain), f"the identity of block {block}")
         out.seek(offset)

@@ -123,6 +123,23 @@ TEST_F(RunWriterTest, TwoWritersCannotHoldOneName) {
     EXPECT_EQ(error_of(model.begin(RunMode::kFull)).code, Code::kBusy);
 }
 
+// More than an entry has room to number.
+TEST_F(RunWriterTest, MoreBlocksThanCanBeNumberedAreRefused) {
+    TargetRecord state = model.record(TargetState::kApplying, RunMode::kFull);
+    state.volume_bytes = vault_format::kBlockCountMax * kBlock;
+    const auto begin = [&](std::uint32_t block_bytes) {
+        auto held = SeriesLog(model.vault(), model.series).hold();
+        EXPECT_TRUE(held);
+        return RunWriter::begin(
+            model.vault(), model.series, std::move(*held),
+            {.state = state, .block_bytes = block_bytes, .volume_name = "disk0"});
+    };
+    const auto refused = begin(kBlock);
+    EXPECT_EQ(error_of(refused).code, Code::kRefused);
+    EXPECT_TRUE(error_of(refused).context.contains("--block"));
+    EXPECT_TRUE(begin(2 * kBlock));
+}
+
 TEST_F(RunWriterTest, OtherBlockSizeIsRefused) {
     ASSERT_TRUE(model.full());
     auto held = SeriesLog(model.vault(), model.series).hold();

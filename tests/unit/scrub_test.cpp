@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "io/checksum.hpp"
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/repair.hpp"
 #include "userspace/vault/simulated_file_layer.hpp"
@@ -60,6 +61,28 @@ struct ScrubTest : ::testing::Test {
 };
 
 }  // namespace
+
+// Of another version nothing is guessed at: what is to be done about it is said.
+TEST_F(ScrubTest, AnotherVersionIsRefusedWithItsRemedy) {
+    for (const std::string& name : files.names()) {
+        if (!name.starts_with("config")) continue;
+        auto& bytes = files.contents(name);
+        const auto open_as = [&](std::uint16_t version) {
+            store_le(&bytes[10], version);
+            store_le(&bytes[60], crc32c(ByteSpan(bytes).first(60)));
+            return Vault::open(model->vault()->shared_store());
+        };
+        const auto older = open_as(vault_format::kVersion - 1);
+        ASSERT_FALSE(older);
+        EXPECT_EQ(older.error().code, Code::kUnsupported);
+        EXPECT_TRUE(older.error().context.contains("make a new vault")) << older.error().text();
+        const auto newer = open_as(vault_format::kVersion + 1);
+        ASSERT_FALSE(newer);
+        EXPECT_EQ(newer.error().code, Code::kUnsupported);
+        EXPECT_TRUE(newer.error().context.contains("upgrade")) << newer.error().text();
+        EXPECT_TRUE(open_as(vault_format::kVersion));
+    }
+}
 
 TEST_F(ScrubTest, EveryByteThatFlipsIsFound) {
     ASSERT_TRUE(scrub().sound());

@@ -329,7 +329,7 @@ TEST_F(EncryptedVault, IsRefusedWithoutItsKeyAndByAnOlderReader) {
     EXPECT_EQ(locked.error().code, Code::kRefused);
     // A reader that knows version 1 alone looks at this field first.
     const Bytes& config = files.contents("config/0000000000000001");
-    EXPECT_EQ(load_le<std::uint16_t>(config.data() + 10), 2);
+    EXPECT_EQ(load_le<std::uint16_t>(config.data() + 10), 4);
     EXPECT_EQ(load_le<std::uint16_t>(config.data() + 8), 1);
 }
 

@@ -39,6 +39,19 @@ bool same(ByteSpan a, ByteSpan b) {
 
 }  // namespace
 
+// RFC 4231, test case 2, in pieces, and again.
+TEST(VaultCrypto, HmacOfPiecesIsThatOfThePublishedCase) {
+    HmacSha256 mac(text_bytes("Jefe"));
+    for (int again = 0; again < 2; ++again) {
+        for (const std::string_view piece : {"what do ya", "", " want for nothing?"})
+            mac.add(text_bytes(piece));
+        EXPECT_TRUE(
+            same(mac.finish(),
+                 from_hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")));
+    }
+    EXPECT_EQ(mac.finish(), hmac_sha256(text_bytes("Jefe"), {}));
+}
+
 // The GCM specification's test case 16.
 TEST(VaultCrypto, AesGcmOfThePublishedCase) {
     const Bytes key = from_hex("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308");

@@ -278,9 +278,13 @@ TEST_P(VaultDedupTest, WhatDecompressesToSomethingElseIsNobodysTwin) {
     const TwinFinder hasher(vault);
     const auto put = [&](std::uint64_t serial, ByteSpan stored) {
         auto segment = SegmentWriter::begin(
-            vault->store(), vault->id(),
+            *vault,
             {vault_format::ObjectKind::kSegment, vault->segment_series({}), writer, serial, 1},
-            {.volume_bytes = kBlock, .block_bytes = kBlock, .identities = true, .entries = {}});
+            {.volume_bytes = kBlock,
+             .block_bytes = kBlock,
+             .identities = true,
+             .entries = {},
+             .proofs = {}});
         ASSERT_TRUE(segment) << segment.error().text();
         ASSERT_TRUE(segment->append({.identity = hasher.identity_of(good)}, stored));
         ASSERT_TRUE(segment->commit());
@@ -382,7 +386,7 @@ TEST_P(VaultDedupTest, AnOlderTowlineRefusesTheVault) {
     std::ifstream file(folder.path() + "/vault/config/0000000000000001", std::ios::binary);
     char head[12] = {};
     file.read(head, sizeof head);
-    EXPECT_EQ(head[10], 3);
+    EXPECT_EQ(head[10], 4);
     EXPECT_EQ(head[11], 0);
 }
 

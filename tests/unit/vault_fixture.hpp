@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "io/checksum.hpp"
 #include "storage_fixture.hpp"
 #include "transport/codec.hpp"
 #include "userspace/vault/collector.hpp"
@@ -109,11 +110,13 @@ class VaultModel {
                                  .resume = resume});
     }
     Status put(RunWriter& writer, std::uint64_t number) {
+        return put(writer, number, number % 3 == 0 ? BlockKind::kDeflate : BlockKind::kZstd, 3);
+    }
+    Status put(RunWriter& writer, std::uint64_t number, BlockKind kind, int level) {
         const ByteSpan plain = block(number);
         if (is_zero(plain)) return writer.zeros(number, 1);
         Bytes packed(plain.size());
-        const auto kind = number % 3 == 0 ? BlockKind::kDeflate : BlockKind::kZstd;
-        const auto size = codec_.compress(kind, 3, plain, packed);
+        const auto size = codec_.compress(kind, level, plain, packed);
         const RunWriter::Block head{
             .block = number,
             .kind = static_cast<std::uint8_t>(size ? kind : BlockKind::kRaw),
@@ -193,6 +196,18 @@ class VaultModel {
     RunMode mode_{};
     std::map<Uuid, Bytes> sealed_;
 };
+
+// Another block, with the same CRC from whatever start: what the first byte changed in it, the next
+// four take back.
+inline Bytes of_equal_crc(ByteSpan block) {
+    Bytes other(block.begin(), block.end());
+    other[0] ^= std::byte{1};
+    const std::uint32_t changed = crc32c(block.first(1)) ^ crc32c(ByteSpan(other).first(1));
+    for (std::size_t i = 0; i < 4; ++i)
+        other[1 + i] ^= static_cast<std::byte>(changed >> (8 * i));
+    EXPECT_EQ(crc32c(other), crc32c(block));
+    return other;
+}
 
 // A full run and three of changes, of which one point was deleted and what it alone had given back.
 inline void make_history(VaultModel& model) {

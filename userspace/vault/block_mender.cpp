@@ -177,7 +177,7 @@ Status Mender::rewrite(const Patient& patient) {
     ++next.generation;
     SegmentTable table = old.table;
     table.entries.clear();
-    SegmentWriter writer = TRY(SegmentWriter::begin(store, vault_->id(), next, table));
+    SegmentWriter writer = TRY(SegmentWriter::begin(*vault_, next, table));
     const std::string name = old.id.object_name();
     std::uint64_t mended = 0;
     Bytes stored;

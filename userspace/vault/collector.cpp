@@ -8,7 +8,6 @@
 
 #include <algorithm>
 
-#include "io/checksum.hpp"
 #include "userspace/vault/segment_pins.hpp"
 #include "userspace/vault/segment_writer.hpp"
 
@@ -50,9 +49,10 @@ std::uint64_t segment_bytes(const std::vector<LiveBlock>& live, bool identities)
     std::uint64_t bytes =
         format::kHeadBytes + format::kSegmentTableHeadBytes + format::kTrailerBytes;
     for (const LiveBlock& each : live)
-        bytes += each.stored_bytes + format::kSegmentEntryBytes +
+        bytes += each.stored_bytes + format::kSegmentEntryBytes + format::kOriginBytes +
                  (identities ? format::kIdentityBytes : 0);
-    return bytes;
+    const std::size_t groups = (live.size() + format::kGroupBlocks - 1) / format::kGroupBlocks;
+    return bytes + (identities ? 0 : groups * format::kProofBytes);
 }
 
 // Of a stored block it is enough that one volume at one place shows it.
@@ -368,31 +368,62 @@ Status Collector::compact(const SegmentKey& key, std::uint32_t generation, std::
     return {};
 }
 
-// As they are stored: nothing is decompressed, and no key would be needed.
+// As they are stored, and by groups: the blocks that are kept get proofs anew, so they are taken
+// for what was stored by the proof that they had.
 Result<std::uint64_t> Collector::rewrite(const SegmentKey& key, std::uint32_t generation,
                                          const std::vector<LiveBlock>& live) const {
     ObjectStore& store = vault_->store();
     const OpenSegment old = TRY(open_segment(store, vault_->id(), segment_id(key, generation)));
+    const auto& entries = old.table.entries;
     SegmentTable table = old.table;
     table.entries.clear();
+    table.proofs.clear();
     SegmentWriter writer =
-        TRY(SegmentWriter::begin(store, vault_->id(), segment_id(key, generation + 1), table));
-    const std::string name = old.id.object_name();
-    std::vector<std::byte> stored;
+        TRY(SegmentWriter::begin(*vault_, segment_id(key, generation + 1), std::move(table)));
+    std::size_t number = 0;
     auto wanted = live.begin();
-    for (std::size_t i = 0; i < old.table.entries.size(); ++i) {
-        const SegmentEntry& entry = old.table.entries[i];
-        if (entry.zeros() || wanted == live.end() || entry.origin != wanted->origin) continue;
-        ++wanted;
-        stored.resize(entry.stored_bytes);
-        TRY_STATUS(read_exactly(store, name, old.offsets[i], stored));
-        if (crc32c(stored) != entry.stored_crc)
-            return object_damaged(
-                name, "the stored block at " + std::to_string(old.offsets[i]) + " fails its check");
-        TRY_STATUS(writer.append(entry, stored));
+    for (const SegmentTable::Group& group : old.table.groups()) {
+        const std::size_t its_number = number++;
+        std::vector<std::size_t> kept;  // by their places in the group
+        for (std::size_t i = 0; i < group.size(); ++i) {
+            if (wanted == live.end() || entries[group[i]].origin != wanted->origin) continue;
+            ++wanted;
+            kept.push_back(i);
+        }
+        if (kept.empty()) continue;
+        const StoredGroup found = StoredGroup::read(store, old, its_number, group);
+        TRY_STATUS(refuse_damaged(old, found, kept));
+        for (const std::size_t i : kept)
+            TRY_STATUS(writer.append(found.blocks()[i].entry, found.blocks()[i].stored));
     }
-    if (wanted != live.end()) return object_damaged(name, "a block that is in use is not in it");
+    if (wanted != live.end())
+        return object_damaged(old.id.object_name(), "a block that is in use is not in it");
     return writer.commit();
+}
+
+// Where the proof does not hold because a block that nobody needs is damaged, the others go by
+// both of their CRCs. Where nothing says why it does not, none of them is to get a new one. (An
+// identity goes along with its block, and says what it was whatever became of it.)
+Status Collector::refuse_damaged(const OpenSegment& segment, const StoredGroup& group,
+                                 const std::vector<std::size_t>& kept) const {
+    const std::string name = segment.id.object_name();
+    for (const std::size_t i : kept) {
+        const StoredGroup::Block& block = group.blocks()[i];
+        if (!block.read) return block.read;
+        if (!block.sound)
+            return object_damaged(name, "the stored block that was at " +
+                                            std::to_string(block.entry.origin) +
+                                            " fails its check");
+    }
+    if (segment.table.identities || group.proven(vault_->proof_key())) return {};
+    if (std::ranges::all_of(group.blocks(), &StoredGroup::Block::sound))
+        return object_damaged(name, "stored blocks have their CRCs, and not their proof");
+    Codec codec;
+    for (const std::size_t i : kept) {
+        if (!group.checks(group.blocks()[i], codec))
+            return object_damaged(name, "a stored block fails the check of its contents");
+    }
+    return {};
 }
 
 }  // namespace towline

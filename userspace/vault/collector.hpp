@@ -8,6 +8,7 @@
 
 #include "userspace/vault/liveness.hpp"
 #include "userspace/vault/series_log.hpp"
+#include "userspace/vault/stored_group.hpp"
 
 namespace towline {
 
@@ -98,6 +99,8 @@ class Collector {
                    const std::vector<LiveBlock>& live, CollectReport& report) const;
     Result<std::uint64_t> rewrite(const SegmentKey& key, std::uint32_t generation,
                                   const std::vector<LiveBlock>& live) const;
+    Status refuse_damaged(const OpenSegment& segment, const StoredGroup& group,
+                          const std::vector<std::size_t>& kept) const;
     ObjectId segment_id(const SegmentKey& key, std::uint32_t generation) const;
 
     SeriesLog log_;

@@ -88,7 +88,7 @@ Status Index::decode_entries(ByteSpan raw, const Page& page, Entries& entries) c
     std::uint64_t end = page.first_block;
     while (reader.rest_bytes() > 0) {
         IndexEntry entry;
-        entry.block = reader.get<std::uint64_t>();
+        entry.block = get_block_number(reader);
         entry.segment = reader.get<std::uint32_t>();
         entry.origin = reader.get<std::uint32_t>();
         const auto stored = reader.get<std::uint32_t>();

@@ -3,7 +3,6 @@
 // a page, a segment's row a segment).
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <openssl/sha.h>
 
@@ -65,18 +64,16 @@ Status IndexWriter::add(const IndexEntry& entry) {
 
 Status IndexWriter::put(const IndexEntry& entry) {
     CHECK(entry.block >= end_block_ && entry.count > 0);
-    std::array<std::byte, format::kIndexEntryBytes> raw{};
-    store_le(&raw[0], entry.block);
-    store_le(&raw[16], std::uint32_t{entry.kind} << 24 | entry.stored_bytes);
+    ByteWriter raw;
+    put_block_number(raw, entry.block);
     if (entry.zeros()) {
-        store_le(&raw[8], entry.count);
+        raw.put(entry.count);
     } else {
-        store_le(&raw[8], entry.segment);
-        store_le(&raw[12], entry.origin);
-        store_le(&raw[20], entry.check);
+        raw.put(entry.segment).put(entry.origin);
     }
+    raw.put(std::uint32_t{entry.kind} << 24 | entry.stored_bytes).put(entry.check);
     if (page_.empty()) page_first_ = entry.block;
-    page_.insert(page_.end(), raw.begin(), raw.end());
+    page_.insert(page_.end(), raw.bytes().begin(), raw.bytes().end());
     end_block_ = entry.end();
     ++entry_count_;
     if (page_.size() < format::kPageEntries * format::kIndexEntryBytes) return {};

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "io/check.hpp"
 #include "io/checksum.hpp"
 
 namespace towline {
@@ -72,16 +73,22 @@ Status check_head(ByteSpan raw, const Uuid& vault, const ObjectId& id, const std
     if (magic != format::kMagic) return object_damaged(name, "it is no object of a vault");
     if (crc != crc32c(raw.first(format::kHeadBytes - 4)))
         return object_damaged(name, "its head fails its check");
-    const bool config = id.kind == ObjectKind::kConfig;
-    if (version > (config ? format::kDedupVersion : format::kVersion)) {
+    if (version < format::kVersion) {
+        return fail(Code::kUnsupported,
+                    "the vault's object " + name +
+                        " was made by a Towline from before the first release (version " +
+                        std::to_string(version) +
+                        "), which this one does not read; make a new vault: towline vault init");
+    }
+    if (version > format::kVersion) {
         return fail(Code::kUnsupported, "the vault's object " + name +
                                             " was made by a newer Towline (version " +
                                             std::to_string(version) + "); upgrade this one");
     }
     const std::uint32_t series_crc = id.series.empty() ? 0 : crc_of_text(id.series);
-    if (version == 0 || kind != static_cast<std::uint16_t>(id.kind) ||
-        generation != id.generation || writer != id.writer || number != id.number ||
-        name_crc != series_crc || (!vault.is_nil() && its_vault != vault)) {
+    if (kind != static_cast<std::uint16_t>(id.kind) || generation != id.generation ||
+        writer != id.writer || number != id.number || name_crc != series_crc ||
+        (!vault.is_nil() && its_vault != vault)) {
         return object_damaged(name, "another object is under its name");
     }
     return {};
@@ -115,6 +122,16 @@ Result<Trailer> check_trailer(ByteSpan raw, std::uint64_t object_bytes, const st
 
 std::unexpected<Error> object_damaged(const std::string& object_name, const std::string& what) {
     return fail(Code::kCorrupt, "the vault's object " + object_name + " is damaged: " + what);
+}
+
+void put_block_number(ByteWriter& writer, std::uint64_t block) {
+    CHECK(block < format::kBlockCountMax);
+    writer.put(static_cast<std::uint32_t>(block)).put(static_cast<std::uint8_t>(block >> 32));
+}
+
+std::uint64_t get_block_number(ByteReader& reader) {
+    const auto low = reader.get<std::uint32_t>();
+    return low | std::uint64_t{reader.get<std::uint8_t>()} << 32;
 }
 
 // --- names --------------------------------------------------------------------------------------
@@ -217,7 +234,7 @@ std::vector<std::byte> ObjectFrame::head() const {
     ByteWriter writer;
     writer.put(format::kMagic)
         .put(static_cast<std::uint16_t>(id_.kind))
-        .put(version_)
+        .put(format::kVersion)
         .put(id_.generation)
         .put_bytes(vault_.bytes)
         .put_bytes(id_.writer.bytes)
@@ -273,14 +290,14 @@ Result<ObjectTable> read_table(ObjectStore& store, const Uuid& vault, const Obje
 // --- documents ----------------------------------------------------------------------------------
 
 Result<bool> put_document(ObjectStore& store, const Uuid& vault, const ObjectId& id,
-                          const nlohmann::json& document, std::uint16_t version) {
+                          const nlohmann::json& document) {
     std::string text;
     try {
         text = document.dump(1) + "\n";
     } catch (const nlohmann::json::exception&) {
         return fail(Code::kInvalid, "a text for the vault is not UTF-8");
     }
-    std::vector<std::byte> object = ObjectFrame(vault, id, version).head();
+    std::vector<std::byte> object = ObjectFrame(vault, id).head();
     const auto end = ObjectFrame::end(0, std::as_bytes(std::span(text)));
     object.insert(object.end(), end.begin(), end.end());
     return store.put_if_absent(id.object_name(), object);

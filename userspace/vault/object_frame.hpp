@@ -39,8 +39,7 @@ std::string decode_series(const std::string& encoded);
 
 class ObjectFrame {
   public:
-    ObjectFrame(const Uuid& vault, ObjectId id, std::uint16_t version = vault_format::kVersion)
-        : vault_(vault), id_(std::move(id)), version_(version) {}
+    ObjectFrame(const Uuid& vault, ObjectId id) : vault_(vault), id_(std::move(id)) {}
 
     std::vector<std::byte> head() const;
     // The table and what follows it, for contents of this length (the head not counted).
@@ -49,7 +48,6 @@ class ObjectFrame {
   private:
     Uuid vault_;
     ObjectId id_;
-    std::uint16_t version_;
 };
 
 // The end of an object that was read: its table, and where the contents end.
@@ -66,9 +64,12 @@ Result<ObjectTable> read_table(ObjectStore& store, const Uuid& vault, const Obje
 
 // Objects that are a table alone.
 Result<bool> put_document(ObjectStore& store, const Uuid& vault, const ObjectId& id,
-                          const nlohmann::json& document,
-                          std::uint16_t version = vault_format::kVersion);
+                          const nlohmann::json& document);
 Result<nlohmann::json> get_document(ObjectStore& store, const Uuid& vault, const ObjectId& id);
+
+// The number of a block, as tables and indexes have it.
+void put_block_number(ByteWriter& writer, std::uint64_t block);
+std::uint64_t get_block_number(ByteReader& reader);
 
 // Exactly so many bytes, or kCorrupt that names the object.
 Status read_exactly(ObjectStore& store, const std::string& object_name, std::uint64_t offset_bytes,

@@ -57,7 +57,7 @@ Result<SegmentWriter*> RunVolume::segment() {
     segment_serial_ = shared_.next_segment++;
     const ObjectId id{ObjectKind::kSegment, shared_.vault->segment_series(shared_.series),
                       shared_.writer, segment_serial_, format::kGenerationFirst};
-    segment_ = TRY(SegmentWriter::begin(shared_.vault->store(), shared_.vault->id(), id,
+    segment_ = TRY(SegmentWriter::begin(*shared_.vault, id,
                                         {.run = shared_.run,
                                          .source = part_.source,
                                          .seed = seed_,
@@ -65,7 +65,8 @@ Result<SegmentWriter*> RunVolume::segment() {
                                          .epoch = shared_.epoch,
                                          .block_bytes = shared_.block_bytes,
                                          .identities = shared_.twins != nullptr,
-                                         .entries = {}}));
+                                         .entries = {},
+                                         .proofs = {}}));
     return &*segment_;
 }
 

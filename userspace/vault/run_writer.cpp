@@ -152,6 +152,10 @@ Status RunWriter::make_volumes() {
     const Point* before = before_.newest();
     for (std::size_t place = 0; place < plan_.layout.parts().size(); ++place) {
         VolumePart part = plan_.layout.parts()[place];
+        if (part.bytes / plan_.block_bytes >= vault_format::kBlockCountMax) {
+            return fail(Code::kRefused,
+                        "a volume has at most 2^40 blocks in a vault; take larger ones (--block)");
+        }
         if (part.name.empty()) part.name = plan_.volume_name;
         const PointVolume* base =
             before == nullptr ? nullptr : base_of(*before, plan_.layout, place);

@@ -382,6 +382,7 @@ Status Scrub::check_live(const Segments& segments, const std::string& name,
         if (lacks.origins.empty()) continue;
         Bad& its = bad[key];
         lacks.origins.insert(lacks.origins.end(), its.origins.begin(), its.origins.end());
+        std::ranges::sort(lacks.origins);
         its = std::move(lacks);
     }
     return {};

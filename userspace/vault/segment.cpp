@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "io/checksum.hpp"
+
 namespace towline {
 
 namespace format = vault_format;
@@ -24,19 +26,52 @@ bool block_size_allowed(std::uint32_t block_bytes) {
 
 SegmentEntry get_entry(ByteReader& reader) {
     SegmentEntry entry;
-    entry.block = reader.get<std::uint64_t>();
-    entry.origin = reader.get<std::uint32_t>();
+    entry.block = get_block_number(reader);
     const auto stored = reader.get<std::uint32_t>();
     entry.kind = static_cast<std::uint8_t>(stored >> 24);
     entry.stored_bytes = stored & 0xffffff;
+    if (entry.zeros()) {
+        entry.zero_count = reader.get<std::uint64_t>();
+        return entry;
+    }
     entry.check = reader.get<std::uint32_t>();
     entry.stored_crc = reader.get<std::uint32_t>();
-    if (entry.zeros()) {
-        entry.zero_count = entry.check | std::uint64_t{entry.stored_crc} << 32;
-        entry.check = 0;
-        entry.stored_crc = 0;
-    }
     return entry;
+}
+
+// Where blocks lie now, and where they lay at first: they fill the contents, in order.
+Status check_places(const SegmentTable& table, std::uint64_t contents_bytes,
+                    std::uint32_t generation, const std::string& name) {
+    const bool first = generation == format::kGenerationFirst;
+    const std::uint64_t block_count = (table.volume_bytes - 1) / table.block_bytes + 1;
+    std::uint64_t at = format::kHeadBytes;
+    std::uint64_t origin_next = format::kHeadBytes;
+    for (const SegmentEntry& entry : table.entries) {
+        const std::uint64_t blocks = entry.zeros() ? entry.zero_count : 1;
+        const bool placed = entry.zeros() ? first && entry.stored_bytes == 0
+                                          : entry.stored_bytes > 0 && entry.origin >= origin_next;
+        if (!known_kind(entry.kind) || !placed || blocks == 0 || entry.block >= block_count ||
+            blocks > block_count - entry.block) {
+            return object_damaged(name, "an entry of its table cannot be");
+        }
+        at += entry.stored_bytes;
+        if (!entry.zeros()) origin_next = std::uint64_t{entry.origin} + entry.stored_bytes;
+    }
+    if (at != format::kHeadBytes + contents_bytes)
+        return object_damaged(name, "its table does not cover its contents");
+    return {};
+}
+
+// In the first generation a block's origin is where it lies, and is not stored.
+void get_origins(SegmentTable& table, ByteReader& reader, std::uint32_t generation) {
+    std::uint64_t at = format::kHeadBytes;
+    for (SegmentEntry& each : table.entries) {
+        if (generation != format::kGenerationFirst)
+            each.origin = reader.get<std::uint32_t>();
+        else if (!each.zeros())
+            each.origin = static_cast<std::uint32_t>(at);
+        at += each.stored_bytes;
+    }
 }
 
 }  // namespace
@@ -46,29 +81,51 @@ std::uint32_t SegmentTable::plain_bytes(std::uint64_t block) const {
         std::min<std::uint64_t>(block_bytes, volume_bytes - block * block_bytes));
 }
 
-std::vector<std::byte> SegmentTable::encode() const {
-    ByteWriter writer;
+void SegmentEntry::put(ByteWriter& writer) const {
+    put_block_number(writer, block);
+    writer.put(std::uint32_t{kind} << 24 | stored_bytes);
+    if (zeros()) {
+        writer.put(zero_count);
+    } else {
+        writer.put(check).put(stored_crc);
+    }
+}
+
+std::vector<SegmentTable::Group> SegmentTable::groups() const {
+    std::vector<Group> groups;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        if (entries[i].zeros()) continue;
+        if (groups.empty() || groups.back().size() == format::kGroupBlocks) groups.emplace_back();
+        groups.back().push_back(i);
+    }
+    return groups;
+}
+
+void SegmentTable::put_head(ByteWriter& writer) const {
     writer.put_bytes(run.bytes)
         .put_bytes(source.bytes)
         .put(seed)
         .put(volume_bytes)
         .put(epoch)
-        .put(block_bytes)
-        .put(static_cast<std::uint32_t>(entries.size()));
-    for (const SegmentEntry& entry : entries) {
-        writer.put(entry.block)
-            .put(entry.origin)
-            .put(std::uint32_t{entry.kind} << 24 | entry.stored_bytes);
-        if (entry.zeros()) {
-            writer.put(entry.zero_count);
-        } else {
-            writer.put(entry.check).put(entry.stored_crc);
-        }
+        .put(block_bytes);
+}
+
+std::vector<std::byte> SegmentTable::encode(std::uint32_t generation) const {
+    ByteWriter writer;
+    put_head(writer);
+    writer.put(static_cast<std::uint32_t>(entries.size()));
+    for (const SegmentEntry& each : entries)
+        each.put(writer);
+    if (generation != format::kGenerationFirst) {
+        for (const SegmentEntry& each : entries)
+            writer.put(each.origin);
     }
     if (identities) {
-        for (const SegmentEntry& entry : entries)
-            writer.put_bytes(entry.identity);
+        for (const SegmentEntry& each : entries)
+            writer.put_bytes(each.identity);
     }
+    for (const GroupProof& each : proofs)
+        writer.put_bytes(each);
     return writer.take();
 }
 
@@ -83,39 +140,33 @@ Result<SegmentTable> SegmentTable::decode(ByteSpan raw, std::uint64_t contents_b
     table.epoch = reader.get<std::uint64_t>();
     table.block_bytes = reader.get<std::uint32_t>();
     const auto count = reader.get<std::uint32_t>();
-    const std::size_t plain_entries = count * format::kSegmentEntryBytes;
-    table.identities =
-        count > 0 && reader.rest_bytes() == plain_entries + count * format::kIdentityBytes;
-    const bool fits = table.identities || reader.rest_bytes() == plain_entries;
-    if (reader.bad() || !fits || !block_size_allowed(table.block_bytes) ||
-        table.volume_bytes == 0) {
+    const bool first = generation == format::kGenerationFirst;
+    const std::size_t entry_bytes = format::kSegmentEntryBytes + (first ? 0 : format::kOriginBytes);
+    if (reader.bad() || reader.rest_bytes() < count * entry_bytes ||
+        !block_size_allowed(table.block_bytes) || table.volume_bytes == 0) {
         return object_damaged(name, "its table is not of its form");
     }
-    const std::uint64_t block_count = (table.volume_bytes - 1) / table.block_bytes + 1;
-    std::uint64_t at = format::kHeadBytes;
-    std::uint64_t origin_next = format::kHeadBytes;
     table.entries.reserve(count);
+    std::size_t stored_count = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
-        const SegmentEntry entry = get_entry(reader);
-        const std::uint64_t blocks = entry.zeros() ? entry.zero_count : 1;
-        const bool first = generation == format::kGenerationFirst;
-        const bool placed = entry.zeros() ? first && entry.stored_bytes == 0 && entry.origin == 0
-                                          : entry.stored_bytes > 0 && entry.origin >= origin_next &&
-                                                (!first || entry.origin == at);
-        if (!known_kind(entry.kind) || !placed || blocks == 0 || entry.block >= block_count ||
-            blocks > block_count - entry.block) {
-            return object_damaged(name, "an entry of its table cannot be");
-        }
-        at += entry.stored_bytes;
-        if (!entry.zeros()) origin_next = std::uint64_t{entry.origin} + entry.stored_bytes;
-        table.entries.push_back(entry);
+        table.entries.push_back(get_entry(reader));
+        if (!table.entries.back().zeros()) ++stored_count;
     }
-    if (at != format::kHeadBytes + contents_bytes)
-        return object_damaged(name, "its table does not cover its contents");
+    get_origins(table, reader, generation);
+    TRY_STATUS(check_places(table, contents_bytes, generation, name));
+    const std::size_t group_count =
+        (stored_count + format::kGroupBlocks - 1) / format::kGroupBlocks;
+    table.identities = count > 0 && reader.rest_bytes() == count * format::kIdentityBytes;
+    if (!table.identities && reader.rest_bytes() != group_count * format::kProofBytes)
+        return object_damaged(name, "its table is not of its form");
     if (table.identities) {
         for (SegmentEntry& each : table.entries)
             std::ranges::copy(reader.get_bytes(each.identity.size()), each.identity.begin());
+        return table;
     }
+    table.proofs.resize(group_count);
+    for (GroupProof& each : table.proofs)
+        std::ranges::copy(reader.get_bytes(each.size()), each.begin());
     return table;
 }
 
@@ -151,6 +202,19 @@ Result<OpenSegment> open_segment(ObjectStore& store, const Uuid& vault, const Ob
         at += entry.stored_bytes;
     }
     return segment;
+}
+
+Result<ByteSpan> read_plain(ObjectStore& store, const OpenSegment& segment, std::size_t entry,
+                            Codec& codec, std::vector<std::byte>& into, MutableByteSpan plain) {
+    const SegmentEntry& its = segment.table.entries[entry];
+    const std::string name = segment.id.object_name();
+    if (into.size() < its.stored_bytes) into.resize(its.stored_bytes);
+    const MutableByteSpan stored = MutableByteSpan(into).first(its.stored_bytes);
+    TRY_STATUS(read_exactly(store, name, segment.offsets[entry], stored));
+    if (crc32c(stored) != its.stored_crc)
+        return object_damaged(name, "a stored block fails its check");
+    TRY_STATUS(codec.decompress(static_cast<BlockKind>(its.kind), stored, plain));
+    return ByteSpan(stored);
 }
 
 }  // namespace towline

@@ -16,16 +16,17 @@ namespace towline {
 
 namespace format = vault_format;
 
-Result<SegmentWriter> SegmentWriter::begin(ObjectStore& store, const Uuid& vault, ObjectId id,
-                                           SegmentTable table) {
+Result<SegmentWriter> SegmentWriter::begin(const Vault& vault, ObjectId id, SegmentTable table) {
     SegmentWriter writer;
-    writer.upload_ = TRY(store.begin_put(id.object_name()));
+    writer.upload_ = TRY(vault.store().begin_put(id.object_name()));
     writer.id_ = std::move(id);
     writer.table_ = std::move(table);
+    if (!writer.table_.identities && writer.table_.proofs.empty())
+        writer.prover_.emplace(vault.proof_key(), writer.id_, writer.table_);
     writer.chunk_.reset(
         static_cast<std::byte*>(std::aligned_alloc(BufferPool::kAlignmentBytes, kChunkBytes)));
     CHECK(writer.chunk_ != nullptr);
-    const auto head = ObjectFrame(vault, writer.id_).head();
+    const auto head = ObjectFrame(vault.id(), writer.id_).head();
     TRY_STATUS(writer.put(head));
     return writer;
 }
@@ -39,6 +40,10 @@ Result<std::uint32_t> SegmentWriter::append(SegmentEntry entry, ByteSpan stored)
     }
     entry.stored_bytes = static_cast<std::uint32_t>(stored.size());
     table_.entries.push_back(entry);
+    if (prover_) {
+        prover_->add(entry, stored);
+        if (prover_->block_count() == format::kGroupBlocks) end_group();
+    }
     TRY_STATUS(put(stored));
     return at;
 }
@@ -74,8 +79,9 @@ Status SegmentWriter::write_chunk() {
 }
 
 Result<std::uint64_t> SegmentWriter::commit() {
+    if (prover_ && prover_->block_count() > 0) end_group();
     const std::vector<std::byte> end =
-        ObjectFrame::end(length_bytes_ - format::kHeadBytes, table_.encode());
+        ObjectFrame::end(length_bytes_ - format::kHeadBytes, table_.encode(id_.generation));
     TRY_STATUS(put(end));
     if (chunk_bytes_ > 0) TRY_STATUS(write_chunk());
     const bool put_first = TRY(upload_->commit(written_bytes_));

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "io/checksum.hpp"
 #include "userspace/vault/vault_crypto.hpp"
 
 namespace towline {
@@ -89,13 +88,8 @@ Result<std::shared_ptr<const OpenSegment>> TwinFinder::open(const SegmentKey& se
 }
 
 bool TwinFinder::gives(const OpenSegment& segment, std::size_t entry, ByteSpan plain) {
-    const SegmentEntry& its = segment.table.entries[entry];
-    stored_.resize(its.stored_bytes);
-    const Status read =
-        read_exactly(vault_->store(), segment.id.object_name(), segment.offsets[entry], stored_);
-    if (!read || crc32c(stored_) != its.stored_crc) return false;
     plain_.resize(plain.size());
-    return codec_.decompress(static_cast<BlockKind>(its.kind), stored_, plain_) &&
+    return read_plain(vault_->store(), segment, entry, codec_, stored_, plain_) &&
            std::memcmp(plain_.data(), plain.data(), plain.size()) == 0;
 }
 

@@ -25,20 +25,21 @@ nlohmann::json to_json(const VaultConfig& config) {
                         {"floor_count", config.floor_count},
                         {"floor_seconds", config.floor_seconds}};
     if (config.encryption) json["encryption"] = to_json(*config.encryption);
-    if (config.dedup) json["dedup"] = config.dedup->text();
+    if (config.dedup)
+        json["dedup"] = config.dedup->text();
+    else
+        json["proofs"] = config.proofs.text();
     return json;
 }
 
-// A reader that knows of no encryption, or of no shared blocks, refuses the vault: it takes no
-// object for a damaged one, and collects nothing that another name needs.
-std::uint16_t config_version(const VaultConfig& config) {
-    if (config.dedup) return vault_format::kDedupVersion;
-    return config.encryption ? vault_format::kEncryptedVersion : vault_format::kVersion;
+Result<bool> put_config(ObjectStore& store, const VaultConfig& config) {
+    return put_document(store, config.vault, config_id(config.number), to_json(config));
 }
 
-Result<bool> put_config(ObjectStore& store, const VaultConfig& config) {
-    return put_document(store, config.vault, config_id(config.number), to_json(config),
-                        config_version(config));
+std::optional<Uuid> uuid_in(const nlohmann::json& json, const char* field) {
+    const auto found = json.find(field);
+    if (found == json.end() || !found->is_string()) return std::nullopt;
+    return Uuid::parse(found->get<std::string>());
 }
 
 Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t number) {
@@ -55,23 +56,30 @@ Result<VaultConfig> config_from_json(const nlohmann::json& json, std::uint64_t n
                        .floor_seconds = *floor,
                        .encryption = std::nullopt,
                        .dedup = std::nullopt,
+                       .proofs = {},
                        .number = number};
     const auto encryption = json.find("encryption");
     if (encryption != json.end()) config.encryption = TRY(encryption_from_json(*encryption, name));
-    if (const auto dedup = json.find("dedup"); dedup != json.end()) {
-        config.dedup = dedup->is_string() ? Uuid::parse(dedup->get<std::string>()) : std::nullopt;
-        if (!config.dedup) return object_damaged(name, "it is not of its form");
-    }
+    const bool dedup = json.contains("dedup");
+    const auto drawn = uuid_in(json, dedup ? "dedup" : "proofs");
+    if (!drawn) return object_damaged(name, "it is not of its form");
+    if (dedup)
+        config.dedup = drawn;
+    else
+        config.proofs = *drawn;
     return config;
 }
 
-// In an encrypted vault nobody without its key can tell whether it has a block.
-Secret make_identity_key(const VaultConfig& config, ByteSpan vault_key) {
-    static constexpr std::string_view kPurpose = "towline vault identities 1";
-    std::vector<std::byte> info(kPurpose.size());
-    std::ranges::copy(std::as_bytes(std::span(kPurpose)), info.begin());
+// In an encrypted vault nobody without its key can tell whether it has a block. Who can read one
+// that is not can read its blocks: nothing is hidden from him.
+Secret make_block_key(const VaultConfig& config, std::optional<ByteSpan> vault_key) {
+    const std::string_view purpose =
+        config.dedup ? "towline vault identities 1" : "towline vault proofs 1";
+    const Uuid& drawn = config.dedup ? *config.dedup : config.proofs;
+    std::vector<std::byte> info(purpose.size());
+    std::ranges::copy(std::as_bytes(std::span(purpose)), info.begin());
     info.insert(info.end(), config.vault.bytes.begin(), config.vault.bytes.end());
-    return hkdf_sha256(vault_key, config.dedup->bytes, info, kKeyBytes);
+    return hkdf_sha256(vault_key.value_or(drawn.bytes), drawn.bytes, info, kKeyBytes);
 }
 
 }  // namespace
@@ -104,6 +112,7 @@ Status Vault::init(ObjectStore& store, VaultConfig config) {
     config.number = 1;
     if (config.vault.is_nil()) config.vault = Uuid::random();
     if (config.created_at.empty()) config.created_at = utc_now();
+    if (!config.dedup) config.proofs = Uuid::random();
     if (!TRY(put_config(store, config))) return fail(Code::kRefused, "there is a vault already");
     return {};
 }
@@ -152,16 +161,13 @@ Result<std::shared_ptr<Vault>> Vault::open(VaultOutside outside, const KeySource
                                         " is not encrypted, and a key was named for it; it is "
                                         "another vault than you mean, or needs none");
     }
-    const bool dedup = vault->config_.dedup.has_value();
     if (!encryption) {
-        // Who can read such a vault can read its blocks: nothing is hidden from him.
-        if (dedup)
-            vault->identity_key_ = make_identity_key(vault->config_, vault->config_.dedup->bytes);
+        vault->block_key_ = make_block_key(vault->config_, std::nullopt);
         return vault;
     }
     keep_memory_private();
     UnlockedKey key = TRY(unlock(*encryption, vault->id(), keys, what));
-    if (dedup) vault->identity_key_ = make_identity_key(vault->config_, key.key.bytes());
+    vault->block_key_ = make_block_key(vault->config_, key.key.bytes());
     vault->opened_by_ = std::move(key.wrap);
     vault->sealed_ = std::make_shared<SealedStore>(vault->stored_, vault->id(), std::move(key.key));
     vault->store_ = vault->sealed_;

@@ -22,6 +22,8 @@ struct VaultConfig {
     std::optional<VaultEncryption> encryption;
     // Equal blocks are kept once. Drawn; the key of their identities hangs on it.
     std::optional<Uuid> dedup;
+    // Of any other: drawn, and the key of proofs hangs on it.
+    Uuid proofs{};
     std::uint64_t number = 1;  // of its object
 };
 
@@ -71,8 +73,10 @@ class Vault {
     // Whose the segments of a name are, as an object's name has it: where equal blocks are kept
     // once, they are nobody's in particular.
     std::string segment_series(const std::string& series) const;
-    // Of a vault that keeps equal blocks once.
-    ByteSpan identity_key() const { return identity_key_.bytes(); }
+    // By which blocks are known in the tables of segments: of a vault that keeps equal blocks
+    // once, and of any other.
+    ByteSpan identity_key() const { return block_key_.bytes(); }
+    ByteSpan proof_key() const { return block_key_.bytes(); }
 
     // Names that have a log, encoded.
     Result<std::vector<std::string>> series() const;
@@ -86,7 +90,7 @@ class Vault {
     std::shared_ptr<ObjectStore> store_;  // sealed_, or stored_ itself
     VaultConfig config_;
     std::string opened_by_;
-    Secret identity_key_;
+    Secret block_key_;
 };
 
 }  // namespace towline

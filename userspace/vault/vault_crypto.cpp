@@ -76,6 +76,36 @@ std::array<std::byte, 32> hmac_sha256(ByteSpan key, ByteSpan text) {
     return digest;
 }
 
+void HmacSha256::Free::operator()(evp_mac_ctx_st* context) const {
+    EVP_MAC_CTX_free(context);
+}
+
+HmacSha256::HmacSha256(ByteSpan key) {
+    EVP_MAC* const mac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
+    CHECK(mac != nullptr);
+    keyed_.reset(EVP_MAC_CTX_new(mac));
+    EVP_MAC_free(mac);  // the context has its own hold on it
+    char digest[] = "SHA256";
+    const OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_end()};
+    CHECK(keyed_ != nullptr && EVP_MAC_init(keyed_.get(), raw(key), key.size(), parameters) == 1);
+}
+
+void HmacSha256::add(ByteSpan text) {
+    if (!going_) going_.reset(EVP_MAC_CTX_dup(keyed_.get()));
+    CHECK(going_ != nullptr && EVP_MAC_update(going_.get(), raw(text), text.size()) == 1);
+}
+
+std::array<std::byte, 32> HmacSha256::finish() {
+    add({});
+    std::array<std::byte, 32> digest{};
+    std::size_t size = 0;
+    CHECK(EVP_MAC_final(going_.get(), raw(MutableByteSpan(digest)), &size, digest.size()) == 1);
+    going_.reset();
+    return digest;
+}
+
 Result<Secret> scrypt(ByteSpan passphrase, ByteSpan salt, const ScryptCost& cost) {
     std::uint64_t n = std::uint64_t{1} << cost.log2_n;
     std::uint32_t r = cost.r;

@@ -11,6 +11,7 @@
 #include "userspace/vault/secret.hpp"
 
 struct evp_cipher_ctx_st;
+struct evp_mac_ctx_st;
 
 namespace towline {
 
@@ -26,6 +27,22 @@ void fill_random(MutableByteSpan bytes);
 Secret hkdf_sha256(ByteSpan key, ByteSpan salt, ByteSpan info, std::size_t bytes);
 
 std::array<std::byte, 32> hmac_sha256(ByteSpan key, ByteSpan text);
+
+// The same of a text that comes in pieces, and then of the next one. Used by one thread at a time.
+class HmacSha256 {
+  public:
+    explicit HmacSha256(ByteSpan key);
+    void add(ByteSpan text);
+    std::array<std::byte, 32> finish();
+
+  private:
+    struct Free {
+        void operator()(evp_mac_ctx_st* context) const;
+    };
+    using Context = std::unique_ptr<evp_mac_ctx_st, Free>;
+    Context keyed_;
+    Context going_;  // null: nothing was added yet
+};
 
 // RFC 7914.
 struct ScryptCost {

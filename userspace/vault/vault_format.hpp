@@ -9,9 +9,7 @@
 namespace towline::vault_format {
 
 constexpr std::uint64_t kMagic = 0x31544c5541564c54;  // "TLVAULT1"
-constexpr std::uint16_t kVersion = 1;
-constexpr std::uint16_t kEncryptedVersion = 2;  // of the config of an encrypted vault
-constexpr std::uint16_t kDedupVersion = 3;      // of a vault that keeps equal blocks once
+constexpr std::uint16_t kVersion = 4;                 // the only one that is read
 
 constexpr std::size_t kHeadBytes = 64;
 constexpr std::size_t kTrailerBytes = 32;
@@ -28,20 +26,24 @@ constexpr std::uint8_t kKindZstd = 2;
 constexpr std::uint8_t kKindZeros = 255;
 constexpr std::uint32_t kBlockBytesMin = 4096;
 constexpr std::uint32_t kBlockBytesMax = 1024 * 1024;
+constexpr std::uint64_t kBlockCountMax = std::uint64_t{1} << 40;  // of a volume
 
 // Segments.
 constexpr std::size_t kSegmentBytes = std::size_t{64} << 20;  // a segment is cut behind this
 constexpr std::size_t kSegmentTableHeadBytes = 64;
-constexpr std::size_t kSegmentEntryBytes = 24;
-constexpr std::size_t kIdentityBytes = 32;  // and so many more, where equal blocks are kept once
+constexpr std::size_t kSegmentEntryBytes = 17;
+constexpr std::size_t kOriginBytes = 4;     // of each entry, behind the first generation
+constexpr std::size_t kIdentityBytes = 32;  // of each entry, where equal blocks are kept once
+constexpr std::size_t kProofBytes = 16;     // else of each group
+constexpr std::size_t kGroupBlocks = 4;     // stored blocks that one proof is of
 // No NAME is written so: where the segments of all of them are, in such a vault.
 constexpr char kPoolSeries[] = "%pool";
 constexpr std::uint64_t kSegmentLengthMax = std::uint64_t{1} << 30;
 constexpr std::uint32_t kGenerationFirst = 1;
 
 // Indexes.
-constexpr std::size_t kIndexEntryBytes = 24;
-constexpr std::uint32_t kPageEntries = 680;
+constexpr std::size_t kIndexEntryBytes = 21;
+constexpr std::uint32_t kPageEntries = 780;  // 16 KiB
 constexpr std::uint32_t kPageEntriesMax = 65536;
 constexpr std::size_t kIndexTableHeadBytes = 40;
 constexpr std::size_t kIndexSegmentBytes = 32;
