@@ -122,7 +122,7 @@ def test_what_is_damaged_comes_back_from_a_newer_run(lab):
     report = pair.first.sync(pair.source, "--scan")
     assert report["cause"] == "requested-scan", report
     said = towline("vault", "check", pair.first.dir, "--repair").stderr
-    assert "again what they were" in said and "of 0 there is none" in said, said
+    assert "again what they were" in said and "for 0 nothing" in said, said
     # Every point of both, the older ones too, as the other reader has them.
     pair.check()
 

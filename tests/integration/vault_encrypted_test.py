@@ -16,7 +16,7 @@ from lib.keyed import VARIABLES, encrypted, key_file, locked, secret_file, store
 from lib.lab import KIB, MIB, binary, equal, wait_for, write_at
 from lib.mounted import Mounted
 from lib.runner import main
-from lib.vault import Vault, text_and_noise, towline
+from lib.vault import Vault, damaged_and_repaired, text_and_noise, towline
 
 SIZE = MIB + 12345
 
@@ -92,6 +92,11 @@ def test_who_has_no_key_sees_sizes_and_times(lab):
         write_at(victim, at, bytes([byte]))
     assert vault.scrub()["sound"]
     vault.check()
+
+
+def test_what_is_damaged_comes_back_from_a_newer_run(lab):
+    damaged_and_repaired(lab, encrypted(lab, key_file(lab, "key")), lambda size: [
+        (size // 2, 130 * KIB), (size - 80 * KIB, 1)])
 
 
 def test_keys_are_changed_and_data_is_not(lab):

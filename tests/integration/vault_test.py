@@ -9,7 +9,7 @@ import time
 
 from lib.lab import KIB, MIB, equal, write_at
 from lib.runner import main
-from lib.vault import Vault, text_and_noise, towline
+from lib.vault import Vault, damaged_and_repaired, text_and_noise, towline
 
 SIZE = 2 * MIB + 12345
 
@@ -143,6 +143,12 @@ def test_damage_is_found_named_and_healed(lab):
                for each in found[0]["points"]), found
     vault.sync(source, "--scan")
     vault.check([vault.points()[-1]])
+
+
+def test_what_is_damaged_comes_back_from_a_newer_run(lab):
+    # A text that was packed, and noise that was not: three that follow each other, and one apart.
+    damaged_and_repaired(lab, Vault(lab), lambda size: [
+        (200, 8), (size // 2, 130 * KIB), (size - 80 * KIB, 1)])
 
 
 def test_refusals(lab):

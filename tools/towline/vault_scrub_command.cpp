@@ -146,14 +146,13 @@ Result<bool> mend(const VaultWords& words, const std::shared_ptr<Vault>& vault) 
     const ScrubReport scrubbed = TRY(std::move(done));
     if (scrubbed.bad_blocks.empty()) return false;
     const MendReport report = TRY(mend_blocks(vault, scrubbed.bad_blocks));
-    std::fprintf(
-        stderr,
-        "towline vault: %llu damaged blocks are again what they were, by equal ones that "
-        "are good; of %llu there is none (towline sync --scan brings what its source still "
-        "has), %llu are in segments that a run needs\n",
-        static_cast<unsigned long long>(report.mended_blocks),
-        static_cast<unsigned long long>(report.left_blocks),
-        static_cast<unsigned long long>(report.busy_blocks));
+    std::fprintf(stderr,
+                 "towline vault: %llu damaged blocks are again what they were, by equal ones that "
+                 "are good; for %llu nothing is found that is proved to be (towline sync --scan "
+                 "brings what its source still has), %llu are in segments that a run needs\n",
+                 static_cast<unsigned long long>(report.mended_blocks),
+                 static_cast<unsigned long long>(report.left_blocks),
+                 static_cast<unsigned long long>(report.busy_blocks));
     return true;
 }
 
@@ -172,7 +171,7 @@ Result<int> check(const VaultWords& words) {
         }
     }
     catch_signals();
-    const bool mended = vault->config().dedup && TRY(mend(words, vault));
+    const bool mended = TRY(mend(words, vault));
     return scrub_vault(words, vault, "", mended);
 }
 
@@ -195,7 +194,7 @@ void add_vault_scrub_commands(CLI::App& group, std::function<int()>& run,
         add_vault_word(group, "check", "Checks all but the blocks themselves.", run, words, check);
     checked->add_flag("--repair", words->repair,
                       "set damaged log entries aside, so that their name can be written to again; "
-                      "with --dedup, restore damaged blocks from equal ones");
+                      "restore damaged blocks from equal ones that a newer run has brought");
 }
 
 }  // namespace towline

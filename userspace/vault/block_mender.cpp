@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is bad is known by its identity, which stands in its segment's table. A stored block that
-// decompresses to something of this identity is the same block, wherever it lies: its bytes take
-// the place of the bad ones in the segment's next generation. Points and their indexes stay as they
-// are, so what is put there must be of the kind and length that they say.
+// What was stored is known by the segment's table, apart from the blocks. Where equal blocks are
+// kept once it has the identity of each: whatever decompresses to something of that identity is the
+// block. Elsewhere it has a proof of each group of stored blocks: when candidates for all that are
+// bad in a group make it right again, then they are the very bytes that were there. CRCs only say
+// what is worth trying. Points and their indexes stay as they are, so what is put there is of the
+// kind and length that they say.
 //
 // A mend is a compaction, with the same locks and in the same order: the next generation is durable
-// before the old one goes. What is not mended is copied as it is, and stays bad for all to see; a
-// segment of which something can neither be read nor mended stays as it is.
+// before the old one goes. What is not mended is copied as it is, with its group's old proof, and
+// stays bad for all to see; a segment of which something can neither be read nor mended stays as it
+// is.
 
 #include "userspace/vault/block_mender.hpp"
 
@@ -15,11 +18,11 @@
 #include <set>
 
 #include "io/checksum.hpp"
-#include "transport/codec.hpp"
+#include "userspace/vault/block_donors.hpp"
 #include "userspace/vault/segment_pins.hpp"
 #include "userspace/vault/segment_writer.hpp"
 #include "userspace/vault/series_log.hpp"
-#include "userspace/vault/vault_crypto.hpp"
+#include "userspace/vault/stored_group.hpp"
 
 namespace towline {
 
@@ -29,48 +32,46 @@ using format::ObjectKind;
 namespace {
 
 using Bytes = std::vector<std::byte>;
+using Origins = std::vector<std::uint32_t>;
 
-bool has_identity(const SegmentEntry& entry) {
-    return !entry.zeros() && entry.identity != BlockIdentity{};
-}
-
+// Of one name, or of the segments that all names share.
 class Mender {
   public:
-    explicit Mender(const std::shared_ptr<Vault>& vault) : vault_(vault) {}
+    Mender(const std::shared_ptr<Vault>& vault, std::string series)
+        : vault_(vault), series_(std::move(series)), donors_(vault) {}
 
+    // What of `bad` is in this name's segments.
     Result<MendReport> mend(const BadBlocks& bad);
 
   private:
-    struct Donor {
-        ObjectId segment;
-        std::uint64_t offset = 0;
-        SegmentEntry entry;
-        std::uint32_t plain_bytes = 0;
-    };
     struct Patient {
         OpenSegment segment;
-        std::set<std::uint32_t> bad;  // origins
+        std::vector<std::string> older{};  // generations that a death has left
+        const Origins* bad = nullptr;
     };
+    // Of a group, by place, with what may take their place.
+    using Sick = std::vector<std::pair<std::size_t, std::vector<Bytes>>>;
 
     Result<std::set<Uuid>> unfinished_writers() const;
-    Result<std::optional<Patient>> open(const SegmentKey& key,
-                                        const std::vector<std::uint32_t>& origins) const;
-    Status find_donors();
-    // What is stored there, when it is good and of this identity.
-    std::optional<Bytes> plain_of(const Donor& donor, Bytes& stored);
-    // The block as the indexes describe it; nothing when that cannot be had.
-    std::optional<Bytes> restored(const Patient& patient, const SegmentEntry& entry);
+    Status look(const BadBlocks& bad);
     Result<bool> alone_with(const SegmentKey& key);
+    std::uint64_t heal(const Patient& patient, StoredGroup& group);
+    static std::uint64_t identify(StoredGroup& group, const Sick& sick);
+    std::uint64_t prove(StoredGroup& group, const Sick& sick) const;
     Status rewrite(const Patient& patient);
 
     std::shared_ptr<Vault> vault_;
+    std::string series_;
+    BlockDonors donors_;
     std::map<SegmentKey, Patient> patients_;
-    std::map<BlockIdentity, std::optional<Donor>> donors_;  // of what is wanted
-    Codec codec_;
     std::map<std::size_t, std::unique_ptr<ObjectHold>> shards_;  // null: others have it
     std::vector<std::string> replaced_;                          // objects, still there
     MendReport report_;
 };
+
+bool is_bad(const Origins& bad, const SegmentEntry& entry) {
+    return !entry.zeros() && std::ranges::binary_search(bad, entry.origin);
+}
 
 // A run that is resumed takes what its sessions put for what it has acknowledged: zeros too, that
 // later generations do not have. So those stay. Who resumes later can only resume what is
@@ -87,80 +88,41 @@ Result<std::set<Uuid>> Mender::unfinished_writers() const {
     return writers;
 }
 
-Result<std::optional<Mender::Patient>> Mender::open(
-    const SegmentKey& key, const std::vector<std::uint32_t>& origins) const {
-    const auto id =
-        TRY(find_segment(vault_->store(), vault_->segment_series({}), key.writer, key.serial));
-    if (!id) return std::optional<Patient>();
-    auto opened = open_segment(vault_->store(), vault_->id(), *id);
-    // What a lost table's blocks were, nothing says.
-    if (!opened) return std::optional<Patient>();
-    return std::optional(
-        Patient{.segment = std::move(*opened), .bad = {origins.begin(), origins.end()}});
-}
-
-Status Mender::find_donors() {
-    const std::string series = vault_->segment_series({});
-    Bytes stored;
+// What is to be mended, and then where there is something to mend it with. Of a segment whose table
+// is lost nothing says what its blocks were.
+Status Mender::look(const BadBlocks& bad) {
+    std::map<SegmentKey, std::map<std::uint32_t, ObjectId>> segments;  // by generation
     for (const ObjectInfo& each :
-         TRY(vault_->store().list(object_folder(ObjectKind::kSegment, series)))) {
-        const auto id = parse_object_name(ObjectKind::kSegment, series, each.name);
-        if (!id) continue;
-        const auto opened = open_segment(vault_->store(), vault_->id(), *id);
+         TRY(vault_->store().list(object_folder(ObjectKind::kSegment, series_)))) {
+        const auto id = parse_object_name(ObjectKind::kSegment, series_, each.name);
+        if (id) segments[{id->writer, id->number}].emplace(id->generation, *id);
+    }
+    for (const auto& [key, origins] : bad) {
+        const auto generations = segments.find(key);
+        if (generations == segments.end()) continue;
+        const ObjectId& newest = generations->second.rbegin()->second;
+        auto opened = open_segment(vault_->store(), vault_->id(), newest);
         if (!opened) continue;
-        for (std::size_t i = 0; i < opened->offsets.size(); ++i) {
-            const SegmentEntry& entry = opened->table.entries[i];
-            if (!has_identity(entry)) continue;
-            const auto wanted = donors_.find(entry.identity);
-            if (wanted == donors_.end() || wanted->second) continue;
-            const Donor donor{.segment = *id,
-                              .offset = opened->offsets[i],
-                              .entry = entry,
-                              .plain_bytes = opened->table.plain_bytes(entry.block)};
-            if (plain_of(donor, stored)) wanted->second = donor;
-        }
+        for (const SegmentEntry& each : opened->table.entries)
+            if (is_bad(origins, each)) donors_.want(opened->table, each);
+        Patient patient{.segment = std::move(*opened), .bad = &origins};
+        for (const auto& [generation, id] : generations->second)
+            if (id != newest) patient.older.push_back(id.object_name());
+        patients_.emplace(key, std::move(patient));
+    }
+    if (patients_.empty()) return {};
+    for (const auto& [key, generations] : segments) {
+        const auto its_bad = bad.find(key);
+        const auto opened =
+            open_segment(vault_->store(), vault_->id(), generations.rbegin()->second);
+        if (opened) donors_.look_into(*opened, its_bad == bad.end() ? Origins{} : its_bad->second);
     }
     return {};
 }
 
-std::optional<Bytes> Mender::plain_of(const Donor& donor, Bytes& stored) {
-    stored.resize(donor.entry.stored_bytes);
-    const Status read =
-        read_exactly(vault_->store(), donor.segment.object_name(), donor.offset, stored);
-    if (!read || crc32c(stored) != donor.entry.stored_crc) return std::nullopt;
-    Bytes plain(donor.plain_bytes);
-    const auto kind = static_cast<BlockKind>(donor.entry.kind);
-    if (!codec_.decompress(kind, stored, plain)) return std::nullopt;
-    if (hmac_sha256(vault_->identity_key(), plain) != donor.entry.identity) return std::nullopt;
-    return plain;
-}
-
-// Most often the same bytes were stored again. Else, as they came from another codec or level, they
-// are packed until they have the length that the indexes say.
-std::optional<Bytes> Mender::restored(const Patient& patient, const SegmentEntry& entry) {
-    const auto donor = donors_.find(entry.identity);
-    if (!has_identity(entry) || donor == donors_.end() || !donor->second) return std::nullopt;
-    Bytes stored;
-    const auto plain = plain_of(*donor->second, stored);
-    const SegmentTable& table = patient.segment.table;
-    if (!plain || plain->size() != table.plain_bytes(entry.block)) return std::nullopt;
-    const auto check = BlockCheck::with_seed(table.seed);
-    if (check.of(*plain, entry.block * table.block_bytes) != entry.check) return std::nullopt;
-    if (donor->second->entry.kind == entry.kind && stored.size() == entry.stored_bytes)
-        return stored;
-    const auto kind = static_cast<BlockKind>(entry.kind);
-    if (kind == BlockKind::kRaw) return plain->size() == entry.stored_bytes ? plain : std::nullopt;
-    Bytes packed(plain->size());
-    for (int level = 1; level <= kLevelMax; ++level) {
-        if (codec_.compress(kind, level, *plain, packed) != entry.stored_bytes) continue;
-        packed.resize(entry.stored_bytes);
-        return packed;
-    }
-    return std::nullopt;
-}
-
 // A run that has found blocks there looks into it by a table that it has read.
 Result<bool> Mender::alone_with(const SegmentKey& key) {
+    if (!vault_->config().dedup) return true;
     const std::size_t shard = SegmentPins::shard_of(key);
     if (!shards_.contains(shard)) {
         auto held = SegmentPins::hold(*vault_, shard, HoldKind::kExclusive);
@@ -170,63 +132,104 @@ Result<bool> Mender::alone_with(const SegmentKey& key) {
     return shards_.at(shard) != nullptr;
 }
 
+void replace(StoredGroup::Block& block, const Bytes& good) {
+    block.stored = good;
+    block.read = {};
+    block.entry.stored_crc = crc32c(good);
+}
+
+// How many blocks of it are again what they were.
+std::uint64_t Mender::heal(const Patient& patient, StoredGroup& group) {
+    const SegmentTable& table = patient.segment.table;
+    Sick sick;
+    for (std::size_t i = 0; i < group.blocks().size(); ++i) {
+        const StoredGroup::Block& block = group.blocks()[i];
+        if (!is_bad(*patient.bad, block.entry)) continue;
+        auto candidates = donors_.candidates(table, block.entry);
+        // It may be an older generation's that is bad, or have been unreadable for a moment.
+        if (block.sound && !table.identities) candidates.insert(candidates.begin(), block.stored);
+        sick.emplace_back(i, std::move(candidates));
+    }
+    if (sick.empty()) return 0;
+    return table.identities ? identify(group, sick) : prove(group, sick);
+}
+
+std::uint64_t Mender::identify(StoredGroup& group, const Sick& sick) {
+    std::uint64_t healed = 0;
+    for (const auto& [place, candidates] : sick) {
+        if (candidates.empty()) continue;
+        replace(group.blocks()[place], candidates.front());
+        ++healed;
+    }
+    return healed;
+}
+
+// All of the sick ones at once, as the proof is of the group. Candidates have the CRC that was
+// stored, so there is hardly ever a second one; what may be tried is bounded by kCandidatesMax for
+// each of kGroupBlocks.
+std::uint64_t Mender::prove(StoredGroup& group, const Sick& sick) const {
+    if (std::ranges::any_of(sick, [](const auto& each) { return each.second.empty(); })) return 0;
+    const StoredGroup before = group;
+    std::vector<std::size_t> choice(sick.size(), 0);
+    for (;;) {
+        for (std::size_t i = 0; i < sick.size(); ++i)
+            replace(group.blocks()[sick[i].first], sick[i].second[choice[i]]);
+        if (group.proven(vault_->proof_key())) break;
+        std::size_t digit = 0;
+        while (digit < choice.size() && ++choice[digit] == sick[digit].second.size())
+            choice[digit++] = 0;
+        if (digit == choice.size()) {
+            group = before;
+            return 0;
+        }
+    }
+    return sick.size();
+}
+
 Status Mender::rewrite(const Patient& patient) {
-    ObjectStore& store = vault_->store();
     const OpenSegment& old = patient.segment;
     ObjectId next = old.id;
     ++next.generation;
     SegmentTable table = old.table;
     table.entries.clear();
-    SegmentWriter writer = TRY(SegmentWriter::begin(*vault_, next, table));
-    const std::string name = old.id.object_name();
+    SegmentWriter writer = TRY(SegmentWriter::begin(*vault_, next, std::move(table)));
     std::uint64_t mended = 0;
-    Bytes stored;
-    for (std::size_t i = 0; i < old.table.entries.size(); ++i) {
-        SegmentEntry entry = old.table.entries[i];
-        if (entry.zeros()) continue;
-        auto good = patient.bad.contains(entry.origin) ? restored(patient, entry) : std::nullopt;
-        if (good) {
-            ++mended;
-            entry.stored_crc = crc32c(*good);
-            TRY_STATUS(writer.append(entry, *good));
-            continue;
+    bool changed = false;
+    std::size_t number = 0;
+    for (const SegmentTable::Group& places : old.table.groups()) {
+        StoredGroup group = StoredGroup::read(vault_->store(), old, number++, places);
+        const StoredGroup found = group;
+        mended += heal(patient, group);
+        for (std::size_t i = 0; i < group.blocks().size(); ++i) {
+            const StoredGroup::Block& block = group.blocks()[i];
+            // What cannot be read now may be read another time, and cannot be copied.
+            if (!block.read) return {};
+            changed |= !found.blocks()[i].read || found.blocks()[i].stored != block.stored;
+            TRY_STATUS(writer.append(block.entry, block.stored));
         }
-        stored.resize(entry.stored_bytes);
-        // What cannot be read now may be read another time, and cannot be copied.
-        if (!read_exactly(store, name, old.offsets[i], stored)) return {};
-        TRY_STATUS(writer.append(entry, stored));
     }
-    if (mended == 0) return {};
-    TRY_STATUS(writer.commit());
     report_.mended_blocks += mended;
-    report_.left_blocks -= mended;
-    replaced_.push_back(name);
+    if (changed) {
+        TRY_STATUS(writer.commit());
+        replaced_.push_back(old.id.object_name());
+    }
+    if (mended == patient.bad->size())
+        replaced_.insert(replaced_.end(), patient.older.begin(), patient.older.end());
     return {};
 }
 
 Result<MendReport> Mender::mend(const BadBlocks& bad) {
-    const std::string series = vault_->segment_series({});
-    const auto alone = vault_->store().hold("collect/" + series, HoldKind::kExclusive);
+    const auto alone = vault_->store().hold("collect/" + series_, HoldKind::kExclusive);
     if (!alone && alone.error().code == Code::kBusy) {
         return fail(Code::kBusy,
                     "space of the vault is being given back by another process; try again later");
     }
     if (!alone) return std::unexpected(alone.error());
     const std::set<Uuid> unfinished = TRY(unfinished_writers());
-    for (const auto& [key, origins] : bad) {
-        report_.left_blocks += origins.size();
-        auto patient = TRY(open(key, origins));
-        if (!patient) continue;
-        for (const SegmentEntry& each : patient->segment.table.entries)
-            if (has_identity(each) && patient->bad.contains(each.origin))
-                donors_.emplace(each.identity, std::nullopt);
-        patients_.emplace(key, std::move(*patient));
-    }
-    TRY_STATUS(find_donors());
+    TRY_STATUS(look(bad));
     for (const auto& [key, patient] : patients_) {
         if (!TRY(alone_with(key)) || unfinished.contains(key.writer)) {
-            report_.busy_blocks += patient.bad.size();
-            report_.left_blocks -= patient.bad.size();
+            report_.busy_blocks += patient.bad->size();
             continue;
         }
         TRY_STATUS(rewrite(patient));
@@ -239,12 +242,19 @@ Result<MendReport> Mender::mend(const BadBlocks& bad) {
 }  // namespace
 
 Result<MendReport> mend_blocks(const std::shared_ptr<Vault>& vault, const BadBlocks& bad) {
-    if (!vault->config().dedup) {
-        return fail(
-            Code::kRefused,
-            "what a block of this vault was is known by its CRC alone, which proves no copy");
+    std::set<std::string> names;
+    for (const std::string& each : TRY(vault->series()))
+        names.insert(vault->segment_series(each));
+    MendReport all;
+    for (const auto& [key, origins] : bad)
+        all.left_blocks += origins.size();
+    for (const std::string& each : names) {
+        const MendReport its = TRY(Mender(vault, each).mend(bad));
+        all.mended_blocks += its.mended_blocks;
+        all.busy_blocks += its.busy_blocks;
     }
-    return Mender(vault).mend(bad);
+    all.left_blocks -= all.mended_blocks + all.busy_blocks;
+    return all;
 }
 
 }  // namespace towline

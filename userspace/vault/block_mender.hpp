@@ -19,8 +19,8 @@ struct MendReport {
     std::uint64_t busy_blocks = 0;    // in segments that a run needs as they are
 };
 
-// Of a vault that keeps equal blocks once: a block that is bad is replaced by one that is good and
-// proved to be the same by its identity, such as a newer run has brought.
+// A block that is bad is replaced by what a newer run has brought, where that is proved to be the
+// same: by its identity where equal blocks are kept once, else by the proof of its group.
 Result<MendReport> mend_blocks(const std::shared_ptr<Vault>& vault, const BadBlocks& bad);
 
 }  // namespace towline

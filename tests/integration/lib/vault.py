@@ -63,6 +63,34 @@ def text_and_noise(lab, name, size):
     return lab.image(name, size, half + lab.random.randbytes(size - len(half)))
 
 
+def damaged_and_repaired(lab, vault, places):
+    """What is overwritten at these places of a vault's one segment comes back with the next run,
+    although that packs it otherwise."""
+    source = text_and_noise(lab, "source", 2 * MIB + 12345)
+    vault.sync(source)
+    segment = max((vault.dir / "segment").rglob("*-*-*"), key=lambda each: each.stat().st_size)
+    for at, length in places(segment.stat().st_size):
+        write_at(segment, at, lab.random.randbytes(length))
+    (finding,) = vault.scrub(exit=6)["findings"]
+    assert sum(each["length"] for each in finding["points"][0]["bytes"]) >= 4 * 64 * KIB, finding
+    # Nothing that is good is the same.
+    said = towline("vault", "check", vault.dir, "--repair", exit=6).stderr
+    assert "0 damaged blocks are again" in said, said
+    report = vault.sync(source, "--scan", "--compress", "9", "--codec", "deflate")
+    assert report["cause"] == "requested-scan", report
+    said = towline("vault", "check", vault.dir, "--repair").stderr
+    assert "again what they were" in said and "for 0 nothing" in said, said
+    assert vault.scrub()["sound"]
+    # The older point too, as the other reader has it.
+    assert len(vault.points()) == 2
+    vault.check()
+    # And when there is a next generation.
+    vault.list(source, lab.change(source, 6))
+    towline("vault", "prune", vault.dir, "--keep-last", 1)
+    vault.check()
+    assert vault.scrub()["sound"]
+
+
 TWO_POINTS_BYTES = 3 * MIB + 12345
 
 
