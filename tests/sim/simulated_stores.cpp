@@ -205,7 +205,8 @@ void SimulatedTargetStore::put(const TargetRecord& record) {
     const std::optional<TargetRecord> kept = shelf_.on_disk.value_or(shelf_.record);
     shelf_.on_disk = access_.unsynced() ? kept : std::nullopt;
     shelf_.record = record;
-    shelf_.replaced = false;
+    // What the power cut brings back is still void.
+    shelf_.replaced &= access_.unsynced();
 }
 
 void SimulatedTargetStore::fit() {
