@@ -108,13 +108,14 @@ def test_attach_to_a_mounted_filesystem_under_load(rig):
 
 
 def come_and_go(rig, device, setup, teardown, origin):
-    """Half of the rounds end by a detach, half by unloading with devices attached, if it lets one."""
+    """Half of the rounds end by a detach, half by unloading with devices attached, if it lets one. The
+    writers go on until they are told to stop, however slow the machine is."""
     rig.boot(ACCOUNT + f"""
         {setup}
         writers=''
         start=0
         for how in direct buffered uring aio; do
-            writer {device} how=$how seed={rig.random.randrange(1 << 30)} seconds=600 max=64K \\
+            writer {device} how=$how seed={rig.random.randrange(1 << 30)} seconds=100000 max=64K \\
                 depth=6 start=${{start}}M span=6M pause_us=4000 &
             writers="$writers $!"
             start=$((start + 6))
