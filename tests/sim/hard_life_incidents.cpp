@@ -157,11 +157,13 @@ void HardLife::roll_back(Replica& replica) {
             return;
         }
         default: {
-            note("a replica's records are rolled back, not its volume");
             const TargetRecord record = older.shelf.record;
+            const bool same = older.contents == replica.now.contents;
+            // Of a run that is about to be applied nothing says to what: it may be applied in part.
+            if (record.stage == Stage::kCommitted && !same) return;
+            note("a replica's records are rolled back, not its volume");
             const bool tied =
                 record.state == TargetState::kSealed || record.stage == Stage::kStaging;
-            const bool same = older.contents == replica.now.contents;
             replica.now.shelf.record = record;
             replica.now.shelf.journal = older.shelf.journal;
             replica.now.shelf.replaced = older.shelf.replaced || (tied && !same);

@@ -191,7 +191,8 @@ Status SimulatedTargetStore::mark(const TargetRecord& record, bool keep_journal)
         [&] {
             if (!keep_journal) shelf_.journal.clear();
             put(record);
-            if (record.stage != TargetRecord::Stage::kStaging) fit();
+            // What could not be synced is as far as it comes.
+            if (record.stage != TargetRecord::Stage::kStaging && !access_.unsynced()) fit();
         },
         // Between the steps: the journal is gone, or the record is the new one and the size is not.
         [&] {
