@@ -106,6 +106,24 @@ def test_a_run_that_was_cut_off_goes_on(lab):
     vault.check()
 
 
+def test_what_is_as_before_a_cut_off_run_replaces_what_that_brought(lab):
+    """Equal to the base, which the comparison used to look at alone, and not to what is in the point."""
+    vault = Vault(lab)
+    source = text_and_noise(lab, "source", SIZE)
+    vault.sync(source)
+    before = source.read_bytes()
+    for each in range(0, SIZE - 64 * KIB, 64 * KIB):
+        write_at(source, each + 10, lab.content(50))
+    run = lab.start_sync(source, vault.url, "--scan", "--rate", 8, "--compress", 0)
+    time.sleep(1.6)
+    run.kill()
+    lab.finish(run)
+    write_at(source, 0, before)
+    report = vault.sync(source, "--resume")
+    assert report["resumed"] and report["bytes_changed"] > 0, report
+    vault.check()
+
+
 def test_pruned_space_is_given_back(lab):
     vault = Vault(lab)
     source = text_and_noise(lab, "source", SIZE)

@@ -13,7 +13,7 @@ namespace towline {
 
 // What a hash pass reads.
 enum class HashKind {
-    kBase,          // what the target held before the run
+    kBase,          // what the target held before the run, with what a resumed one has brought
     kAcknowledged,  // what an unfinished run has durably brought
     kWritten,       // what this run has brought, flushed
 };

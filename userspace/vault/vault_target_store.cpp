@@ -103,7 +103,8 @@ Status VaultTargetStore::check_volumes(const BeginMessage& begin) const {
 }
 
 Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_before(const Point& point,
-                                                                   std::uint32_t block_bytes) {
+                                                                   std::uint32_t block_bytes,
+                                                                   const Begin* resumed) {
     std::vector<std::shared_ptr<VolumeReader>> readers;
     for (std::size_t place = 0; place < layout_.parts().size(); ++place) {
         const PointVolume* volume = base_of(point, layout_, place);
@@ -113,10 +114,24 @@ Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_before(const Point& 
                                             " bytes; take the same (--block), or run once with "
                                             "--full");
         }
-        readers.push_back(volume == nullptr ? nullptr
-                                            : TRY(VolumeReader::open(vault_, series_, *volume)));
+        readers.push_back(TRY(open_base(volume, layout_.parts()[place], block_bytes, resumed)));
     }
     return std::make_shared<PartsReader>(layout_, block_bytes, std::move(readers));
+}
+
+// What a resumed run has brought already stands above the base, and is in the point if nothing
+// comes in its place: a block that is again what it was in the base must differ from it.
+Result<std::shared_ptr<VolumeReader>> VaultTargetStore::open_base(const PointVolume* volume,
+                                                                  const VolumePart& part,
+                                                                  std::uint32_t block_bytes,
+                                                                  const Begin* resumed) {
+    if (resumed == nullptr && volume == nullptr) return std::shared_ptr<VolumeReader>();
+    if (resumed == nullptr) return VolumeReader::open(vault_, series_, *volume);
+    std::vector<Index> indexes;
+    if (volume != nullptr) indexes = TRY(VolumeReader::open_indexes(vault_, series_, *volume));
+    const PointVolume geometry{.name = part.name, .bytes = part.bytes, .block_bytes = block_bytes};
+    return VolumeReader::over(vault_, series_, geometry,
+                              TRY(layers_of(*vault_, series_, *resumed, part)), std::move(indexes));
 }
 
 Result<std::shared_ptr<PartsReader>> VaultTargetStore::open_resumed(const Begin& unfinished,
@@ -136,10 +151,10 @@ Status VaultTargetStore::open_readers(const BeginMessage& begin) {
     TRY_STATUS(check_volumes(begin));
     const Point* point = state_.newest();
     const bool compares = begin.mode == RunMode::kScan || begin.compare_listed;
-    if (point != nullptr && compares) run_->before = TRY(open_before(*point, begin.block_bytes));
-    const Begin* unfinished = state_.unfinished();
-    if (unfinished != nullptr && begin.resume)
-        run_->resumed = TRY(open_resumed(*unfinished, begin.block_bytes));
+    const Begin* resumed = begin.resume ? state_.unfinished() : nullptr;
+    if (point != nullptr && compares)
+        run_->before = TRY(open_before(*point, begin.block_bytes, resumed));
+    if (resumed != nullptr) run_->resumed = TRY(open_resumed(*resumed, begin.block_bytes));
     return {};
 }
 

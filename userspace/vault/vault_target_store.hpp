@@ -50,7 +50,12 @@ class VaultTargetStore final : public TargetStore {
     Status take_state(bool dry_run);
     Status open_readers(const BeginMessage& begin);
     Status check_volumes(const BeginMessage& begin) const;
-    Result<std::shared_ptr<PartsReader>> open_before(const Point& point, std::uint32_t block_bytes);
+    Result<std::shared_ptr<PartsReader>> open_before(const Point& point, std::uint32_t block_bytes,
+                                                     const Begin* resumed);
+    Result<std::shared_ptr<VolumeReader>> open_base(const PointVolume* volume,
+                                                    const VolumePart& part,
+                                                    std::uint32_t block_bytes,
+                                                    const Begin* resumed);
     Result<std::shared_ptr<PartsReader>> open_resumed(const Begin& unfinished,
                                                       std::uint32_t block_bytes);
     std::string volume_name() const;

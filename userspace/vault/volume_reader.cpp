@@ -19,22 +19,31 @@ Result<std::shared_ptr<VolumeReader>> VolumeReader::open(const std::shared_ptr<V
                                                          const std::string& series,
                                                          const PointVolume& volume) {
     std::shared_ptr<VolumeReader> reader(new VolumeReader(vault, series, volume));
+    reader->indexes_ = TRY(open_indexes(vault, series, volume));
+    return reader;
+}
+
+Result<std::vector<Index>> VolumeReader::open_indexes(const std::shared_ptr<Vault>& vault,
+                                                      const std::string& series,
+                                                      const PointVolume& volume) {
     std::vector<std::string> names;
     names.reserve(volume.indexes.size());
     for (const PointIndex& each : volume.indexes)
         names.push_back(
             ObjectId{format::ObjectKind::kIndex, series, each.writer, each.serial}.object_name());
     vault->store().expect(names);
+    std::vector<Index> indexes;
+    indexes.reserve(volume.indexes.size());
     for (const PointIndex& each : volume.indexes) {
         const ObjectId id{format::ObjectKind::kIndex, series, each.writer, each.serial};
         auto index = Index::open(vault->shared_store(), vault->id(), id, each.sha256);
         if (!index && index.error().system_errno == ENOENT)
             return object_damaged(id.object_name(), "it is lost");
-        reader->indexes_.push_back(TRY(std::move(index)));
-        if (reader->indexes_.back().geometry().block_bytes != volume.block_bytes)
+        indexes.push_back(TRY(std::move(index)));
+        if (indexes.back().geometry().block_bytes != volume.block_bytes)
             return object_damaged(id.object_name(), "its blocks are of another size");
     }
-    return reader;
+    return indexes;
 }
 
 std::shared_ptr<VolumeReader> VolumeReader::over(std::shared_ptr<Vault> vault,

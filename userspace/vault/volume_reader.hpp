@@ -35,6 +35,11 @@ class VolumeReader {
                                                       const std::string& series,
                                                       const PointVolume& volume);
 
+    // Those of `volume`, the newest first.
+    static Result<std::vector<Index>> open_indexes(const std::shared_ptr<Vault>& vault,
+                                                   const std::string& series,
+                                                   const PointVolume& volume);
+
     // What a run has brought so far: layers, then indexes, each the newest first. Only `volume`'s
     // geometry is looked at.
     static std::shared_ptr<VolumeReader> over(std::shared_ptr<Vault> vault,
