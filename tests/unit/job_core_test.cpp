@@ -168,6 +168,47 @@ TEST(JobCore, AOneTimeJobIsNotForgottenForARunOnDemand) {
     EXPECT_EQ(job.core().run()->type, RunType::kOneTime);
 }
 
+TEST(JobCore, AOneTimeJobThatFailedIsMadeGoodByARunOnDemand) {
+    Life job(spec_of(Schedule::once(kBegin)));
+    job.step(ev::Tick{});
+    job.fail();
+    job.step(ev::RunRequested{});
+    job.fail();
+    EXPECT_EQ(job.state(), "Failing");
+    EXPECT_EQ(job.due_in(), Seconds(30));
+    job.step(ev::RunRequested{});
+    job.complete();
+    EXPECT_EQ(job.state(), "Completed");
+}
+
+TEST(JobCore, AOneTimeJobThatGotAnotherTimeMeanwhileIsNotOver) {
+    Life job(spec_of(Schedule::once(kBegin)));
+    job.step(ev::Tick{});
+    job.step(ev::NextRunSet{kBegin + hours(5)});
+    job.complete();
+    EXPECT_EQ(job.state(), "Active");
+    EXPECT_EQ(job.due_in(), hours(5));
+}
+
+TEST(JobCore, AOneTimeJobThatGotAScheduleMeanwhileKeepsToIt) {
+    for (const bool completes : {true, false}) {
+        Life job(spec_of(Schedule::once(kBegin)));
+        job.step(ev::Tick{});
+        job.step(ev::Edited{spec_of(*Schedule::every(hours(5)))});
+        job.step(ev::PauseRequested{});
+        job.stop();
+        job.step(ev::ResumeRequested{});
+        if (completes) {
+            job.complete();
+        } else {
+            job.step(ev::CancelRequested{job.core().run()->id});
+            job.stop();
+        }
+        EXPECT_EQ(job.state(), "Active") << completes;
+        EXPECT_TRUE(job.core().due_at()) << completes;
+    }
+}
+
 TEST(JobCore, PauseInMidRunKeepsTheRunAndItsId) {
     Life job(spec_of(*Schedule::every(hours(1))));
     job.step(ev::Tick{});

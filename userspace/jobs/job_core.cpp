@@ -363,10 +363,17 @@ void JobCore::close_run(RunState state, Context& context) {
     missed_.reset();
 }
 
+// Is that all that the job was to do? Its one run, or one on demand that makes good where that
+// failed. An edit while it goes on may have given it another time, or a schedule.
+bool JobCore::is_last(const Run& run) const {
+    if (!once() || job_.next_run_at) return false;
+    return run.type == RunType::kOneTime || job_.state == JobState::kFailing;
+}
+
 void JobCore::run_completed(Context& context) {
     if (run_->type == RunType::kTest) return test_ended(RunState::kCompleted, context);
     const WallTime began = run_->started_at.value_or(context.now);
-    const bool one_time = run_->type == RunType::kOneTime;
+    const bool over = is_last(*run_);
     job_.replica_of = began;
     job_.last_duration = std::max(WallSpan{}, context.now - began);
     job_.point = run_->point;
@@ -375,7 +382,7 @@ void JobCore::run_completed(Context& context) {
     close_run(RunState::kCompleted, context);
     if (job_.state == JobState::kDeleting) return finish_delete(context);
     if (std::exchange(job_.lagging, false)) context.tell("job.caught-up", job_);
-    if (one_time) return enter(JobState::kCompleted, "job.completed", context);
+    if (over) return enter(JobState::kCompleted, "job.completed", context);
     if (job_.state == JobState::kFailing) job_.state = JobState::kActive;
     const bool continuous = job_.spec.schedule.kind == Schedule::Kind::kContinuous;
     if (continuous && scheduled() && job_.state != JobState::kPending)
@@ -426,10 +433,8 @@ void JobCore::run_cancelled(Context& context) {
     const RunType type = run_->type;
     close_run(RunState::kCancelled, context);
     if (job_.state == JobState::kDeleting) return finish_delete(context);
-    if (scheduled() && type == RunType::kOneTime) {
-        job_.next_run_at.reset();
+    if (scheduled() && type == RunType::kOneTime && once() && !job_.next_run_at)
         return enter(JobState::kFailed, "job.failed", context);
-    }
     // An interval later, not at once: somebody did not want this one.
     if (scheduled() && type == RunType::kContinuous)
         job_.next_run_at = context.now + job_.spec.schedule.span;

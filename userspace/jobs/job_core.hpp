@@ -160,6 +160,7 @@ class JobCore {
     std::optional<WallTime> next_regular(WallTime now) const;
     void begin_run(RunType type, std::optional<WallTime> scheduled_at, Context&);
     void miss(Context&);
+    bool is_last(const Run& run) const;
     void stop_run(Context&);
     void run_completed(Context&);
     void run_failed(Context&);

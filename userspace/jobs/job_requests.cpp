@@ -78,7 +78,7 @@ JobAnswer JobCore::on(const ev::ResumeRequested&, Context& context) {
     const bool at_once =
         !waited && kind != Schedule::Kind::kCalendar && kind != Schedule::Kind::kManual;
     // The active run of a one-time job is all that it waits for.
-    if (!(run_ && run_->type == RunType::kOneTime))
+    if (!(run_ && run_->type == RunType::kOneTime && once()))
         job_.next_run_at = at_once ? std::optional(context.now) : next_regular(context.now);
     job_.tested = true;
     enter(JobState::kActive, "job.resumed", context);
