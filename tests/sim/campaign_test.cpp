@@ -10,15 +10,11 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/environment.hpp"
 #include "tests/sim/scenario.hpp"
 
 namespace towline {
 namespace {
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
-}
 
 [[noreturn]] void run_child(std::uint64_t seed) {
     Scenario scenario(seed);
@@ -40,8 +36,8 @@ bool seed_holds(std::uint64_t seed) {
 }
 
 TEST(Campaign, EverySeedEndsEqual) {
-    const std::uint64_t first = from_environment("TOWLINE_SEED", 1);
-    const std::uint64_t count = from_environment("TOWLINE_COUNT", 1000);
+    const std::uint64_t first = testing::from_environment("TOWLINE_SEED", 1);
+    const std::uint64_t count = testing::from_environment("TOWLINE_COUNT", 1000);
     std::uint64_t failed = 0;
     for (std::uint64_t seed = first; seed < first + count; ++seed) {
         if (seed_holds(seed)) continue;

@@ -4,11 +4,11 @@
 // runs twice at once, one that is stuck, one that is forgotten.
 
 #include <cstdio>
-#include <cstdlib>
 
 #include <gtest/gtest.h>
 
 #include "io/simulated_random.hpp"
+#include "tests/environment.hpp"
 #include "userspace/jobs/scheduler.hpp"
 
 namespace towline {
@@ -20,11 +20,6 @@ using std::chrono::days;
 using std::chrono::hours;
 using std::chrono::minutes;
 using Seconds = std::chrono::seconds;
-
-std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 class World {
   public:
@@ -277,7 +272,7 @@ class World {
 };
 
 TEST(JobsSimulation, AYearOf200Jobs) {
-    const std::uint64_t seed = number_from("TOWLINE_SEED", 1);
+    const std::uint64_t seed = testing::from_environment("TOWLINE_SEED", 1);
     World world(seed, 200);
     world.live(days(365));
     std::printf("seed %llu: %zu runs, %zu crashes\n", static_cast<unsigned long long>(seed),
@@ -287,8 +282,8 @@ TEST(JobsSimulation, AYearOf200Jobs) {
 }
 
 TEST(JobsSimulation, MonthsOfFewJobs) {
-    const std::uint64_t seeds = number_from("TOWLINE_COUNT", 100) / 10;
-    const std::uint64_t first = number_from("TOWLINE_SEED", 1);
+    const std::uint64_t seeds = testing::from_environment("TOWLINE_COUNT", 100) / 10;
+    const std::uint64_t first = testing::from_environment("TOWLINE_SEED", 1);
     for (std::uint64_t seed = first; seed < first + seeds && !HasFailure(); ++seed) {
         World world(seed * 7919, 12);
         world.live(days(60));

@@ -5,10 +5,10 @@
 // sealed holds the very bytes of its moment.
 
 #include <algorithm>
-#include <cstdlib>
 
 #include <gtest/gtest.h>
 
+#include "tests/environment.hpp"
 #include "tests/sim/simulated_tracker.hpp"
 #include "tests/sim/sync_bench.hpp"
 
@@ -17,11 +17,6 @@ namespace {
 
 constexpr BenchShape kShape{.source_bytes = (512 << 10) + 512};
 constexpr std::uint32_t kTrackedBlock = 4096;
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
-}
 
 class TrackedLife {
   public:
@@ -156,8 +151,8 @@ class TrackedLife {
 };
 
 TEST(Tracked, WhatIsSealedIsTheMoment) {
-    const std::uint64_t first = from_environment("TOWLINE_SEED", 1);
-    const std::uint64_t count = from_environment("TOWLINE_COUNT", 150);
+    const std::uint64_t first = testing::from_environment("TOWLINE_SEED", 1);
+    const std::uint64_t count = testing::from_environment("TOWLINE_COUNT", 150);
     int incremental = 0;
     int compared = 0;
     for (std::uint64_t seed = first; seed < first + count; ++seed) {

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "io/simulated_random.hpp"
+#include "tests/environment.hpp"
 #include "userspace/jobs/calendar.hpp"
 
 namespace towline {
@@ -164,8 +165,7 @@ std::vector<std::string> systemd_nexts(const std::string& text) {
 TEST(Calendar, SaysWhatSystemdSaysAwayFromChangesOfTheClock) {
     if (std::system("systemd-analyze --version >/dev/null 2>&1") != 0)
         GTEST_SKIP() << "no systemd-analyze here";
-    const char* count = std::getenv("TOWLINE_COUNT");
-    const auto rounds = static_cast<int>(count == nullptr ? 60 : std::strtol(count, nullptr, 10));
+    const auto rounds = static_cast<int>(testing::from_environment("TOWLINE_COUNT", 60));
     SimulatedRandom random(7);
     int compared = 0;
     for (int round = 0; round < rounds; ++round) {

@@ -4,22 +4,17 @@
 
 #include "cbt/tracked_image.hpp"
 
-#include <cstdlib>
-
+#include "tests/environment.hpp"
 #include "tests/unit/tracked_image_fixture.hpp"
 
 namespace towline {
 namespace {
 
+using testing::from_environment;
 using testing::kBlock;
 using testing::kChunk;
 using testing::kRegion;
 using testing::TrackedImageTest;
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 TEST_F(TrackedImageTest, MarksEveryBlockThatAWriteTouches) {
     begin();

@@ -12,8 +12,10 @@ readonly TIDY_ARGUMENTS=(
     --extra-arg=-Wno-unknown-warning-option
     --extra-arg=-Wno-deprecated-declarations # of libstdc++ by itself; what GCC says of ours is an error
     --extra-arg=-Wno-sign-conversion # GCC's -Wconversion, which the sources are held to, leaves it out
-    # The analyzer's deep mode takes three times as long for all of it.
-    --extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang --extra-arg=mode=shallow
+    # The analyzer's deep mode takes three times as long for all of it; to follow each path through the
+    # standard library, too, and to guess that it goes wrong there, as long as all the rest together.
+    --extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang
+    --extra-arg=mode=shallow,c++-stdlib-inlining=false,c++-template-inlining=false
 )
 
 # run_tidy PATTERN
