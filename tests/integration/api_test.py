@@ -72,6 +72,7 @@ def test_every_error_code_is_provoked(lab):
     refused("NOT_FOUND", "GET", "/v1/jobs/nobody")
     refused("NOT_FOUND", "GET", "/v1/runs/4711")
     refused("METHOD_NOT_ALLOWED", "DELETE", "/v1/meta")
+    assert daemon.ask("POST", "/v1/jobs/db").headers["Allow"] == "DELETE, GET, PATCH, PUT"
     refused("REVISION_MISMATCH", "PUT", "/v1/jobs/db", order, {"If-Match": '"77"'})
     refused("REVISION_MISMATCH", "PUT", "/v1/jobs/new", order, {"If-Match": "*"})
 

@@ -74,6 +74,7 @@ HttpAnswer answer_of(const ApiError& error) {
     answer.status = status_of(error.code);
     answer.body =
         json_of(error).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    if (!error.allow.empty()) answer.headers["Allow"] = error.allow;
     return answer;
 }
 

@@ -38,6 +38,7 @@ struct ApiError {
     std::string message;  // what is wrong, and what to do
     std::string field;    // empty: none
     std::string cause;    // empty: none
+    std::string allow;    // of a path that takes other methods: which
 };
 
 std::string_view name_of(ApiCode code);

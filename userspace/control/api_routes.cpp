@@ -135,11 +135,11 @@ const ApiRoutes::Route* ApiRoutes::find(const std::string& operation) const {
 
 std::expected<ApiCall, ApiError> ApiRoutes::route(const HttpRequest& request) const {
     const std::vector<std::string> path = split_path(request.path);
-    bool other_method = false;
+    std::string allow;
     for (const Route& route : routes_) {
         if (!request.path.starts_with('/') || !path_fits(route.path, path)) continue;
         if (route.method != request.method) {
-            other_method = true;
+            allow += (allow.empty() ? "" : ", ") + route.method;
             continue;
         }
         ApiCall call;
@@ -155,9 +155,11 @@ std::expected<ApiCall, ApiError> ApiRoutes::route(const HttpRequest& request) co
         }
         return call;
     }
-    if (other_method)
-        return wrong(ApiCode::kMethodNotAllowed,
-                     request.method + " is not for " + request.path + " (/v1/openapi.json)");
+    if (!allow.empty())
+        return std::unexpected(
+            ApiError{.code = ApiCode::kMethodNotAllowed,
+                     .message = request.method + " is not for " + request.path + ", but " + allow,
+                     .allow = allow});
     return wrong(ApiCode::kNotFound, "there is no " + request.path + " (/v1/openapi.json)");
 }
 

@@ -33,6 +33,7 @@ HttpAnswer answer(const HttpRequest& request, const std::function<std::string()>
         answer.body = "there is only /metrics here\n";
     } else if (request.method != "GET") {
         answer.status = 405;
+        answer.headers["Allow"] = "GET";
         answer.body = "GET alone\n";
     } else {
         answer.body = text();
