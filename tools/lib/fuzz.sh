@@ -10,15 +10,16 @@ fuzz_targets() {
 
 # run_fuzz_targets AREA NAME...: a processor each, as many at once as there are.
 run_fuzz_targets() {
-    local area=$1 target running=0
+    local area=$1 target running=0 seconds
     shift
+    seconds=${TOWLINE_COUNT:-$(sample "$FUZZ_SECONDS")}
     for target in "$@"; do
         if [[ $running -ge $(job_count) ]]; then
             wait -n || true
             running=$((running - 1))
         fi
         run_fuzz_target "$area" "$TOWLINE_ROOT/build/asan/bin/$target" \
-            "${TOWLINE_COUNT:-$FUZZ_SECONDS}" "${TOWLINE_SEED:-1}" &
+            "$seconds" "${TOWLINE_SEED:-1}" &
         running=$((running + 1))
     done
     wait
