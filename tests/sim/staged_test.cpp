@@ -174,6 +174,16 @@ TEST(Staged, EveryFaultOfTheDisks) {
     EXPECT_GE(failed_runs, 15);
 }
 
+// Once the first of it is in the index.
+RunPlan cut_off(Staged& staged) {
+    RunPlan plan = staged.plan(Kind::kExtents);
+    plan.after_event = [&bench = staged.bench] {
+        const auto index = staged_index_of(bench.target_shelf);
+        if (index && !index->empty()) bench.kill(Side::kTarget);
+    };
+    return plan;
+}
+
 // A run takes the place of one that was cut off, and fails at any of its steps: whatever of the
 // older one may still be resumed is there.
 TEST(Staged, AnOlderRunIsForgottenBeforeItsBlocksAre) {
@@ -181,12 +191,7 @@ TEST(Staged, AnOlderRunIsForgottenBeforeItsBlocksAre) {
     for (std::uint64_t nth = 1; nth <= 24 && !testing::Test::HasFailure(); ++nth) {
         Staged staged(nth, kImage);
         SyncBench& bench = staged.bench;
-        RunPlan cut_off = staged.plan(Kind::kExtents);
-        cut_off.after_event = [&] {
-            const auto index = staged_index_of(bench.target_shelf);
-            if (index && !index->empty()) bench.kill(Side::kTarget);
-        };
-        EXPECT_FALSE(bench.run(cut_off).succeeded());
+        EXPECT_FALSE(bench.run(cut_off(staged)).succeeded());
         ASSERT_EQ(bench.target_shelf.record.stage, Stage::kStaging);
         RunPlan other = staged.plan(Kind::kExtents);
         other.target_fault = {(nth + 1) / 2, EIO, nth % 2 == 0};
@@ -234,6 +239,25 @@ void rot_and_go_on(std::uint64_t seed) {
 TEST(Staged, ABlockThatRotsIsNotApplied) {
     for (std::uint64_t seed = 1; seed <= 20; ++seed)
         rot_and_go_on(seed);
+}
+
+// A resumed run compares what is staged, and brings again what rotted: that stands above it.
+TEST(Staged, ABlockThatRotsBeforeARunGoesOnComesAgain) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        Staged staged(seed, kImage);
+        SyncBench& bench = staged.bench;
+        EXPECT_FALSE(bench.run(cut_off(staged)).succeeded());
+        std::vector<std::byte> byte = bench.staged.contents((1 << 20) + 10, 1);
+        byte[0] ^= std::byte{4};
+        bench.staged.fill((1 << 20) + 10, byte);
+        RunPlan again = staged.plan(Kind::kExtents);
+        again.resume = true;
+        again.verify = seed % 2 == 0;
+        const RunResult went_on = bench.run(again);
+        EXPECT_TRUE(went_on.succeeded()) << "seed " << seed << ": " << went_on.source_error->text();
+        EXPECT_TRUE(went_on.report.resumed);
+        EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
+    }
 }
 
 // A record whose sync failed is read as the new one until the power is cut.

@@ -14,6 +14,7 @@ namespace towline {
 
 struct StagedApply::Item {
     std::shared_ptr<const StagedBatch> batch;
+    std::uint64_t behind = 0;  // where in the index the batch after it is
     StagedEntry entry;
     Buffer* buffer = nullptr;  // null: zeros
     WholeRead reading;
@@ -117,6 +118,7 @@ void StagedApply::begin(const StagedEntry& entry) {
     Item& item = **free;
     item.busy = true;
     item.batch = batch_;
+    item.behind = cursor_;
     item.entry = entry;
     ++active_;
     if (entry.zeros()) {
@@ -153,13 +155,14 @@ void StagedApply::on_read(Item& item, std::int64_t result) {
                   [this, &item](Status status) { on_written(item, std::move(status)); });
 }
 
-Status StagedApply::check(const Item& item) const {
+Status StagedApply::check(const Item& item) {
     const StagedBatch& batch = *item.batch;
     ByteSpan rest = item.buffer->bytes().first(item.entry.extent.length_bytes);
     std::uint64_t offset = item.entry.extent.offset_bytes;
     for (std::size_t at = item.entry.first_crc; !rest.empty(); ++at) {
         const auto block = rest.first(std::min<std::size_t>(rest.size(), batch.block_bytes));
-        if (check_block(check_, hasher_, block, offset).crc != batch.crcs[at]) {
+        const bool good = check_block(check_, hasher_, block, offset).crc == batch.crcs[at];
+        if (!good && !TRY(comes_again(item, {offset, block.size()}))) {
             return fail(Code::kCorrupt, "a staged block is damaged (CRC mismatch): byte " +
                                             std::to_string(offset) + " of the target, in " +
                                             run_.shown);
@@ -168,6 +171,25 @@ Status StagedApply::check(const Item& item) const {
         offset += block.size();
     }
     return {};
+}
+
+// What a resumed session found damaged was sent anew, and is written over this: a session brings a
+// block once, and its entries are in batches behind.
+Result<bool> StagedApply::comes_again(const Item& item, Extent block) {
+    if (later_from_ != item.behind) {
+        later_.clear();
+        for (std::uint64_t cursor = item.behind;;) {
+            const auto batch = TRY(run_.index->read(cursor));
+            if (!batch) break;
+            for (const StagedEntry& entry : batch->entries)
+                later_.push_back(entry.extent);
+        }
+        later_ = normalized(std::move(later_));
+        later_from_ = item.behind;
+    }
+    return std::ranges::any_of(later_, [&](const Extent& each) {
+        return each.offset_bytes <= block.offset_bytes && each.end_bytes() >= block.end_bytes();
+    });
 }
 
 void StagedApply::on_written(Item& item, Status status) {

@@ -48,7 +48,8 @@ class StagedApply {
     bool overlaps(const Extent& extent) const;
     void begin(const StagedEntry& entry);
     void on_read(Item& item, std::int64_t result);
-    Status check(const Item& item) const;
+    Status check(const Item& item);
+    Result<bool> comes_again(const Item& item, Extent block);
     void on_written(Item& item, Status status);
     void fail_with(End end, Error error);
     void release(Item& item);
@@ -65,6 +66,8 @@ class StagedApply {
     std::shared_ptr<const StagedBatch> batch_;
     std::size_t next_ = 0;              // of the batch
     std::optional<StagedEntry> entry_;  // that waits to be begun
+    std::uint64_t later_from_ = 0;      // what stands in the index from there on is in later_
+    std::vector<Extent> later_;
     bool exhausted_ = false;
     bool flushing_ = false;
     bool pumping_ = false;
