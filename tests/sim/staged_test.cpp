@@ -241,6 +241,42 @@ TEST(Staged, ABlockThatRotsIsNotApplied) {
         rot_and_go_on(seed);
 }
 
+// What an earlier session staged is on the volume only when it is applied, and the volume may make
+// something else of it.
+void misread_what_came_earlier(std::uint64_t seed, const BenchShape& shape) {
+    Staged staged(seed, shape);
+    SyncBench& bench = staged.bench;
+    EXPECT_FALSE(bench.run(cut_off(staged)).succeeded());
+    const auto index = staged_index_of(bench.target_shelf);
+    ASSERT_TRUE(index && !index->empty());
+    std::uint64_t cursor = 0;
+    const auto brought = index->read(cursor);
+    ASSERT_TRUE(brought && *brought);
+    const Extent bad = (*brought)->entries.front().extent;
+    RunPlan verifying = staged.plan(Kind::kExtents);
+    verifying.resume = verifying.verify = true;
+    verifying.after_event = [&] {
+        if (bench.target_shelf.record.stage == Stage::kCommitted)
+            bench.target.fill(bad.offset_bytes, std::vector<std::byte>(7, std::byte{9}));
+    };
+    const RunResult found = bench.run(verifying);
+    ASSERT_TRUE(found.source_error.has_value()) << "attested: " << found.report.reread;
+    EXPECT_EQ(found.source_error->code, Code::kCorrupt);
+    const std::string place = "byte " + std::to_string(bad.offset_bytes) + " of the volume";
+    EXPECT_NE(found.source_error->context.find(place), std::string::npos)
+        << found.source_error->context;
+    // Not applied once more and sealed without a look.
+    EXPECT_EQ(bench.target_shelf.record.stage, Stage::kNone);
+    EXPECT_EQ(bench.target_shelf.record.state, TargetState::kApplying);
+    EXPECT_TRUE(bench.run(staged.plan(Kind::kExtents)).succeeded());
+    EXPECT_EQ(bench.difference(true), "");
+}
+
+TEST(Staged, WhatAnEarlierSessionBroughtIsReadBackFromTheVolume) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed)
+        misread_what_came_earlier(seed, seed % 2 == 0 ? kImage : kDevice);
+}
+
 // A resumed run compares what is staged, and brings again what rotted: that stands above it.
 TEST(Staged, ABlockThatRotsBeforeARunGoesOnComesAgain) {
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {

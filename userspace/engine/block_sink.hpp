@@ -15,7 +15,7 @@ namespace towline {
 enum class HashKind {
     kBase,          // what the target held before the run, with what a resumed one has brought
     kAcknowledged,  // what an unfinished run has durably brought
-    kWritten,       // what this run has brought, flushed
+    kWritten,       // what this run has brought, earlier sessions too, flushed
 };
 
 // Where the blocks of a run go once they have arrived and passed their checks: onto a volume, or

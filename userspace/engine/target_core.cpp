@@ -437,6 +437,12 @@ void TargetCore::settle(Actions& actions) {
     }
 }
 
+std::string TargetCore::place_of(std::uint64_t offset_bytes) const {
+    const VolumePart* part = layout_.part_at(offset_bytes);
+    const std::string at = "byte " + std::to_string(offset_bytes - (part ? part->start_bytes : 0));
+    return at + " of the volume" + (part && !part->name.empty() ? " " + part->name : "");
+}
+
 void TargetCore::on(const ev::Reread& event, Actions& actions) {
     if (phase_ != Phase::kReread) return;
     if (!event.equal) {
@@ -444,9 +450,9 @@ void TargetCore::on(const ev::Reread& event, Actions& actions) {
         if (committed_) {
             actions.push_back(act::Mark{.record = record_stage_lost(), .keep_journal = false});
         }
-        return fail_with(
-            {Code::kCorrupt, 0, "the target reads back something else than was written to it"},
-            actions);
+        std::string text = "the target reads back something else than was written to it";
+        if (event.wrong_at_bytes) text += ": " + place_of(*event.wrong_at_bytes);
+        return fail_with({Code::kCorrupt, 0, std::move(text)}, actions);
     }
     phase_ = Phase::kSeal;
     actions.push_back(act::Seal{.record = record_sealed(), .reread = true, .moment = moment_});

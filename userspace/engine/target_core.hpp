@@ -43,8 +43,9 @@ struct Applied {};    // all that was staged is on the volume, flushed
 struct StageLost {    // what was staged is not whole any more
     Error error;
 };
-struct Reread {  // every block of the run was read back
+struct Reread {  // every block of the run was read back, of earlier sessions too
     bool equal = false;
+    std::optional<std::uint64_t> wrong_at_bytes{};  // the first that is not, where that is known
 };
 struct Sealed {
     TargetRecord record;
@@ -248,6 +249,7 @@ class TargetCore {
     TargetRecord record_sealed() const;
     void open_up(Actions& actions);
     void settle(Actions& actions);
+    std::string place_of(std::uint64_t offset_bytes) const;
     void mark_once(Actions& actions);
     void try_checkpoint(Actions& actions);
     void try_finish(Actions& actions);

@@ -52,6 +52,7 @@ TargetPipeline::TargetPipeline(IoEngine& engine, WorkQueue& workers, TargetStore
       config_(std::move(config)),
       core_(std::string(engine.name()), config_.limits) {
     tick_.on_done([this](std::int64_t) { on_tick(); });
+    next_look_.on_done([this](std::int64_t) { look_on(); });
     // It may wait for an earlier session to end, or for a disk; pings go on meanwhile.
     look_.run = [this](unsigned) {
         store_.hear_standing(wanted_look_.source, wanted_look_.standing);
@@ -146,7 +147,7 @@ void TargetPipeline::cancel(Error error) {
 }
 
 bool TargetPipeline::finished() const {
-    if (!stopped_ || tick_.busy()) return false;
+    if (!stopped_ || tick_.busy() || next_look_.busy()) return false;
     if (look_.done.busy() || probe_disk_.done.busy()) return false;
     if (journal_.done.busy() || seal_.done.busy() || commit_.done.busy()) return false;
     if (apply_ && !apply_->idle()) return false;

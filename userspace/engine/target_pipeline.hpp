@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "transport/channel.hpp"
+#include "userspace/engine/earlier_blocks.hpp"
 #include "userspace/engine/ranges_teller.hpp"
 #include "userspace/engine/staged_apply.hpp"
 #include "userspace/engine/target_core.hpp"
@@ -59,7 +60,8 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
         std::optional<RunDigester> content;
         std::unique_ptr<HashPass> hasher;
     };
-    class Reread;
+    // The passes that attest: over what this session brought, and over what earlier ones did.
+    enum class Look { kThisSession, kEarlierAsStaged, kEarlier };
 
     MutableByteSpan payload_room(Channel&, const FrameHeader&) override;
     void on_data(Channel&, ByteSpan head, ByteSpan payload) override;
@@ -101,9 +103,14 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void on_looked();
     void tell_acknowledged();
     void start_compare(HashKind kind, ChangeMap wanted);
+    void start_pass(HashKind kind, const ChangeMap& wanted, HashPass::Sink sink,
+                    HashPass::Done done);
     void send_digests(const HashPass::Piece& piece);
     void on_compared(Status status);
-    void on_reread(Status status);
+    void look(Look which);
+    void on_looked(Status status);
+    void look_on();
+    ChangeMap blocks_of(const std::vector<Extent>& extents) const;
     Status open_stage(const target_action::Begin& action);
     void start_apply(const Uuid& source);
     void on_applied(StagedApply::End end, std::optional<Error> error);
@@ -135,7 +142,13 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::unique_ptr<StagedApply> apply_;
     std::unique_ptr<TargetWriter> writer_;
     std::unique_ptr<Compare> compare_;
-    DataHead head_;  // of the frame at hand, and its ranges
+    // Of a resumed run: what it brought before, as the comparison read it; of a staged one, as it
+    // is staged, a part at a time of what is left.
+    std::optional<EarlierBlocks> earlier_;
+    ChangeMap earlier_left_;
+    Look look_now_{};
+    Completion next_look_;  // a pass is not replaced while it tells that it ended
+    DataHead head_;         // of the frame at hand, and its ranges
     std::vector<Extent> extents_;
 
     target_action::Look wanted_look_;  // what the look work looks for, and finds

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The target's passes of hashing: for the source to compare (everything, named blocks, what a
-// resumed run has acknowledged), and to attest from what is read back.
+// The target's passes of hashing for the source to compare: everything, named blocks, what a
+// resumed run has acknowledged.
 
 #include "userspace/engine/target_pipeline.hpp"
 
@@ -16,6 +16,12 @@ constexpr std::size_t kQueuedBytesMax = 1 << 20;
 }  // namespace
 
 void TargetPipeline::perform(act::CompareAll&) {
+    const BeginMessage& begin = core_.begin();
+    if (sink_ && begin.resume && !begin.dry_run && staging_ == nullptr) {
+        const auto extents = store_.acknowledged();
+        if (!extents) return step(ev::Failed{extents.error()});
+        earlier_.emplace(blocks_of(*extents));
+    }
     act::CompareListed all{ChangeMap(core_.volume_bytes(), core_.begin().block_bytes)};
     all.wanted.mark_all();
     perform(all);
@@ -45,30 +51,43 @@ void TargetPipeline::perform(act::CompareAcknowledged&) {
 
 void TargetPipeline::tell_acknowledged() {
     if (saying_why_ || !acknowledged_.tell(talk(), kQueuedBytesMax)) return;
-    ChangeMap wanted(core_.volume_bytes(), core_.begin().block_bytes);
-    for (const Extent& extent : acknowledged_.extents()) {
-        if (extent.end_bytes() <= wanted.volume_bytes()) wanted.mark(extent);
-    }
+    ChangeMap wanted = blocks_of(acknowledged_.extents());
     acknowledged_ = {};
+    if (staging_ == nullptr) earlier_.emplace(wanted);
     start_compare(HashKind::kAcknowledged, std::move(wanted));
+}
+
+ChangeMap TargetPipeline::blocks_of(const std::vector<Extent>& extents) const {
+    ChangeMap blocks(core_.volume_bytes(), core_.begin().block_bytes);
+    for (const Extent& extent : extents) {
+        if (extent.end_bytes() <= blocks.volume_bytes()) blocks.mark(extent);
+    }
+    return blocks;
 }
 
 void TargetPipeline::start_compare(HashKind kind, ChangeMap wanted) {
     if (!sink_) return;  // could not be opened: the failure is on its way
-    auto data = store_.data_ranges();
-    if (!data) return step(ev::Failed{data.error()});
     compare_ = std::make_unique<Compare>();
     compare_->wanted = std::move(wanted);
-    compare_->data = std::move(*data);
-    compare_->hasher = sink_->hash(
-        kind, writer_->pool(), *hasher_, compare_->wanted, compare_->data,
-        [this](const HashPass::Piece& piece) { send_digests(piece); },
+    start_pass(
+        kind, compare_->wanted, [this](const HashPass::Piece& piece) { send_digests(piece); },
         [this](Status status) { on_compared(std::move(status)); });
+}
+
+// Of compare_, which was made for it.
+void TargetPipeline::start_pass(HashKind kind, const ChangeMap& wanted, HashPass::Sink sink,
+                                HashPass::Done done) {
+    auto data = store_.data_ranges();
+    if (!data) return step(ev::Failed{data.error()});
+    compare_->data = std::move(*data);
+    compare_->hasher = sink_->hash(kind, writer_->pool(), *hasher_, wanted, compare_->data,
+                                   std::move(sink), std::move(done));
     compare_->hasher->start();
 }
 
 void TargetPipeline::send_digests(const HashPass::Piece& piece) {
     if (stopped_) return;
+    if (earlier_) earlier_->note(piece);
     const Extent extent = compare_->wanted.extent_of(piece.run);
     DigestsMessage message{.first_block = piece.run.first};
     if (piece.hashes.empty()) message.zero_count = piece.run.count;
@@ -90,27 +109,6 @@ void TargetPipeline::on_compared(Status status) {
     if (!status) return step(ev::Failed{status.error()});
     talk().send_message(DigestsMessage{.last = true});
     step(ev::CompareSent{});
-}
-
-void TargetPipeline::perform(act::Reread&) {
-    auto data = store_.data_ranges();
-    if (!data) return step(ev::Failed{data.error()});
-    compare_ = std::make_unique<Compare>();
-    compare_->data = std::move(*data);
-    compare_->content.emplace(*hasher_);
-    compare_->hasher = sink_->hash(
-        HashKind::kWritten, writer_->pool(), *hasher_, core_.arrived_map(), compare_->data,
-        [this](const HashPass::Piece& piece) {
-            add_content(*compare_->content, core_.arrived_map(), piece);
-        },
-        [this](Status status) { on_reread(std::move(status)); });
-    compare_->hasher->start();
-}
-
-void TargetPipeline::on_reread(Status status) {
-    if (stopped_) return;
-    if (!status) return step(ev::Failed{status.error()});
-    step(ev::Reread{.equal = compare_->content->value() == writer_->content()});
 }
 
 }  // namespace towline

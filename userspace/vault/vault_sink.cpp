@@ -108,8 +108,10 @@ std::unique_ptr<HashPass> VaultSink::hash(HashKind kind, BufferPool&, const Bloc
                                           const ChangeMap& wanted, const std::vector<Extent>&,
                                           HashPass::Sink sink, HashPass::Done done) {
     const auto volumes = [&]() -> Result<std::shared_ptr<PartsReader>> {
+        if (kind == HashKind::kBase) return run_->before;
+        // A resumed run that brought nothing more has no writer yet.
         if (kind == HashKind::kWritten && run_->writer) return run_->writer->written();
-        return kind == HashKind::kAcknowledged ? run_->resumed : run_->before;
+        return run_->resumed;
     };
     return std::make_unique<VaultHashPass>(workers_, volumes(), hasher, wanted, std::move(sink),
                                            std::move(done));
