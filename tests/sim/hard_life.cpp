@@ -81,6 +81,11 @@ std::string HardLife::live() {
         run_to(replica, random_.chance(0.6));
         if (replica.now.shelf.record.stage != Stage::kNone && random_.chance(0.3))
             lose_staged(replica);
+        const Uuid target = replica.now.shelf.record.target;
+        if (bench_.source_shelf.pending.contains(target) && random_.chance(0.3)) {
+            note("what is pending for a replica is damaged");
+            bench_.source_shelf.damaged_maps.insert(target);
+        }
     }
     for (Replica& each : replicas_) {
         if (!wrong_.empty()) break;
@@ -137,7 +142,7 @@ RunPlan HardLife::draw_plan(Replica& replica, bool faulty) {
 
 void HardLife::draw_fault(RunPlan& plan) {
     const int error = random_.chance(0.5) ? ENOSPC : EIO;
-    switch (random_.below(8)) {
+    switch (random_.below(9)) {
         case 0:
             plan.source_fault = {random_.between(1, 6), error, random_.chance(0.4),
                                  random_.chance(0.4)};
@@ -159,6 +164,14 @@ void HardLife::draw_fault(RunPlan& plan) {
             bench_.staged.add_fault(
                 {random_.chance(0.5) ? DiskOperation::kWrite : DiskOperation::kFlush,
                  random_.between(1, 6), error, random_.chance(0.5)});
+            return;
+        case 5:
+            // All of it is staged, and none applied.
+            plan.target_hook = [this](StoreCall call, StoreMoment when) {
+                const bool committed = bench_.target_shelf.record.stage == Stage::kCommitted;
+                if (call == StoreCall::kMark && when == StoreMoment::kAfter && committed)
+                    bench_.kill(Side::kTarget);
+            };
             return;
         default:
             plan.kill = Kill{.side = random_.chance(0.4) ? Side::kSource : Side::kTarget,
