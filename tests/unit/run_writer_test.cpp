@@ -117,6 +117,43 @@ TEST_F(RunWriterTest, ALateWriterCannotPublish) {
     EXPECT_TRUE(model.read(good));
 }
 
+// What a run brings is what differs from the point that it was planned upon. Its host slept, lost
+// the lock, and another one has sealed a point.
+TEST_F(RunWriterTest, WhatWasPlannedUponAnotherPointDoesNotBegin) {
+    model.change_some(20);
+    ASSERT_TRUE(model.full());
+    const SeriesLog log(model.vault(), model.series);
+    const auto seen = RunWriter::Footing::of(*log.read_newest());
+    const auto begin = [&] {
+        return RunWriter::begin(model.vault(), model.series, *log.hold(),
+                                {.state = model.record(TargetState::kApplying, RunMode::kExtents),
+                                 .block_bytes = kBlock,
+                                 .volume_name = model.series,
+                                 .footing = seen});
+    };
+    ASSERT_TRUE(model.run(RunMode::kExtents, model.change_some(3)));
+    EXPECT_EQ(error_of(begin()).code, Code::kBusy);
+    // The same where that one is gone again.
+    const auto now = log.read();
+    ASSERT_TRUE(Collector(model.vault(), model.series).delete_points({now->newest()->number}));
+    EXPECT_EQ(error_of(begin()).code, Code::kBusy);
+}
+
+// The same where the run has begun, and what it stands on is deleted.
+TEST_F(RunWriterTest, APointWhoseBaseWentIsNotSealed) {
+    model.change_some(20);
+    ASSERT_TRUE(model.full());
+    ASSERT_TRUE(model.run(RunMode::kExtents, model.change_some(3)));
+    const auto base = SeriesLog(model.vault(), model.series).read()->newest()->number;
+    const auto blocks = model.change_some(1);
+    auto late = model.begin(RunMode::kExtents, false, std::make_shared<ObjectHold>());
+    ASSERT_TRUE(late);
+    ASSERT_TRUE(model.put(**late, blocks[0]));
+    ASSERT_TRUE(Collector(model.vault(), model.series).delete_points({base}));
+    EXPECT_EQ(error_of(model.seal(**late)).code, Code::kBusy);
+    EXPECT_EQ(model.check_all(), 1U);
+}
+
 TEST_F(RunWriterTest, TwoWritersCannotHoldOneName) {
     const auto first = model.begin(RunMode::kFull);
     ASSERT_TRUE(first);

@@ -114,6 +114,11 @@ const PointVolume* base_of(const Point& point, const VolumeLayout& layout, std::
 
 // --- begin --------------------------------------------------------------------------------------
 
+RunWriter::Footing RunWriter::Footing::of(const SeriesState& state) {
+    return {.begin = state.last_begin ? state.last_begin->number : 0,
+            .point = state.newest() == nullptr ? 0 : state.newest()->number};
+}
+
 RunWriter::RunWriter(std::shared_ptr<Vault> vault, const std::string& series,
                      std::shared_ptr<ObjectHold> held, Plan plan)
     : vault_(std::move(vault)),
@@ -132,6 +137,8 @@ Result<std::unique_ptr<RunWriter>> RunWriter::begin(std::shared_ptr<Vault> vault
         new RunWriter(std::move(vault), series, std::move(held), plan));
     writer->before_ = TRY(writer->log_.read_newest());
     TRY_STATUS(writer->before_.refuse_damaged());
+    // A host that slept between its look and now may have lost the lock meanwhile.
+    if (plan.footing && *plan.footing != Footing::of(writer->before_)) return fenced(series);
     TRY_STATUS(writer->make_volumes());
     if (writer->vault_->config().dedup)
         writer->shared_.twins = std::make_unique<TwinFinder>(writer->vault_);
@@ -181,9 +188,6 @@ Status RunWriter::join_earlier() {
 Status RunWriter::take_name() {
     begin_.writer = Uuid::random();
     begin_.state = plan_.state;
-    const auto begun = [](const SeriesState& state) {
-        return state.last_begin ? state.last_begin->number : 0;
-    };
     SeriesState now = before_;
     for (int tries = 0;; ++tries) {
         begin_.points = now.counting;
@@ -191,7 +195,8 @@ Status RunWriter::take_name() {
         if (TRY(log_.append(begin_.number, begin_))) break;
         // A pruning deletes older points beside us; another run that began is another matter.
         now = TRY(log_.read_newest());
-        if (tries == kAppendTries || begun(now) != begun(before_)) return fenced(log_.series());
+        if (tries == kAppendTries || Footing::of(now) != Footing::of(before_))
+            return fenced(log_.series());
     }
     last_number_ = begin_.number;
     shared_.writer = begin_.writer;
@@ -337,7 +342,11 @@ Result<std::uint64_t> RunWriter::append_point(Point& point) {
         const SeriesState now = TRY(log_.read_newest());
         const bool ours = now.last_begin && now.last_begin->number == begin_.number;
         if (put && std::ranges::binary_search(now.counting, point.number)) return point.number;
-        if (put || !ours) return fenced(log_.series());
+        // Whoever had our lock meanwhile may have deleted what the point stands on.
+        const Point* base = before_.newest();
+        const bool stands =
+            base == nullptr || std::ranges::binary_search(now.counting, base->number);
+        if (put || !ours || !stands) return fenced(log_.series());
         last_number_ = now.last_number;
     }
     return fail(Code::kBusy, "the log of " + decode_series(log_.series()) +

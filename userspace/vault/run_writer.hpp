@@ -16,12 +16,23 @@ namespace towline {
 // store. Whatever fails or dies before seal() has returned leaves the points as they were.
 class RunWriter {
   public:
+    // What a run is planned upon. Where a lock can be lost, another writer or a pruning may change
+    // it before the run begins.
+    struct Footing {
+        std::uint64_t begin = 0;  // the last one, by its number; 0: there is none
+        std::uint64_t point = 0;  // the newest one, likewise
+        static Footing of(const SeriesState& state);
+        bool operator==(const Footing&) const = default;
+    };
     struct Plan {
         TargetRecord state;  // as it is while the run goes on
         std::uint32_t block_bytes = 0;
         std::string volume_name;  // of one that comes without a name
         VolumeLayout layout{};    // empty: the state's owner, alone
         bool resume = false;      // go on with the unfinished run of this name
+        // What it was planned upon: what comes is what differs from that. Nothing: upon whatever
+        // there is.
+        std::optional<Footing> footing{};
     };
     // A block as it came over the wire, checked; its number is of the whole layout.
     struct Block {
@@ -39,7 +50,8 @@ class RunWriter {
         std::optional<MomentMessage> moment{};  // as the source told it
     };
 
-    // Takes the name: `held` is the right to. kBusy when another writer came between.
+    // Takes the name: `held` is the right to. kBusy when another writer came between, or the point
+    // that the plan stands on went.
     static Result<std::unique_ptr<RunWriter>> begin(std::shared_ptr<Vault> vault,
                                                     const std::string& series,
                                                     std::shared_ptr<ObjectHold> held,

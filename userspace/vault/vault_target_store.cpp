@@ -173,7 +173,8 @@ Status VaultTargetStore::mark(const TargetRecord& record, bool keep_journal) {
                                          .block_bytes = begin_.block_bytes,
                                          .volume_name = volume_name(),
                                          .layout = layout_,
-                                         .resume = keep_journal}));
+                                         .resume = keep_journal,
+                                         .footing = RunWriter::Footing::of(state_)}));
     return {};
 }
 
