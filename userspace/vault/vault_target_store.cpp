@@ -24,6 +24,13 @@ std::string hex_digest(const RunDigest& digest) {
     return text;
 }
 
+// A run that was cut off goes on, and a list of changes stands, upon the point that it began upon.
+// Where that one is gone (deleted, or lost), an older one is the newest now.
+bool stands(const Begin& unfinished, const Point* newest) {
+    if (unfinished.state.state != TargetState::kApplying) return true;
+    return newest != nullptr && newest->state.base.point == unfinished.state.base.point;
+}
+
 }  // namespace
 
 // Whoever compares with one point sees it alone, and keeps no writer out.
@@ -62,6 +69,7 @@ Result<TargetFacts> VaultTargetStore::look(const std::string& name, const Uuid& 
     // Another source's run that was cut off has changed nothing of what is here.
     if (unfinished != nullptr && point != nullptr && unfinished->state.owner != source)
         unfinished = nullptr;
+    if (unfinished != nullptr && !stands(*unfinished, point)) unfinished = nullptr;
     facts.exists = point != nullptr || unfinished != nullptr;
     facts.has_data = facts.exists;
     if (point != nullptr) {
