@@ -45,13 +45,17 @@ struct SyncBench::TargetProcess {
     TargetProcess(SyncBench& bench, const RunPlan& plan)
         : engine(bench.world, "target"),
           workers(bench.world, engine, 2),
-          store(bench.target_shelf, bench.target, bench.staged, engine, bench.random,
-                plan.target_fault, plan.target_hook) {}
+          store(bench.make_target_store
+                    ? bench.make_target_store()
+                    : std::make_unique<SimulatedTargetStore>(bench.target_shelf, bench.target,
+                                                             bench.staged, engine, bench.random,
+                                                             plan.target_fault, plan.target_hook)) {
+    }
     bool over() const { return engine.killed() || pipeline->finished(); }
 
     SimulatedEngine engine;
     SimulatedWorkQueue workers;
-    SimulatedTargetStore store;
+    std::unique_ptr<TargetStore> store;
     std::unique_ptr<TargetPipeline> pipeline;
 };
 
@@ -94,7 +98,7 @@ void SyncBench::kill(Side side, KillStyle style) {
 std::unique_ptr<SyncBench::TargetProcess> SyncBench::start_target(const RunPlan& plan) {
     auto process = std::make_unique<TargetProcess>(*this, plan);
     process->pipeline = std::make_unique<TargetPipeline>(
-        process->engine, process->workers, process->store,
+        process->engine, process->workers, *process->store,
         TargetPipeline::Config{.limits = {.checkpoint_bytes = plan.checkpoint_bytes,
                                           .checkpoint_interval = std::chrono::milliseconds(300),
                                           .ping_interval = std::chrono::seconds(1)},
@@ -112,7 +116,9 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
                           .overwrite = plan.overwrite,
                           .source = source_name,
                           .volume_bytes = source.size_bytes(),
-                          .modified_ns = plan.modified_ns};
+                          .modified_ns = plan.modified_ns,
+                          .volumes = layout.text()};
+    config.request.layout = layout;
     config.request.extents = plan.extents;
     config.request.block_bytes = plan.block_bytes;
     config.request.verify = plan.verify;
@@ -120,7 +126,7 @@ SourcePipeline::Config SyncBench::source_config(const RunPlan& plan, Handle volu
     config.request.draw = [this] { return draw_uuid(random); };
     config.moment = plan.moment;
     config.request.audit_blocks = plan.audit_blocks;
-    config.target_name = "replica";
+    config.target_name = target_name;
     config.volume = {.handle = volume,
                      .size_bytes = source.size_bytes(),
                      .alignment_bytes = shape.source_alignment};

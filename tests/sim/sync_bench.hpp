@@ -112,6 +112,11 @@ class SyncBench {
     // Whether what the index has is on stable storage, each block as it left its source.
     bool staged_is_durable();
 
+    // What a target's process keeps, in place of the disks and shelf of this bench.
+    std::function<std::unique_ptr<TargetStore>()> make_target_store;
+    std::string target_name = "replica";
+    VolumeLayout layout;  // of a source of several volumes, side by side on its disk
+
     // Entries of the journal from `entries_before` on.
     bool acknowledged_is_durable(std::size_t entries_before) const;
 
