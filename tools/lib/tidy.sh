@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# clang-tidy over every .cpp of the tree. A file that was clean is not looked at again until it, a
-# header or the configuration changes. Sourced, never run.
+# clang-tidy over every .cpp of the tree. A file that was clean is not looked at again, in whichever
+# clone, until it, a header or the configuration changes. Sourced, never run.
 
 # From 21 on clang-tidy passes over what lies in the system's headers before it matches anything:
 # a third of the time that 16 takes. The compile commands are GCC's, so their warning options may be
@@ -15,23 +15,24 @@ readonly TIDY_ARGUMENTS=(
     # The analyzer's deep mode takes three times as long for all of it; to follow each path through the
     # standard library, too, and to guess that it goes wrong there, as long as all the rest together.
     --extra-arg=-Xclang --extra-arg=-analyzer-config --extra-arg=-Xclang
-    --extra-arg=mode=shallow,c++-stdlib-inlining=false,c++-template-inlining=false
+    '--extra-arg=mode=shallow,c++-stdlib-inlining=false,c++-template-inlining=false'
 )
 
 # run_tidy PATTERN
 run_tidy() {
-    local pattern=$1 stamps=$TOWLINE_ROOT/build/tidy files started=$SECONDS
-    mkdir -p "$stamps"
+    local pattern=$1 files started=$SECONDS
     mapfile -t files < <(list_files '*.cpp' | compiled_only | grep -F -- "$pattern")
     if [[ ${#files[@]} -eq 0 ]]; then
         record tidy fail "clang-tidy" "no source matches '$pattern'"
         return
     fi
-    local common
-    common=$(tidy_common_key)
-    export -f tidy_one git_here list_files
-    export TIDY
-    export TIDY_STAMPS=$stamps TIDY_COMMON=$common TIDY_LOGS=$LOGS
+    TIDY_COMMON=$(tidy_common_key)
+    TIDY_STAMPS=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/towline-tidy
+    mkdir -p "$TIDY_STAMPS"
+    find "$TIDY_STAMPS" -type f -mtime +30 -delete
+    export -f tidy_one tidy_stamp
+    export TIDY TIDY_STAMPS TIDY_COMMON
+    export TIDY_LOGS=$LOGS
     # The long ones first, or the last one runs alone.
     (cd "$TOWLINE_ROOT" && ls -S -- "${files[@]}") |
         xargs -P "$(job_count)" -I '{}' bash -c 'tidy_one "$@"' tidy_one '{}' \
@@ -51,35 +52,40 @@ compiled_only() {
 tidy_common_key() {
     (
         cd "$TOWLINE_ROOT" || exit
-        list_files '*.hpp' '*.inc' '*.clang-tidy' | xargs -d '\n' cat
+        # And what headers are made of.
+        list_files '*.hpp' '*.h' '*.inc' '*.json' '*.bpf.c' '*.clang-tidy' '*CMakeLists.txt' |
+            xargs -d '\n' cat
         printf '%s\n' "${TIDY_ARGUMENTS[@]}"
         "$TIDY" --version
+        c++ --version
     ) | sha256sum | cut -d ' ' -f 1
+}
+
+# The file whose being there says that this one was clean, as it is now.
+tidy_stamp() {
+    local key
+    key=$({ printf '%s %s\n' "$TIDY_COMMON" "$1" && cat "$TOWLINE_ROOT/$1"; } | sha256sum)
+    printf '%s/%s\n' "$TIDY_STAMPS" "${key%% *}"
 }
 
 # tidy_one FILE ARGUMENT...: a process of its own, under xargs.
 tidy_one() {
-    local file=$1 flat key
+    local file=$1 stamp
     shift
-    flat=${file//\//_}
-    key="$TIDY_COMMON $(sha256sum <"$TOWLINE_ROOT/$file")"
-    if [[ -f $TIDY_STAMPS/$flat && $(<"$TIDY_STAMPS/$flat") == "$key" ]]; then return; fi
-    rm -f "$TIDY_STAMPS/$flat"
-    if (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" "$file") \
-        >"$TIDY_LOGS/tidy-$flat.log" 2>&1 </dev/null; then
-        printf '%s\n' "$key" >"$TIDY_STAMPS/$flat"
-    fi
+    stamp=$(tidy_stamp "$file")
+    [[ ! -f $stamp ]] || return 0
+    (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" "$file") \
+        >"$TIDY_LOGS/tidy-${file//\//_}.log" 2>&1 </dev/null && : >"$stamp"
 }
 
 report_tidy() {
-    local file flat
+    local file
     for file in "$@"; do
-        flat=${file//\//_}
-        if [[ -f $TOWLINE_ROOT/build/tidy/$flat ]]; then
+        if [[ -f $(tidy_stamp "$file") ]]; then
             record tidy pass "$file"
             continue
         fi
-        grep -E '(warning|error):' "$LOGS/tidy-$flat.log" | sort -u | head -n 20 |
+        grep -E '(warning|error):' "$LOGS/tidy-${file//\//_}.log" | sort -u | head -n 20 |
             sed "s|$TOWLINE_ROOT/||; s/^/       | /" || true
         record tidy fail "$file"
     done
