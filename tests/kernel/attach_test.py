@@ -107,6 +107,39 @@ def test_attach_to_a_mounted_filesystem_under_load(rig):
     assert marked <= around, f"never written: {sorted(marked - around)[:10]}"
 
 
+def test_a_write_that_waits_for_its_queue(rig):
+    """It came before there was a hook, and has no hold of its queue yet, as somebody else has that frozen:
+    the attach waits for it, too."""
+    origin = rig.disk("origin", 8 * MIB, "throttling.iops-write=1")
+    boot = rig.boot(f"""
+        insmod /towline.ko
+        name=$(basename $(readlink -f /dev/disk/origin))
+        for at in 1 2 3 4; do
+            disk write /dev/disk/origin $((at * 65536)) {BLOCK} $at &
+        done
+        sleep 0.5
+        echo 32 >/sys/block/$name/queue/nr_requests &
+        sleep 0.5
+        disk write /dev/disk/origin {MIB} {BLOCK} 5 &
+        late=$!
+        sleep 0.5
+        kill -0 $late
+        uuid=$(track attach /dev/disk/origin {BLOCK})
+        sleep 0.3
+        ended=1
+        kill -0 $late 2>/dev/null && ended=0
+        echo ended=$ended >state
+        wait
+        epoch all $uuid
+        keep all.epoch all.map state
+        track detach $uuid
+        rmmod towline
+        """, [origin])
+    _, marked = read_epoch(boot, "all")
+    ended = fields(boot.read("state").decode())["ended"] == "1"
+    assert ended or MIB // BLOCK in marked, "a write landed after the attach, and is not in the map"
+
+
 def come_and_go(rig, device, setup, teardown, origin):
     """Half of the rounds end by a detach, half by unloading with devices attached, if it lets one. The
     writers go on until they are told to stop, however slow the machine is."""
