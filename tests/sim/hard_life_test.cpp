@@ -5,21 +5,17 @@
 #include "tests/sim/hard_life.hpp"
 
 #include <cstdio>
-#include <cstdlib>
 
 #include <gtest/gtest.h>
+
+#include "tests/environment.hpp"
 
 namespace towline {
 namespace {
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
-}
-
 TEST(HardLife, WhatIsSealedIsTheMoment) {
-    const std::uint64_t first = from_environment("TOWLINE_SEED", 1);
-    const std::uint64_t count = (from_environment("TOWLINE_COUNT", 300) + 1) / 2;
+    const std::uint64_t first = testing::from_environment("TOWLINE_SEED", 1);
+    const std::uint64_t count = (testing::from_environment("TOWLINE_COUNT", 300) + 1) / 2;
     int sealed = 0;
     int upon_base = 0;
     std::map<std::string, int> incidents;

@@ -2,10 +2,9 @@
 // A target that is whole stays whole: killed or cut off from its power at any event of a run, it is
 // the old moment, or, to whoever takes it over without its source, the new one.
 
-#include <cstdlib>
-
 #include <gtest/gtest.h>
 
+#include "tests/environment.hpp"
 #include "tests/sim/sync_bench.hpp"
 
 namespace towline {
@@ -87,13 +86,12 @@ bool die_at_event(const BenchShape& shape, std::uint64_t event, bool power, Coun
     EXPECT_TRUE(again.succeeded()) << "event " << event;
     EXPECT_EQ(bench.difference(true), "") << "event " << event;
     EXPECT_TRUE(bench.rest_untouched());
-    return !testing::Test::HasFailure();
+    return !::testing::Test::HasFailure();
 }
 
 // Every seventh event; TOWLINE_STRIDE=1 is all of them.
 void die_everywhere(const BenchShape& shape, bool power) {
-    const char* wanted = std::getenv("TOWLINE_STRIDE");
-    const std::uint64_t stride = wanted == nullptr ? 7 : std::strtoull(wanted, nullptr, 0);
+    const std::uint64_t stride = testing::from_environment("TOWLINE_STRIDE", 7);
     Counts counts;
     std::uint64_t event = 1;
     while (die_at_event(shape, event, power, counts))
@@ -122,7 +120,7 @@ TEST(Staged, PowerCutAtEveryEventOfARunToADevice) {
 // Whoever applies may die as well, as often as he likes.
 TEST(Staged, ApplyingIsBegunAnewUntilItEnds) {
     int replays = 0;
-    for (std::uint64_t seed = 1; seed <= 40 && !testing::Test::HasFailure(); ++seed) {
+    for (std::uint64_t seed = 1; seed <= 40 && !::testing::Test::HasFailure(); ++seed) {
         Staged staged(seed, seed % 2 == 0 ? kImage : kDevice);
         SyncBench& bench = staged.bench;
         std::uint64_t writes_left = 1 + seed % 6;
@@ -188,7 +186,7 @@ RunPlan cut_off(Staged& staged) {
 // older one may still be resumed is there.
 TEST(Staged, AnOlderRunIsForgottenBeforeItsBlocksAre) {
     int resumable = 0;
-    for (std::uint64_t nth = 1; nth <= 24 && !testing::Test::HasFailure(); ++nth) {
+    for (std::uint64_t nth = 1; nth <= 24 && !::testing::Test::HasFailure(); ++nth) {
         Staged staged(nth, kImage);
         SyncBench& bench = staged.bench;
         EXPECT_FALSE(bench.run(cut_off(staged)).succeeded());
@@ -299,7 +297,7 @@ TEST(Staged, ABlockThatRotsBeforeARunGoesOnComesAgain) {
 // A record whose sync failed is read as the new one until the power is cut.
 TEST(Staged, ARecordThatIsOnNoDiskIsNotAppliedUpon) {
     int unsynced = 0;
-    for (std::uint64_t call = 2; call <= 31 && !testing::Test::HasFailure(); ++call) {
+    for (std::uint64_t call = 2; call <= 31 && !::testing::Test::HasFailure(); ++call) {
         const std::uint64_t nth = call / 2;
         Staged staged(nth, call % 2 == 0 ? kImage : kDevice);
         SyncBench& bench = staged.bench;

@@ -9,6 +9,30 @@
 
 namespace towline::testing {
 
+namespace {
+
+// Those blocks of a source with these contents.
+bool append_all(RunWriter& writer, const VolumeLayout& layout, ByteSpan contents,
+                const std::set<std::uint64_t>& blocks) {
+    for (const std::uint64_t each : blocks) {
+        const std::uint64_t offset = each * kBlock;
+        const ByteSpan plain =
+            contents.subspan(offset, std::min<std::uint64_t>(kBlock, contents.size() - offset));
+        if (is_zero(plain)) {
+            if (!writer.zeros(each, 1)) return false;
+            continue;
+        }
+        const RunWriter::Block head{.block = each,
+                                    .kind = static_cast<std::uint8_t>(BlockKind::kRaw),
+                                    .check = layout.check().of(plain, offset),
+                                    .plain = plain};
+        if (!writer.append(head, plain)) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
 void VaultLife::session() {
     if (random_.chance(0.3)) {
         incident();
@@ -121,22 +145,7 @@ void VaultLife::usurp(Host& host) {
         {.state = record, .block_bytes = kBlock, .volume_name = host.name, .layout = layout});
     note("another writer takes " + host.name);
     if (!writer) return;
-    for (const std::uint64_t each : blocks) {
-        const std::uint64_t offset = each * kBlock;
-        Bytes plain(kBlock);
-        const std::uint64_t length = std::min<std::uint64_t>(kBlock, contents.size() - offset);
-        plain.resize(length);
-        std::copy_n(contents.begin() + static_cast<std::ptrdiff_t>(offset), length, plain.begin());
-        if (is_zero(plain)) {
-            if (!(*writer)->zeros(each, 1)) return;
-            continue;
-        }
-        const RunWriter::Block head{.block = each,
-                                    .kind = static_cast<std::uint8_t>(BlockKind::kRaw),
-                                    .check = layout.check().of(plain, offset),
-                                    .plain = plain};
-        if (!(*writer)->append(head, plain)) return;
-    }
+    if (!append_all(**writer, layout, contents, blocks)) return;
     if (random_.chance(0.4)) return static_cast<void>((*writer)->flush());
     host.moments[record.run_base.point] = contents;
     record.state = TargetState::kSealed;

@@ -3,8 +3,7 @@
 // sealed reads as it was, and nothing else is seen. TOWLINE_SEED is the first state's seed,
 // TOWLINE_COUNT how many.
 
-#include <cstdlib>
-
+#include "tests/environment.hpp"
 #include "tests/unit/simulated_holds.hpp"
 #include "tests/unit/vault_fixture.hpp"
 #include "userspace/vault/collector.hpp"
@@ -13,11 +12,6 @@
 
 namespace towline::testing {
 namespace {
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
-}
 
 // What a volume's points must read as, and which of them must be there.
 struct Volume {

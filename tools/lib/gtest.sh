@@ -24,15 +24,14 @@ run_gtest() {
     printf '  %s: %s (%d s)\n' "$name" "$(counts_line "$area")" "$((SECONDS - started))"
 }
 
-# Properties are drawn from a seed that is told: what one run finds, the next one finds again.
-export RC_PARAMS="seed=${TOWLINE_SEED:-1} max_success=2000"
-
-# Leaves PREFIX.log, PREFIX.json (unless the program died before its end) and PREFIX.status.
+# Leaves PREFIX.log, PREFIX.json (unless the program died before its end) and PREFIX.status. Properties
+# are drawn from a seed that is told: what one run finds, the next one finds again.
 run_shard() {
     local prefix=$1 program=$2 pattern=$3 seconds_max=$4 shard=$5 shards=$6 folder status=0
     folder=$(mktemp -d "${TMPDIR:-/tmp}/towline-test.XXXXXX")
     rm -f "$prefix".json
-    TMPDIR=$folder GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard \
+    RC_PARAMS=${RC_PARAMS:-seed=${TOWLINE_SEED:-1} max_success=2000} \
+        TMPDIR=$folder GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard \
         timeout --kill-after=10 "$seconds_max" "$program" --gtest_color=no \
         --gtest_filter="${pattern:-*}" --gtest_output="json:$prefix.json" \
         </dev/null >"$prefix.log" 2>&1 || status=$?
