@@ -21,11 +21,11 @@ struct TargetServer::Session {
     Session(EngineKind kind, const TargetPipeline::Config& config) : session(kind, config) {}
     TargetSession session;
     std::thread thread;
+    NameClaims::Session number = 0;
     // Under the server's mutex:
-    std::string name;  // claimed
-    Uuid source;
-    bool claimed = false;
+    std::string name;      // that it has
     bool running = false;  // it is a session, not (yet) a connection on its way to one
+    bool told_to_end = false;
     bool ended = false;
     int objects = -1;  // the socket of one that asks for objects
 };
@@ -117,6 +117,7 @@ Status TargetServer::serve(Listener& listener) {
         if (sessions_.size() >= config_.sessions_max) continue;
         sessions_.push_back(std::make_unique<Session>(config_.engine, config_.pipeline));
         Session* session = sessions_.back().get();
+        session->number = claims_.arrive();
         session->thread = std::thread([this, session, taken = std::move(*socket)]() mutable {
             serve_connection(*session, std::move(taken));
         });
@@ -131,7 +132,8 @@ void TargetServer::serve_connection(Session& session, Fd socket) {
     }
     const std::lock_guard lock(mutex_);
     session.ended = true;
-    ended_.notify_all();
+    claims_.leave(session.number);
+    claims_changed_.notify_all();
 }
 
 void TargetServer::greet(Session& session, Fd socket) {
@@ -195,35 +197,44 @@ void TargetServer::run_session(Session& session, Fd socket) {
     config_.log(done ? who + ": sealed" : who + ": " + done.error().text());
 }
 
-// One session a target. The source holds a lock of its own while it runs, so an earlier session of
-// the same source is dead at its other end, however alive the link may look: it is ended, and
-// waited for, before anything else is touched.
+// One session a target. An earlier one of the same source is ended, and waited for, before anything
+// else is touched.
 Status TargetServer::claim(Session& session, const std::string& name, const Uuid& source,
                            bool dry_run) {
+    using Verdict = NameClaims::Verdict;
     std::unique_lock lock(mutex_);
-    const auto rival = [&]() -> Session* {
-        for (const auto& each : sessions_) {
-            if (each.get() != &session && each->claimed && !each->ended && each->name == name)
-                return each.get();
+    const auto until = std::chrono::steady_clock::now() + kFenceTime;
+    for (bool patient = true;;) {
+        const auto [verdict, other] = claims_.ask(session.number, name, source, dry_run);
+        switch (verdict) {
+            case Verdict::kYours:
+                session.name = name;
+                return {};
+            case Verdict::kBusy:
+                return fail(Code::kBusy, "the target " + name +
+                                             " is being written by another run; try again later");
+            case Verdict::kFenced:
+                return fail(Code::kBusy, "a newer session of the same source took over");
+            case Verdict::kWait:
+                break;
         }
-        return nullptr;
-    };
-    if (Session* other = rival(); other != nullptr) {
-        if (other->source != source || dry_run) {
-            return fail(Code::kBusy,
-                        "the target " + name + " is being written by another run; try again later");
-        }
-        other->session.cancel(
-            {Code::kCancelled, 0, "a newer session of the same source took over"});
-        if (!ended_.wait_for(lock, kFenceTime, [&] { return rival() == nullptr; })) {
+        if (!patient) {
+            claims_.leave(session.number);
             return fail(Code::kBusy,
                         "an earlier session of this source does not end; try again later");
         }
+        end_session(*other);
+        patient = claims_changed_.wait_until(lock, until) == std::cv_status::no_timeout;
     }
-    session.name = name;
-    session.source = source;
-    session.claimed = true;
-    return {};
+}
+
+// Under the mutex.
+void TargetServer::end_session(NameClaims::Session number) {
+    for (const auto& each : sessions_) {
+        if (each->number != number || each->told_to_end) continue;
+        each->told_to_end = true;
+        each->session.cancel({Code::kCancelled, 0, "a newer session of the same source took over"});
+    }
 }
 
 }  // namespace towline

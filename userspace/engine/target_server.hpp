@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "transport/socket.hpp"
+#include "userspace/engine/name_claims.hpp"
 #include "userspace/engine/target_session.hpp"
 
 namespace towline {
@@ -51,12 +52,14 @@ class TargetServer {
     void run_objects(Session& session, Fd socket);
     bool hand_over(const Uuid& token, Fd& socket);
     Status claim(Session& session, const std::string& name, const Uuid& source, bool dry_run);
+    void end_session(NameClaims::Session number);
     void reap();
 
     Config config_;
     ArenaShelf shelf_;
     std::mutex mutex_;
-    std::condition_variable ended_;
+    std::condition_variable claims_changed_;
+    NameClaims claims_;                             // under mutex_
     std::list<std::unique_ptr<Session>> sessions_;  // under mutex_
     bool closing_ = false;                          // under mutex_
 };
