@@ -143,6 +143,19 @@ TEST_F(RunPreparationTest, ACommitThatFailsLosesNothing) {
     EXPECT_TRUE(next->plan.test(9));
 }
 
+// A process that was stopped behind its End wakes up when another has begun a run.
+TEST_F(RunPreparationTest, ACommitThatComesLateTakesNothingFromANewerRun) {
+    PreparedRun first = prepare().value();
+    seal(first);
+    next_changes(9);
+    const PreparedRun second = prepare().value();
+    const TargetMemory memory = store.memories[kTarget];
+    ASSERT_TRUE(commit_run(first, store));
+    EXPECT_EQ(store.maps[kTarget], second.plan);
+    EXPECT_EQ(store.memories[kTarget].open_runs, memory.open_runs);
+    EXPECT_EQ(store.memories[kTarget].base, first.begin.next_base);
+}
+
 TEST_F(RunPreparationTest, DamagedPendingMeansEverything) {
     store.pending_damaged = true;
     const PreparedRun run = prepare().value();

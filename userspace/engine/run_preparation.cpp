@@ -343,7 +343,15 @@ Status distrust_harvests(const PreparedRun& run, SourceStore& store) {
     return {};
 }
 
+// A process that was stopped behind its End may wake up when another one has begun a run to the
+// same target meanwhile. What that one is to bring is pending, and its memory is the newer one: the
+// target tells it what was sealed.
 Status commit_run(PreparedRun& run, SourceStore& store) {
+    const auto kept = store.load(run.memory.target);
+    if (!kept && kept.error().code != Code::kCorrupt) return std::unexpected(kept.error());
+    const bool ours =
+        kept && *kept && !(*kept)->open_runs.empty() && (*kept)->open_runs.back() == run.begin.run;
+    if (!ours) return {};
     commit_open_run(run.memory);
     return store.save_sealed(run.memory);
 }

@@ -68,7 +68,8 @@ Status note_plan(const PreparedRun& run, SourceStore& store);
 Status distrust_plan(PreparedRun& run, SourceStore& store);
 Status distrust_harvests(const PreparedRun& run, SourceStore& store);
 
-// The target has sealed: the memory moves to the new base, the pending changes go.
+// The target has sealed: the memory moves to the new base, the pending changes go. Unless the
+// newest run that is remembered is another one by now.
 Status commit_run(PreparedRun& run, SourceStore& store);
 
 }  // namespace towline
