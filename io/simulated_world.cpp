@@ -44,12 +44,29 @@ bool SimulatedWorld::step() {
 }
 
 void SimulatedWorld::at(Instant when, const void* owner, Action action) {
-    events_.emplace(Key{std::max(when, now_), ++last_sequence_}, Event{owner, std::move(action)});
+    when = std::max(when, now_);
+    if (const auto sleeper = asleep_.find(owner); sleeper != asleep_.end())
+        when = std::max(when, sleeper->second);
+    events_.emplace(Key{when, ++last_sequence_}, Event{owner, std::move(action)});
 }
 
 void SimulatedWorld::cancel_all(const void* owner) {
     CHECK(owner != nullptr);
     std::erase_if(events_, [owner](const auto& entry) { return entry.second.owner == owner; });
+    asleep_.erase(owner);
+}
+
+void SimulatedWorld::put_to_sleep(const void* owner, Instant until) {
+    CHECK(owner != nullptr);
+    std::vector<Action> missed;
+    std::erase_if(events_, [&](auto& entry) {
+        const bool misses = entry.second.owner == owner && entry.first.first < until;
+        if (misses) missed.push_back(std::move(entry.second.action));
+        return misses;
+    });
+    asleep_[owner] = until;
+    for (Action& action : missed)
+        at(until, owner, std::move(action));
 }
 
 SimulatedConnection& SimulatedWorld::add_connection(ConnectionPlan plan) {

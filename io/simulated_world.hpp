@@ -58,6 +58,9 @@ class SimulatedWorld {
     // The same for what dies with its owner, when that calls cancel_all.
     void at(Instant when, const void* owner, Action action);
     void cancel_all(const void* owner);
+    // A host that sleeps, or a process that was stopped: nothing of the owner happens until then,
+    // and then all of it in its order.
+    void put_to_sleep(const void* owner, Instant until);
 
     // Lives as long as the world; its two ends are given to engines by attach_socket.
     SimulatedConnection& add_connection(ConnectionPlan plan);
@@ -83,6 +86,7 @@ class SimulatedWorld {
     // Not zero: a time of zero stands for "never yet" in more than one place of ours.
     Instant now_{std::chrono::hours(1)};
     std::map<Key, Event> events_;
+    std::map<const void*, Instant> asleep_;
     std::uint64_t last_sequence_ = 0;
     std::uint64_t event_count_ = 0;
     std::uint64_t digest_;

@@ -110,7 +110,7 @@ class ShelfAccess {
 };
 
 // A target's process at its shelf and disk; one session.
-class SimulatedTargetStore final : public TargetStore {
+class SimulatedTargetStore : public TargetStore {
   public:
     SimulatedTargetStore(TargetShelf& shelf, SimulatedDisk& disk, SimulatedDisk& staged_blocks,
                          SimulatedEngine& engine, SimulatedRandom& random, StoreFault fault = {},
