@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <openssl/sha.h>
 
 #include "io/check.hpp"
 #include "io/checksum.hpp"
 #include "userspace/vault/index.hpp"
+#include "userspace/vault/libcrypto.hpp"
 
 namespace towline {
 
@@ -16,8 +16,8 @@ namespace format = vault_format;
 
 Sha256 sha256(ByteSpan bytes) {
     Sha256 digest{};
-    SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-           reinterpret_cast<unsigned char*>(digest.data()));
+    crypto().SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                    reinterpret_cast<unsigned char*>(digest.data()));
     return digest;
 }
 

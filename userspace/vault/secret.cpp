@@ -5,7 +5,7 @@
 #include "userspace/vault/secret.hpp"
 
 #include <algorithm>
-#include <openssl/crypto.h>
+#include <cstring>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -35,7 +35,7 @@ Secret Secret::copy_of(ByteSpan bytes) {
 
 Secret::~Secret() {
     if (memory_ == nullptr) return;
-    OPENSSL_cleanse(memory_, mapped_);
+    ::explicit_bzero(memory_, mapped_);
     ::munmap(memory_, mapped_);
 }
 
@@ -53,7 +53,7 @@ Secret& Secret::operator=(Secret&& other) noexcept {
 
 void Secret::shorten(std::size_t bytes) {
     CHECK(bytes <= size_);
-    if (bytes < size_) OPENSSL_cleanse(memory_ + bytes, size_ - bytes);
+    if (bytes < size_) ::explicit_bzero(memory_ + bytes, size_ - bytes);
     size_ = bytes;
 }
 

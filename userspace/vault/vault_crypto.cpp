@@ -6,12 +6,9 @@
 
 #include <algorithm>
 #include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/kdf.h>
-#include <openssl/rand.h>
 
 #include "io/check.hpp"
+#include "userspace/vault/libcrypto.hpp"
 
 namespace towline {
 
@@ -31,27 +28,27 @@ int length(ByteSpan bytes) {
 }
 
 OSSL_PARAM octets(const char* key, ByteSpan bytes) {
-    return OSSL_PARAM_construct_octet_string(key, const_cast<std::byte*>(bytes.data()),
-                                             bytes.size());
+    return crypto().OSSL_PARAM_construct_octet_string(key, const_cast<std::byte*>(bytes.data()),
+                                                      bytes.size());
 }
 
 struct FreeKdf {
-    void operator()(EVP_KDF* kdf) const { EVP_KDF_free(kdf); }
-    void operator()(EVP_KDF_CTX* context) const { EVP_KDF_CTX_free(context); }
+    void operator()(EVP_KDF* kdf) const { crypto().EVP_KDF_free(kdf); }
+    void operator()(EVP_KDF_CTX* context) const { crypto().EVP_KDF_CTX_free(context); }
 };
 
 bool derive(const char* name, const OSSL_PARAM* parameters, MutableByteSpan into) {
-    const std::unique_ptr<EVP_KDF, FreeKdf> kdf(EVP_KDF_fetch(nullptr, name, nullptr));
+    const std::unique_ptr<EVP_KDF, FreeKdf> kdf(crypto().EVP_KDF_fetch(nullptr, name, nullptr));
     CHECK(kdf != nullptr);
-    const std::unique_ptr<EVP_KDF_CTX, FreeKdf> context(EVP_KDF_CTX_new(kdf.get()));
+    const std::unique_ptr<EVP_KDF_CTX, FreeKdf> context(crypto().EVP_KDF_CTX_new(kdf.get()));
     CHECK(context != nullptr);
-    return EVP_KDF_derive(context.get(), raw(into), into.size(), parameters) > 0;
+    return crypto().EVP_KDF_derive(context.get(), raw(into), into.size(), parameters) > 0;
 }
 
 }  // namespace
 
 void fill_random(MutableByteSpan bytes) {
-    CHECK(RAND_bytes(raw(bytes), length(bytes)) == 1);
+    CHECK(crypto().RAND_bytes(raw(bytes), length(bytes)) == 1);
 }
 
 Secret hkdf_sha256(ByteSpan key, ByteSpan salt, ByteSpan info, std::size_t bytes) {
@@ -59,10 +56,10 @@ Secret hkdf_sha256(ByteSpan key, ByteSpan salt, ByteSpan info, std::size_t bytes
     // An empty salt is one that is not given (as many zeros as the digest has bytes).
     static constexpr std::byte kZeros[32]{};
     const OSSL_PARAM parameters[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+        crypto().OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
         octets(OSSL_KDF_PARAM_KEY, key),
         octets(OSSL_KDF_PARAM_SALT, salt.empty() ? ByteSpan(kZeros) : salt),
-        octets(OSSL_KDF_PARAM_INFO, info), OSSL_PARAM_construct_end()};
+        octets(OSSL_KDF_PARAM_INFO, info), crypto().OSSL_PARAM_construct_end()};
     Secret derived(bytes);
     CHECK(derive("HKDF", parameters, derived.bytes()));
     return derived;
@@ -71,37 +68,39 @@ Secret hkdf_sha256(ByteSpan key, ByteSpan salt, ByteSpan info, std::size_t bytes
 std::array<std::byte, 32> hmac_sha256(ByteSpan key, ByteSpan text) {
     std::array<std::byte, 32> digest{};
     unsigned size = 0;
-    CHECK(HMAC(EVP_sha256(), key.data(), length(key), raw(text), text.size(),
-               raw(MutableByteSpan(digest)), &size) != nullptr);
+    CHECK(crypto().HMAC(crypto().EVP_sha256(), key.data(), length(key), raw(text), text.size(),
+                        raw(MutableByteSpan(digest)), &size) != nullptr);
     return digest;
 }
 
 void HmacSha256::Free::operator()(evp_mac_ctx_st* context) const {
-    EVP_MAC_CTX_free(context);
+    crypto().EVP_MAC_CTX_free(context);
 }
 
 HmacSha256::HmacSha256(ByteSpan key) {
-    EVP_MAC* const mac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
+    EVP_MAC* const mac = crypto().EVP_MAC_fetch(nullptr, "HMAC", nullptr);
     CHECK(mac != nullptr);
-    keyed_.reset(EVP_MAC_CTX_new(mac));
-    EVP_MAC_free(mac);  // the context has its own hold on it
+    keyed_.reset(crypto().EVP_MAC_CTX_new(mac));
+    crypto().EVP_MAC_free(mac);  // the context has its own hold on it
     char digest[] = "SHA256";
     const OSSL_PARAM parameters[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-        OSSL_PARAM_construct_end()};
-    CHECK(keyed_ != nullptr && EVP_MAC_init(keyed_.get(), raw(key), key.size(), parameters) == 1);
+        crypto().OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        crypto().OSSL_PARAM_construct_end()};
+    CHECK(keyed_ != nullptr &&
+          crypto().EVP_MAC_init(keyed_.get(), raw(key), key.size(), parameters) == 1);
 }
 
 void HmacSha256::add(ByteSpan text) {
-    if (!going_) going_.reset(EVP_MAC_CTX_dup(keyed_.get()));
-    CHECK(going_ != nullptr && EVP_MAC_update(going_.get(), raw(text), text.size()) == 1);
+    if (!going_) going_.reset(crypto().EVP_MAC_CTX_dup(keyed_.get()));
+    CHECK(going_ != nullptr && crypto().EVP_MAC_update(going_.get(), raw(text), text.size()) == 1);
 }
 
 std::array<std::byte, 32> HmacSha256::finish() {
     add({});
     std::array<std::byte, 32> digest{};
     std::size_t size = 0;
-    CHECK(EVP_MAC_final(going_.get(), raw(MutableByteSpan(digest)), &size, digest.size()) == 1);
+    CHECK(crypto().EVP_MAC_final(going_.get(), raw(MutableByteSpan(digest)), &size,
+                                 digest.size()) == 1);
     going_.reset();
     return digest;
 }
@@ -115,11 +114,11 @@ Result<Secret> scrypt(ByteSpan passphrase, ByteSpan salt, const ScryptCost& cost
     const OSSL_PARAM parameters[] = {
         octets(OSSL_KDF_PARAM_PASSWORD, passphrase),
         octets(OSSL_KDF_PARAM_SALT, salt),
-        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
-        OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &r),
-        OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &p),
-        OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory_max),
-        OSSL_PARAM_construct_end()};
+        crypto().OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
+        crypto().OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &r),
+        crypto().OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &p),
+        crypto().OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &memory_max),
+        crypto().OSSL_PARAM_construct_end()};
     Secret derived(kKeyBytes);
     if (!derive("SCRYPT", parameters, derived.bytes())) {
         return fail(Code::kUnsupported, "scrypt of the passphrase failed: it takes " +
@@ -132,26 +131,29 @@ Result<Secret> scrypt(ByteSpan passphrase, ByteSpan salt, const ScryptCost& cost
 // --- AES-256-GCM --------------------------------------------------------------------------------
 
 void AesGcm::Free::operator()(evp_cipher_ctx_st* context) const {
-    EVP_CIPHER_CTX_free(context);  // cleanses the key
+    crypto().EVP_CIPHER_CTX_free(context);  // cleanses the key
 }
 
-AesGcm::AesGcm(ByteSpan key) : context_(EVP_CIPHER_CTX_new()) {
+AesGcm::AesGcm(ByteSpan key) : context_(crypto().EVP_CIPHER_CTX_new()) {
     CHECK(context_ != nullptr && key.size() == kKeyBytes);
     // Direction and nonce come with each call; the key's schedule is the costly part.
-    CHECK(EVP_CipherInit_ex2(context_.get(), EVP_aes_256_gcm(), raw(key), nullptr, 1, nullptr) ==
-          1);
+    CHECK(crypto().EVP_CipherInit_ex2(context_.get(), crypto().EVP_aes_256_gcm(), raw(key), nullptr,
+                                      1, nullptr) == 1);
 }
 
 void AesGcm::seal(const Nonce& nonce, ByteSpan associated, ByteSpan plain, MutableByteSpan sealed) {
     CHECK(sealed.size() == plain.size() + kTagBytes);
     int done = 0;
     EVP_CIPHER_CTX* context = context_.get();
-    CHECK(EVP_CipherInit_ex2(context, nullptr, nullptr, raw(ByteSpan(nonce)), 1, nullptr) == 1);
-    CHECK(EVP_CipherUpdate(context, nullptr, &done, raw(associated), length(associated)) == 1);
-    CHECK(EVP_CipherUpdate(context, raw(sealed), &done, raw(plain), length(plain)) == 1);
-    CHECK(EVP_CipherFinal_ex(context, raw(sealed.last(kTagBytes)), &done) == 1 && done == 0);
-    CHECK(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, kTagBytes,
-                              sealed.last(kTagBytes).data()) == 1);
+    CHECK(crypto().EVP_CipherInit_ex2(context, nullptr, nullptr, raw(ByteSpan(nonce)), 1,
+                                      nullptr) == 1);
+    CHECK(crypto().EVP_CipherUpdate(context, nullptr, &done, raw(associated), length(associated)) ==
+          1);
+    CHECK(crypto().EVP_CipherUpdate(context, raw(sealed), &done, raw(plain), length(plain)) == 1);
+    CHECK(crypto().EVP_CipherFinal_ex(context, raw(sealed.last(kTagBytes)), &done) == 1 &&
+          done == 0);
+    CHECK(crypto().EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, kTagBytes,
+                                       sealed.last(kTagBytes).data()) == 1);
 }
 
 bool AesGcm::open(const Nonce& nonce, ByteSpan associated, ByteSpan sealed, MutableByteSpan plain) {
@@ -160,12 +162,14 @@ bool AesGcm::open(const Nonce& nonce, ByteSpan associated, ByteSpan sealed, Muta
     EVP_CIPHER_CTX* context = context_.get();
     std::array<std::byte, kTagBytes> tag{};
     std::ranges::copy(sealed.last(kTagBytes), tag.begin());
-    CHECK(EVP_CipherInit_ex2(context, nullptr, nullptr, raw(ByteSpan(nonce)), 0, nullptr) == 1);
-    CHECK(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1);
-    CHECK(EVP_CipherUpdate(context, nullptr, &done, raw(associated), length(associated)) == 1);
-    CHECK(EVP_CipherUpdate(context, raw(plain), &done, raw(sealed), length(plain)) == 1);
+    CHECK(crypto().EVP_CipherInit_ex2(context, nullptr, nullptr, raw(ByteSpan(nonce)), 0,
+                                      nullptr) == 1);
+    CHECK(crypto().EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag.data()) == 1);
+    CHECK(crypto().EVP_CipherUpdate(context, nullptr, &done, raw(associated), length(associated)) ==
+          1);
+    CHECK(crypto().EVP_CipherUpdate(context, raw(plain), &done, raw(sealed), length(plain)) == 1);
     unsigned char rest[kTagBytes];
-    if (EVP_CipherFinal_ex(context, rest, &done) == 1) return true;
+    if (crypto().EVP_CipherFinal_ex(context, rest, &done) == 1) return true;
     std::ranges::fill(plain, std::byte{0});
     return false;
 }
