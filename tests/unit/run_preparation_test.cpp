@@ -7,11 +7,13 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/memory_stores.hpp"
+#include "tests/unit/prepared_run.hpp"
 
 namespace towline {
 namespace {
 
 using testing::MemorySourceStore;
+using testing::prepare_run;
 using testing::uuid_of;
 using Kind = RunRequest::Kind;
 

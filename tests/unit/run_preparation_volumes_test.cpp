@@ -5,12 +5,14 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/memory_stores.hpp"
+#include "tests/unit/prepared_run.hpp"
 #include "userspace/engine/run_preparation.hpp"
 
 namespace towline {
 namespace {
 
 using testing::MemorySourceStore;
+using testing::prepare_run;
 using testing::uuid_of;
 
 constexpr std::uint32_t kBlock = 4096;

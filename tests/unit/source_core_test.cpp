@@ -26,6 +26,12 @@ std::string name(const act::Join&) {
 std::string name(const act::Plan&) {
     return "plan";
 }
+std::string name(const act::Note&) {
+    return "note-run";
+}
+std::string name(const act::ReadAhead&) {
+    return "read-ahead";
+}
 std::string name(const act::Acknowledged&) {
     return "acknowledged";
 }
@@ -67,22 +73,30 @@ class SourceCoreTest : public ::testing::Test {
         return text;
     }
     std::string hear(Message message) { return step(ev::Received{std::move(message)}); }
-    void start(bool dry_run = false, bool lanes = false) {
+    void start(bool dry = false, bool lanes = false) {
+        dry_run = dry;
         core = SourceCore({.target_name = "a", .dry_run = dry_run, .further_lanes = lanes});
         EXPECT_EQ(step(ev::Started{}), "send1");
     }
     std::string plan(RunMode mode, bool resume = false) {
         EXPECT_EQ(hear(HelloMessage{}), "send2");
         EXPECT_EQ(hear(OpenedMessage{}), "plan");
-        return step(ev::Planned{
-            .decision = {.mode = mode, .resume = resume},
-            .begin = {.run = uuid_of(9), .mode = mode, .verify = verify, .next_base = kNext}});
+        std::string done =
+            planned({.mode = mode, .resume = resume},
+                    {.run = uuid_of(9), .mode = mode, .verify = verify, .next_base = kNext});
+        if (dry_run) return done;
+        EXPECT_EQ(done, mode == RunMode::kScan || resume ? "note-run" : "note-run read-ahead");
+        return step(ev::Noted{});
+    }
+    std::string planned(const RunDecision& decision, const BeginMessage& begin) {
+        return step(ev::Planned{.decision = decision, .begin = begin});
     }
     std::string sealed(const RunDigest& digest, const Base& base, bool reread = false) {
         return hear(SealedMessage{.digest = digest, .reread = reread, .base = base});
     }
 
     bool verify = false;
+    bool dry_run = false;
     Instant now{std::chrono::hours(1)};
     SourceCore core{{}};
 };
@@ -99,6 +113,17 @@ TEST_F(SourceCoreTest, AFullRun) {
     EXPECT_FALSE(core.succeeded());
     EXPECT_EQ(step(ev::Committed{}), "finish");
     EXPECT_TRUE(core.succeeded());
+}
+
+TEST_F(SourceCoreTest, TheTargetHearsOfNoRunThatIsNotNoted) {
+    start();
+    hear(HelloMessage{});
+    hear(OpenedMessage{});
+    EXPECT_EQ(step(ev::Noted{}), "");
+    EXPECT_EQ(planned({.mode = RunMode::kFull}, {.run = uuid_of(9), .mode = RunMode::kFull}),
+              "note-run read-ahead");
+    EXPECT_EQ(step(ev::Failed{{Code::kNoSpace, 0, ""}}), "tell-no-space");
+    EXPECT_EQ(step(ev::Noted{}), "");
 }
 
 TEST_F(SourceCoreTest, AScanSendsWhatDiffers) {
@@ -123,9 +148,10 @@ TEST_F(SourceCoreTest, WhatIsSuspectedOrAuditedIsToldAndCompared) {
     start();
     hear(HelloMessage{});
     hear(OpenedMessage{});
-    EXPECT_EQ(step(ev::Planned{.decision = {.mode = RunMode::kExtents},
-                               .begin = {.mode = RunMode::kExtents, .compare_listed = true}}),
-              "send4");
+    EXPECT_EQ(
+        planned({.mode = RunMode::kExtents}, {.mode = RunMode::kExtents, .compare_listed = true}),
+        "note-run");
+    EXPECT_EQ(step(ev::Noted{}), "send4");
     EXPECT_EQ(hear(BegunMessage{}), "tell-listed compare");
     EXPECT_EQ(hear(DigestsMessage{.last = true}), "theirs");
     EXPECT_EQ(step(ev::Compared{}), "transfer");
@@ -191,11 +217,10 @@ TEST_F(SourceCoreTest, VerifyMayBeChangedUntilAllIsSent) {
             start();
             hear(HelloMessage{.capabilities = hears ? wire::kCapVerify : 0});
             hear(OpenedMessage{});
-            step(ev::Planned{.decision = {.mode = RunMode::kFull},
-                             .begin = {.run = uuid_of(9),
-                                       .mode = RunMode::kFull,
-                                       .verify = verify,
-                                       .next_base = kNext}});
+            planned(
+                {.mode = RunMode::kFull},
+                {.run = uuid_of(9), .mode = RunMode::kFull, .verify = verify, .next_base = kNext});
+            step(ev::Noted{});
             hear(BegunMessage{});
             EXPECT_EQ(step(ev::AllSent{.digest = {1, 2, 3}, .verify = !begun}),
                       hears ? "send18 send11" : "send11");
@@ -224,20 +249,19 @@ TEST_F(SourceCoreTest, MessagesOutOfTheirPhaseEndTheRun) {
                                         SealedMessage{.digest = {1, 2, 3}, .base = kNext},
                                         JoinedMessage{}};
     using Set = std::vector<std::size_t>;
-    // Hello, Open, Plan, Begin, Compare, Transfer, Sealing, Commit.
-    const Set belongs[] = {{0}, {2}, {}, {4}, {6}, {8}, {8, 10}, {}};
-    for (int phase = 0; phase < 8; ++phase) {
+    // Hello, Open, Plan, Note, Begin, Compare, Transfer, Sealing, Commit.
+    const Set belongs[] = {{0}, {2}, {}, {}, {4}, {6}, {8}, {8, 10}, {}};
+    for (int phase = 0; phase < 9; ++phase) {
         for (std::size_t i = 0; i < messages.size(); ++i) {
             start();
             if (phase > 0) hear(HelloMessage{});
             if (phase > 1) hear(OpenedMessage{});
-            if (phase > 2)
-                step(ev::Planned{.decision = {.mode = RunMode::kScan},
-                                 .begin = {.next_base = kNext}});
-            if (phase > 3) hear(BegunMessage{});
-            if (phase > 4) step(ev::Compared{});
-            if (phase > 5) step(ev::AllSent{{1, 2, 3}});
-            if (phase > 6) hear(messages[10]);
+            if (phase > 2) planned({.mode = RunMode::kScan}, {.next_base = kNext});
+            if (phase > 3) step(ev::Noted{});
+            if (phase > 4) hear(BegunMessage{});
+            if (phase > 5) step(ev::Compared{});
+            if (phase > 6) step(ev::AllSent{{1, 2, 3}});
+            if (phase > 7) hear(messages[10]);
             const std::string done = hear(messages[i]);
             const Set& fine = belongs[phase];
             const bool belonged = std::find(fine.begin(), fine.end(), i) != fine.end();
@@ -327,8 +351,8 @@ TEST_F(SourceCoreTest, TheMomentIsToldToWhoHearsIt) {
         const std::uint64_t codecs = wire::kCapDeflate | wire::kCapZstd;
         hear(HelloMessage{.capabilities = codecs | (hears ? wire::kCapVolumes : 0)});
         hear(OpenedMessage{});
-        step(ev::Planned{.decision = {.mode = RunMode::kFull},
-                         .begin = {.run = uuid_of(9), .mode = RunMode::kFull}});
+        planned({.mode = RunMode::kFull}, {.run = uuid_of(9), .mode = RunMode::kFull});
+        step(ev::Noted{});
         hear(BegunMessage{});
         EXPECT_EQ(step(ev::AllSent{.digest = {1, 2, 3}, .moment = MomentMessage{}}),
                   hears ? "send17 send11" : "send11");

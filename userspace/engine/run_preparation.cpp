@@ -271,8 +271,8 @@ Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store) 
                                .doubt = Harvest::Doubt::kFresh});
 }
 
-Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
-                                const OpenedMessage& opened) {
+Result<PreparedRun> plan_run(const SourceRequest& given, SourceStore& store,
+                             const OpenedMessage& opened) {
     SourceRequest request = given;
     if (!change_map_format::geometry_allowed(request.run.volume_bytes, request.block_bytes)) {
         return fail(Code::kRefused,
@@ -302,6 +302,10 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
     if (request.dry_run) return run;
     remember_begun(run.memory, request, run.begin);
     take_over_doubts(run);
+    return run;
+}
+
+Status note_run(PreparedRun& run, SourceStore& store) {
     TRY_STATUS(note_plan(run, store));
     for (std::size_t place = 0; place < run.harvests.size(); ++place) {
         auto& harvest = run.harvests[place];
@@ -309,7 +313,7 @@ Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
         clear(*harvest);
         TRY_STATUS(store.of_volume(place).save_harvest(*harvest));
     }
-    return run;
+    return {};
 }
 
 Status note_plan(const PreparedRun& run, SourceStore& store) {

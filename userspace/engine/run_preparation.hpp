@@ -35,8 +35,7 @@ struct SourceRequest {
     std::function<Uuid()> draw = Uuid::random;
 };
 
-// A run that is decided and, unless it is a dry run, durably begun on the source's side: from here
-// on its changes are pending until the target has sealed.
+// A run that is decided, and what is to be noted of it before the target hears of it.
 struct PreparedRun {
     RunDecision decision;
     BeginMessage begin;
@@ -56,8 +55,12 @@ VolumeLayout layout_of(const SourceRequest& request);
 // epoch (rule 1).
 Status note_epoch(const ChangeSet& set, const Uuid& target, SourceStore& store);
 
-Result<PreparedRun> prepare_run(const SourceRequest& given, SourceStore& store,
-                                const OpenedMessage& opened);
+Result<PreparedRun> plan_run(const SourceRequest& given, SourceStore& store,
+                             const OpenedMessage& opened);
+
+// Begins it durably on the source's side: from here on its changes are pending until the target has
+// sealed. Not of a dry run.
+Status note_run(PreparedRun& run, SourceStore& store);
 
 // A comparison found what differs (or, for a resumed run, what must be sent again): noted as
 // pending before anything of it is sent.

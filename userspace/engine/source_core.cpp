@@ -23,6 +23,7 @@ std::string_view SourceCore::stage() const {
         case Phase::kTransfer:
             return "Transfer";
         case Phase::kPlan:
+        case Phase::kNote:
             return "Snapshot";
         case Phase::kSealing:
             return begin_.verify ? "Verify" : "Seal";
@@ -115,8 +116,24 @@ void SourceCore::on(const ev::Planned& event, Actions& actions) {
         actions.push_back(act::Finish{});
         return;
     }
+    if (request_.dry_run) return begin(actions);
+    phase_ = Phase::kNote;
+    actions.push_back(act::Note{});
+    if (sends_all_of_plan()) actions.push_back(act::ReadAhead{});
+}
+
+void SourceCore::on(const ev::Noted&, Actions& actions) {
+    if (phase_ == Phase::kNote) begin(actions);
+}
+
+void SourceCore::begin(Actions& actions) {
     phase_ = Phase::kBegin;
     actions.push_back(act::Send{begin_});
+}
+
+// What is compared first is sent where it differs.
+bool SourceCore::sends_all_of_plan() const {
+    return decision_.mode != RunMode::kScan && !begin_.compare_listed && !decision_.resume;
 }
 
 void SourceCore::on_message(const BegunMessage& begun, Actions& actions) {

@@ -18,10 +18,11 @@ struct Received {
     Message message;
 };
 struct LanesJoined {};  // all further connections belong to the session
-struct Planned {        // the run is decided, and durably begun on our side
+struct Planned {        // the run is decided
     RunDecision decision;
     BeginMessage begin;
 };
+struct Noted {};     // it is durably begun on our side
 struct Compared {};  // the plan is what differs, durably noted
 struct AllSent {     // every block and zero range of the plan was handed to the connections
     RunDigest digest;
@@ -35,10 +36,10 @@ struct Failed {
 };
 }  // namespace source_event
 
-using SourceEvent =
-    std::variant<source_event::Started, source_event::Received, source_event::LanesJoined,
-                 source_event::Planned, source_event::Compared, source_event::AllSent,
-                 source_event::Committed, source_event::Tick, source_event::Failed>;
+using SourceEvent = std::variant<source_event::Started, source_event::Received,
+                                 source_event::LanesJoined, source_event::Planned,
+                                 source_event::Noted, source_event::Compared, source_event::AllSent,
+                                 source_event::Committed, source_event::Tick, source_event::Failed>;
 
 namespace source_action {
 struct Send {
@@ -47,9 +48,11 @@ struct Send {
 struct Join {  // further connections, with the token
     Uuid token;
 };
-struct Plan {  // decide, build the plan, note it durably
+struct Plan {  // decide, build the plan
     OpenedMessage opened;
 };
+struct Note {};        // durably, that the run is begun and what it is to bring
+struct ReadAhead {};   // what the plan begins with; nothing of it is sent before StartTransfer
 struct Acknowledged {  // a piece of what a resumed run has durably at the target
     RangesMessage ranges;
 };
@@ -73,14 +76,15 @@ struct Fail {
 }  // namespace source_action
 
 using SourceAction =
-    std::variant<source_action::Send, source_action::Join, source_action::Plan,
-                 source_action::Acknowledged, source_action::TellListed,
+    std::variant<source_action::Send, source_action::Join, source_action::Plan, source_action::Note,
+                 source_action::ReadAhead, source_action::Acknowledged, source_action::TellListed,
                  source_action::StartCompare, source_action::Theirs, source_action::StartTransfer,
                  source_action::Commit, source_action::NoteFlushFailed, source_action::Finish,
                  source_action::Fail>;
 
 // The source's decisions in the conversation, without I/O and without a clock. Invariants:
-//  - nothing is sent before the run is durably begun on our side (Plan, then Begin);
+//  - nothing is sent before the run is durably begun on our side (Plan, Note, then Begin). What is
+//    sure to be sent is read meanwhile;
 //  - the run counts as done only when the target attested our digest (Sealed), and only then are
 //  the pending
 //    changes dropped (Commit).
@@ -119,6 +123,7 @@ class SourceCore {
         kOpen,
         kJoin,
         kPlan,
+        kNote,
         kBegin,
         kAcknowledged,
         kCompare,
@@ -134,6 +139,7 @@ class SourceCore {
     void on(const source_event::Received& event, Actions& actions);
     void on(const source_event::LanesJoined&, Actions& actions);
     void on(const source_event::Planned& event, Actions& actions);
+    void on(const source_event::Noted&, Actions& actions);
     void on(const source_event::Compared&, Actions& actions);
     void on(const source_event::AllSent& event, Actions& actions);
     void on(const source_event::Committed&, Actions& actions);
@@ -153,6 +159,8 @@ class SourceCore {
     void on_message(const Other&, Actions& actions) {
         unexpected(actions);
     }
+    void begin(Actions& actions);
+    bool sends_all_of_plan() const;
     void start_transfer(Actions& actions);
     void unexpected(Actions& actions);
     void fail_with(Error error, bool tell_peer, Actions& actions);

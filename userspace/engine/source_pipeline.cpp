@@ -49,6 +49,9 @@ SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore
     tick_.on_done([this](std::int64_t) { on_tick(); });
     taking_.run = [this](unsigned) { taken_ = config_.moment->take(); };
     taking_.done.on_done([this](std::int64_t) { on_moment_taken(); });
+    // It waits for a disk, which may be the one that is read meanwhile.
+    noting_.run = [this](unsigned) { noted_ = note_run(run_, store_); };
+    noting_.done.on_done([this](std::int64_t) { on_noted(); });
 }
 
 SourcePipeline::~SourcePipeline() {
@@ -83,7 +86,7 @@ void SourcePipeline::cancel(Error error) {
 }
 
 bool SourcePipeline::finished() const {
-    if (!stopped_ || tick_.busy() || taking_.done.busy()) return false;
+    if (!stopped_ || tick_.busy() || taking_.done.busy() || noting_.done.busy()) return false;
     if (sender_ && !sender_->idle()) return false;
     if (ours_ && !ours_->idle()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
@@ -304,8 +307,9 @@ Status SourcePipeline::note_epochs() {
 }
 
 void SourcePipeline::plan() {
-    auto run = prepare_run(config_.request, store_, opened_);
-    if (config_.moment != nullptr) config_.moment->release();
+    auto run = plan_run(config_.request, store_, opened_);
+    const bool to_be_noted = run && !config_.request.dry_run;
+    if (config_.moment != nullptr && !to_be_noted) config_.moment->release();
     if (!run) return step(ev::Failed{run.error()});
     run_ = std::move(*run);
     report_.mode = run_.decision.mode;
@@ -335,19 +339,38 @@ void SourcePipeline::plan() {
     step(ev::Planned{.decision = run_.decision, .begin = run_.begin});
 }
 
-void SourcePipeline::perform(act::StartTransfer& action) {
-    wanted_ = {};  // compared; at 16 TiB each map is 32 MiB
+void SourcePipeline::perform(act::Note&) {
+    workers_.submit(noting_);
+}
+
+void SourcePipeline::on_noted() {
+    if (config_.moment != nullptr) config_.moment->release();
+    if (stopped_) return;
+    noted_ ? step(ev::Noted{}) : step(ev::Failed{noted_.error()});
+}
+
+void SourcePipeline::perform(act::ReadAhead&) {
+    make_sender();
+}
+
+void SourcePipeline::make_sender() {
     SourceSender::Owner& owner = *this;
     sender_ = std::make_unique<SourceSender>(engine_, workers_, pool_, config_.frame_bytes,
                                              config_.volume, *check_, *hasher_, *digester_,
                                              core_.compression(), owner);
+    const std::uint32_t block_bytes = config_.request.block_bytes;
+    sender_->start(TransferPlan(run_.plan, config_.data, pool_.buffer_bytes() / block_bytes),
+                   block_bytes);
+}
+
+void SourcePipeline::perform(act::StartTransfer& action) {
+    wanted_ = {};  // compared; at 16 TiB each map is 32 MiB
+    if (!sender_) make_sender();
     std::vector<Channel*> lanes;
     lanes.reserve(lanes_.size());
     for (const auto& lane : lanes_)
         lanes.push_back(&lane->channel);
-    const std::uint32_t block_bytes = config_.request.block_bytes;
-    sender_->start(TransferPlan(run_.plan, config_.data, pool_.buffer_bytes() / block_bytes),
-                   std::move(lanes), action.skip_zeros, block_bytes);
+    sender_->let_go(std::move(lanes), action.skip_zeros);
 }
 
 void SourcePipeline::perform(act::Commit& action) {

@@ -83,6 +83,10 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     Status adopt_moment();
     Status note_epochs();
     void plan();
+    void perform(source_action::Note& action);
+    void on_noted();
+    void perform(source_action::ReadAhead& action);
+    void make_sender();
     void perform(source_action::Acknowledged& action);
     void perform(source_action::TellListed& action);
     void tell_listed();
@@ -120,6 +124,9 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     OpenedMessage opened_;
     Work taking_;  // of the moment
     Status taken_;
+    Work noting_;  // that the run is begun; until it is done the store and `run_` but for its plan
+                   // are the worker's
+    Status noted_;
     std::optional<Error> error_;
     RunReport report_;
     bool stopped_ = false;

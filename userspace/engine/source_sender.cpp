@@ -81,15 +81,21 @@ SourceSender::~SourceSender() {
     }
 }
 
-void SourceSender::start(TransferPlan plan, std::vector<Channel*> lanes, bool skip_zeros,
-                         std::uint32_t block_bytes) {
+void SourceSender::start(TransferPlan plan, std::uint32_t block_bytes) {
     plan_.emplace(plan);
+    block_bytes_ = block_bytes;
+    pump();
+}
+
+void SourceSender::let_go(std::vector<Channel*> lanes, bool skip_zeros) {
     lanes_ = std::move(lanes);
     skip_zeros_ = skip_zeros;
-    block_bytes_ = block_bytes;
     if (compression_.link_bytes_per_second > 0)
         control_.expect_link(compression_.link_bytes_per_second);
     begin_window();
+    for (; !read_ahead_.empty(); read_ahead_.pop_front())
+        forward(*read_ahead_.front());
+    ship();
     pump();
 }
 
@@ -149,6 +155,7 @@ std::size_t SourceSender::in_flight_bytes_max() const {
 
 bool SourceSender::start_step(const TransferPlan::Step& step) {
     if (step.zeros) {
+        if (held()) return false;
         if (!skip_zeros_ && lanes_.front()->queued_bytes() > kQueuedBytesMax) return false;
         send_zeros(step.extent);
         return true;
@@ -183,11 +190,16 @@ void SourceSender::on_read(Slot& slot, std::int64_t result) {
             "cannot read the source at byte " + std::to_string(slot.reading.offset_bytes())));
     }
     check(slot);
+    if (held()) return read_ahead_.push_back(&slot);
+    forward(slot);
+    ship();
+}
+
+void SourceSender::forward(Slot& slot) {
     if (send_if_zero(slot)) return;
     slot.level = level();
     if (slot.level > 0) return start_encode(slot);
     ready_.push_back(&slot);
-    ship();
 }
 
 std::uint64_t SourceSender::block_length(const Slot& slot, std::size_t index) const {
@@ -371,8 +383,8 @@ void SourceSender::on_sent(Parcel& parcel) {
 }
 
 void SourceSender::finish_if_done() {
-    if (stopped_ || all_sent_ || held_back_ || !plan_->exhausted() || free_.size() != slots_.size())
-        return;
+    if (stopped_ || all_sent_ || held() || held_back_ || !plan_->exhausted()) return;
+    if (free_.size() != slots_.size()) return;
     all_sent_ = true;
     owner_.on_all_sent(digest_.value());
 }
@@ -382,7 +394,7 @@ void SourceSender::set_level(std::optional<int> level) {
     compression_.level = level;
     // What was measured until now says nothing of this level.
     begin_window();
-    if (plan_ && !all_sent_ && this->level() > kLevelNone) compress_waiting();
+    if (!held() && !all_sent_ && this->level() > kLevelNone) compress_waiting();
 }
 
 void SourceSender::begin_window() {
@@ -397,7 +409,7 @@ void SourceSender::begin_window() {
 }
 
 void SourceSender::adapt() {
-    if (compression_.level || !plan_ || all_sent_) return;
+    if (compression_.level || held() || all_sent_) return;
     const std::uint64_t wire_before = window_wire_began_;
     const Duration busy_before = window_busy_began_;
     const Instant began = window_began_;

@@ -46,10 +46,11 @@ class SourceSender {
                  RunDigester& digester, const CompressionChoice& compression, Owner& owner);
     ~SourceSender();
 
-    // `lanes` outlive the sender's activity. Zero ranges are left out when the target reads as
-    // zeros anyway.
-    void start(TransferPlan plan, std::vector<Channel*> lanes, bool skip_zeros,
-               std::uint32_t block_bytes);
+    // Begins to read, as far as the buffers go; nothing is sent yet.
+    void start(TransferPlan plan, std::uint32_t block_bytes);
+    // The target is ready. `lanes` outlive the sender's activity. Zero ranges are left out when the
+    // target reads as zeros anyway.
+    void let_go(std::vector<Channel*> lanes, bool skip_zeros);
     // Called when frames left a lane: what is ready takes it, and zero ranges go over the first one
     // while it is not too full.
     void on_sent_some();
@@ -82,6 +83,8 @@ class SourceSender {
     void release(Slot& slot);
     void on_read(Slot& slot, std::int64_t result);
     void check(Slot& slot);
+    bool held() const { return lanes_.empty(); }
+    void forward(Slot& slot);
     bool send_if_zero(Slot& slot);
     void send_zeros(Extent extent);
     void start_encode(Slot& slot);
@@ -118,6 +121,7 @@ class SourceSender {
     std::unique_ptr<BufferPool> packed_;  // for compressed blocks; made with the first
     std::vector<std::unique_ptr<Slot>> slots_;
     std::vector<Slot*> free_;
+    std::deque<Slot*> read_ahead_;  // and checked, until it is let go
     std::deque<Slot*> waiting_for_packed_;
     std::deque<Slot*> ready_;  // to be sent
     std::vector<std::unique_ptr<Parcel>> parcels_;
