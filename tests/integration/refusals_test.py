@@ -66,6 +66,18 @@ def test_source_as_target(lab):
             refuse(lab, source, lab.dir / name, *words, says=["source", "choose"])
 
 
+def test_a_target_that_is_refused_makes_no_hook_run(lab):
+    source, hooks, done = lab.image("source", 4 * MIB), lab.dir / "hooks", lab.dir / "done"
+    os.link(source, lab.dir / "hardlink")
+    hooks.mkdir()
+    for name in ("pre-snapshot", "post-snapshot"):
+        (hooks / name).write_text(f"#!/bin/sh\necho {name} >>{done}\n")
+        (hooks / name).chmod(0o755)
+    refuse(lab, source, lab.dir / "hardlink", "--full", "--overwrite", "--hooks", hooks,
+           says=["source", "choose"])
+    assert not done.exists(), "a database was quiesced for a run that nothing came of"
+
+
 def test_loop_over_the_source_as_target(lab):
     source = lab.image("source", 4 * MIB)
     device = lab.loop(source)

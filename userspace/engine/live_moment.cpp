@@ -41,7 +41,19 @@ void add_note(std::string& notes, const std::string& text) {
     notes += text;
 }
 
+bool LiveMoment::unseen() const {
+    return tracker_ == nullptr && provider_ == nullptr && !frozen_wish() && mounts_.empty() &&
+           !options_.hooks.has("pre-snapshot") && !options_.hooks.has("post-snapshot");
+}
+
 Status LiveMoment::take() {
+    TRY_STATUS(take_moment());
+    for (std::size_t place = 0; place < subjects_.size(); ++place)
+        TRY_STATUS(look_at(subjects_[place], options_.layout.parts()[place]));
+    return {};
+}
+
+Status LiveMoment::take_moment() {
     if (tracker_ != nullptr && !options_.dry_run) tracking_locks_ = TRY(options_.lock_tracking());
     if (options_.dry_run) return tracker_ != nullptr ? freeze_epoch() : Status();
     for (Subject& each : subjects_)
@@ -305,41 +317,47 @@ Result<Moment> LiveMoment::open(IoEngine& engine) {
         moment.view.parts.clear();
         if (!imaged()) moment.modified_ns = modified_ns_of(*subjects_.front().read_from);
     }
+    moment.free_left_out = free_left_out_;
     return moment;
+}
+
+Status LiveMoment::look_at(Subject& subject, const VolumePart& part) {
+    subject.read_from =
+        TRY(Volume::open(subject.image ? subject.image->path : subject.path, Access::kRead));
+    const Volume& volume = *subject.read_from;
+    if (volume.size_bytes() != part.bytes)
+        return fail(Code::kIo, "the source " + subject.path.string() +
+                                   " changed its size while the run began; run again");
+    subject.filesystem = TRY(volume.filesystem_uuid());
+    for (const DataRange& range : TRY(volume.data_ranges()))
+        subject.data.push_back({range.offset_bytes, range.length_bytes});
+    if (options_.used_only) leave_out_free(subject);
+    return {};
 }
 
 Status LiveMoment::open_part(IoEngine& engine, std::size_t place, Moment& moment) {
     Subject& subject = subjects_[place];
-    subject.read_from =
-        TRY(Volume::open(subject.image ? subject.image->path : subject.path, Access::kRead));
     const Volume& volume = *subject.read_from;
     const VolumePart& part = options_.layout.parts()[place];
-    if (volume.size_bytes() != part.bytes)
-        return fail(Code::kIo, "the source " + subject.path.string() +
-                                   " changed its size while the run began; run again");
     moment.view.parts.push_back({.handle = TRY(engine.attach(volume.fd())),
                                  .start_bytes = part.start_bytes,
                                  .size_bytes = part.bytes});
     moment.view.alignment_bytes = std::max(moment.view.alignment_bytes, volume.alignment_bytes());
     if (place > 0) moment.filesystem += ",";
-    moment.filesystem += TRY(volume.filesystem_uuid());
+    moment.filesystem += subject.filesystem;
     if (subject.changes) moment.changes.push_back(*subject.changes);
-    std::vector<Extent> data;
-    for (const DataRange& range : TRY(volume.data_ranges()))
-        data.push_back({range.offset_bytes, range.length_bytes});
-    if (options_.used_only) leave_out_free(subject, data, moment);
-    for (const Extent& each : data)
+    for (const Extent& each : subject.data)
         moment.data.push_back({part.start_bytes + each.offset_bytes, each.length_bytes});
     return {};
 }
 
 // The maps of a filesystem that is written to are those of no moment.
-void LiveMoment::leave_out_free(const Subject& subject, std::vector<Extent>& data, Moment& moment) {
+void LiveMoment::leave_out_free(Subject& subject) {
     const bool stands = subject.image || frozen_ || !live_;
     UsedBlocks used = stands ? used_blocks(*subject.read_from)
                              : UsedBlocks::all(*subject.read_from, "",
                                                "it is in use, and no image of it is read");
-    moment.free_left_out = moment.free_left_out || used.doubt.empty();
+    free_left_out_ = free_left_out_ || used.doubt.empty();
     const std::string of = several() ? subject.path.string() + ": " : "";
     facts_.used_only = true;
     if (!used.filesystem.empty()) {
@@ -354,7 +372,7 @@ void LiveMoment::leave_out_free(const Subject& subject, std::vector<Extent>& dat
         else
             add_note(facts_.used_doubt, of + "of its thin pool: " + allocated.doubt);
     }
-    data = intersection(data, used.extents);
+    subject.data = intersection(subject.data, used.extents);
     facts_.used_bytes += used.bytes();
 }
 

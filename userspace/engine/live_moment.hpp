@@ -60,6 +60,7 @@ class LiveMoment final : public MomentTaker {
     static Result<MomentChoice> foresee(Volumes sources, LiveMomentOptions options);
     ~LiveMoment() override;
 
+    bool unseen() const override;
     Status take() override;
     Result<Moment> open(IoEngine& engine) override;
     Status settle(bool noted) override;
@@ -85,6 +86,8 @@ class LiveMoment final : public MomentTaker {
         std::optional<ChangeSet> changes;
         std::optional<SnapshotImage> image;
         std::optional<Volume> read_from;
+        std::string filesystem;               // the uuid of the one on it
+        std::vector<Extent> data;             // of the volume
         std::optional<UsedBlocks> allocated;  // by its thin pool, where it is in one
         std::uint64_t writes_before = 0;
         bool image_is_later = false;  // than the epoch
@@ -107,8 +110,10 @@ class LiveMoment final : public MomentTaker {
     Status cut_self_frozen();
     Status stay_frozen();
     Status thaw_after_reading();
+    Status take_moment();
+    Status look_at(Subject& subject, const VolumePart& part);
     Status open_part(IoEngine& engine, std::size_t place, Moment& moment);
-    void leave_out_free(const Subject& subject, std::vector<Extent>& data, Moment& moment);
+    void leave_out_free(Subject& subject);
     void tell_after();
     std::map<std::string, std::string> hook_words() const;
     Status freeze_epoch();
@@ -133,6 +138,7 @@ class LiveMoment final : public MomentTaker {
     std::optional<FilesystemFreeze> frozen_;  // until all is read
     bool told_ = false;                       // `pre-snapshot` did what there was to do
     bool after_due_ = false;                  // `post-snapshot` is still to be run
+    bool free_left_out_ = false;
 
     std::vector<Fd> tracking_locks_;
     std::vector<Subject> subjects_;  // as the layout has them

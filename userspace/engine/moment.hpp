@@ -49,13 +49,17 @@ struct Moment {
     bool free_left_out = false;
 };
 
-// Makes the moment of one run. The pipeline asks for it when the target is known, so that a run
-// that is refused froze nothing.
+// Makes the moment of one run. Unless nobody can tell, the pipeline asks for it when the target is
+// known, so that a run that is refused froze nothing.
 class MomentTaker {
   public:
     virtual ~MomentTaker() = default;
 
-    // Blocks: programs are run, filesystems frozen, writes held back. Called off the loop thread.
+    // Taking it changes nothing and nobody can tell: it need not wait for the target, and may turn
+    // out to be for nothing.
+    virtual bool unseen() const { return false; }
+    // Blocks: programs are run, filesystems frozen, writes held back, and what is to be known of
+    // what was taken is read. Called off the loop thread.
     virtual Status take() = 0;
     // What was taken, on the loop thread, for the engine that will read it.
     virtual Result<Moment> open(IoEngine& engine) = 0;
@@ -70,6 +74,7 @@ class MomentTaker {
     // An Error: what was to be read is not there any more, which is why reading it failed.
     virtual Status stands() { return {}; }
     // All has been read. An Error: what was read is no moment after all, and must not be sealed.
+    // Called off the loop thread.
     virtual Status all_read() = 0;
     // Whether what is read cannot have changed since the moment: else a block that differs proves
     // nothing.

@@ -108,6 +108,7 @@ class SourceCore {
 
     bool finished() const { return phase_ == Phase::kDone || phase_ == Phase::kFailed; }
     bool succeeded() const { return phase_ == Phase::kDone; }
+    bool planning() const { return phase_ == Phase::kPlan; }
     bool comparing() const { return phase_ == Phase::kCompare; }
     std::string_view stage() const;
     std::uint64_t durable_bytes() const { return durable_bytes_; }

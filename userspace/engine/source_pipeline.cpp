@@ -49,6 +49,8 @@ SourcePipeline::SourcePipeline(IoEngine& engine, WorkQueue& workers, SourceStore
     tick_.on_done([this](std::int64_t) { on_tick(); });
     taking_.run = [this](unsigned) { taken_ = config_.moment->take(); };
     taking_.done.on_done([this](std::int64_t) { on_moment_taken(); });
+    checking_.run = [this](unsigned) { checked_ = config_.moment->all_read(); };
+    checking_.done.on_done([this](std::int64_t) { on_all_checked(); });
     // It waits for a disk, which may be the one that is read meanwhile.
     noting_.run = [this](unsigned) { noted_ = note_run(run_, store_); };
     noting_.done.on_done([this](std::int64_t) { on_noted(); });
@@ -67,6 +69,7 @@ void SourcePipeline::start(Handle first) {
     talk().set_limiter(&limiter_);
     talk().start();
     step(ev::Started{});
+    if (config_.moment != nullptr && config_.moment->unseen()) take_moment();
     on_tick();
 }
 
@@ -87,6 +90,7 @@ void SourcePipeline::cancel(Error error) {
 
 bool SourcePipeline::finished() const {
     if (!stopped_ || tick_.busy() || taking_.done.busy() || noting_.done.busy()) return false;
+    if (checking_.done.busy()) return false;
     if (sender_ && !sender_->idle()) return false;
     if (ours_ && !ours_->idle()) return false;
     return std::all_of(lanes_.begin(), lanes_.end(),
@@ -157,11 +161,25 @@ void SourcePipeline::on_sent_some(Channel&) {
     if (sender_) sender_->on_sent_some();
 }
 
+// The last of it is still to be sent meanwhile.
+void SourcePipeline::on_all_read() {
+    if (config_.moment != nullptr) workers_.submit(checking_);
+}
+
+void SourcePipeline::on_all_checked() {
+    if (stopped_) return;
+    if (!*checked_) return step(ev::Failed{checked_->error()});
+    if (sent_) finish_sending();
+}
+
 void SourcePipeline::on_all_sent(const RunDigest& digest) {
+    sent_ = digest;
+    if (!checking_.done.busy()) finish_sending();
+}
+
+void SourcePipeline::finish_sending() {
     std::optional<MomentMessage> told;
     if (config_.moment != nullptr) {
-        const Status good = config_.moment->all_read();
-        if (!good) return step(ev::Failed{good.error()});
         const MomentFacts& facts = config_.moment->facts();
         const auto frozen = std::chrono::duration_cast<std::chrono::microseconds>(facts.frozen);
         told = {.label = facts.label,
@@ -170,7 +188,7 @@ void SourcePipeline::on_all_sent(const RunDigest& digest) {
     }
     std::optional<bool> verify;
     if (config_.verify_now) verify = config_.verify_now();
-    step(ev::AllSent{.digest = digest, .moment = told, .verify = verify});
+    step(ev::AllSent{.digest = *sent_, .moment = told, .verify = verify});
 }
 
 void SourcePipeline::on_read_failed(Error error) {
@@ -265,13 +283,21 @@ void SourcePipeline::perform(act::Join& action) {
 void SourcePipeline::perform(act::Plan& action) {
     opened_ = action.opened;
     if (config_.moment == nullptr) return plan();
-    // The loop goes on meanwhile: a target hears that we are there however long programs take.
+    if (taking_.done.busy()) return;  // begun before the target was known
+    taken_ ? begin_plan() : take_moment();
+}
+
+// The loop goes on meanwhile: a target hears that we are there however long programs take.
+void SourcePipeline::take_moment() {
     workers_.submit(taking_);
 }
 
 void SourcePipeline::on_moment_taken() {
-    if (stopped_) return;
-    if (!taken_) return step(ev::Failed{taken_.error()});
+    if (!stopped_ && core_.planning()) begin_plan();
+}
+
+void SourcePipeline::begin_plan() {
+    if (!*taken_) return step(ev::Failed{taken_->error()});
     const Status adopted = adopt_moment();
     if (!adopted) return step(ev::Failed{adopted.error()});
     plan();

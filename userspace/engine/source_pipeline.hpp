@@ -71,6 +71,7 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void on_message(Channel&, Message) override;
     void on_closed(Channel&, Error) override;
     void on_sent_some(Channel&) override;
+    void on_all_read() override;
     void on_all_sent(const RunDigest&) override;
     void on_read_failed(Error) override;
 
@@ -79,7 +80,11 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     void perform(source_action::Send& action);
     void perform(source_action::Join& action);
     void perform(source_action::Plan& action);
+    void take_moment();
     void on_moment_taken();
+    void begin_plan();
+    void on_all_checked();
+    void finish_sending();
     Status adopt_moment();
     Status note_epochs();
     void plan();
@@ -123,7 +128,10 @@ class SourcePipeline final : Channel::Owner, SourceSender::Owner {
     BufferPool pool_;
     OpenedMessage opened_;
     Work taking_;  // of the moment
-    Status taken_;
+    std::optional<Status> taken_;
+    Work checking_;  // whether what was read is that moment
+    std::optional<Status> checked_;
+    std::optional<RunDigest> sent_;  // all
     Work noting_;  // that the run is begun; until it is done the store and `run_` but for its plan
                    // are the worker's
     Status noted_;

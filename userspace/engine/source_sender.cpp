@@ -109,6 +109,7 @@ SourceSender::Slot* SourceSender::take_slot() {
         Slot* made = slots_.back().get();
         made->read.on_done([this, made](std::int64_t result) {
             --active_;
+            --reading_;
             on_read(*made, result);
         });
         made->work.run = [this, made](unsigned) { encode(*made); };
@@ -146,7 +147,15 @@ void SourceSender::pump() {
         held_back_.reset();
     }
     pumping_ = false;
+    tell_all_read();
     finish_if_done();
+}
+
+void SourceSender::tell_all_read() {
+    const bool all = !held_back_ && plan_->exhausted() && reading_ == 0;
+    if (stopped_ || all_read_ || !all) return;
+    all_read_ = true;
+    owner_.on_all_read();
 }
 
 std::size_t SourceSender::in_flight_bytes_max() const {
@@ -171,6 +180,7 @@ bool SourceSender::start_step(const TransferPlan::Step& step) {
     slot->buffer = buffer;
     in_flight_bytes_ += step.extent.length_bytes;
     ++active_;
+    ++reading_;
     slot->reading.start(engine_, volume_, buffer->bytes(), slot->extent.offset_bytes,
                         slot->extent.length_bytes, slot->read);
     return true;
@@ -182,6 +192,7 @@ void SourceSender::on_read(Slot& slot, std::int64_t result) {
     if (result > 0) counters_.read_bytes += static_cast<std::uint64_t>(result);
     if (step == WholeRead::Step::kAgain) {
         ++active_;
+        ++reading_;
         return;
     }
     if (step == WholeRead::Step::kFailed) {
@@ -190,9 +201,13 @@ void SourceSender::on_read(Slot& slot, std::int64_t result) {
             "cannot read the source at byte " + std::to_string(slot.reading.offset_bytes())));
     }
     check(slot);
-    if (held()) return read_ahead_.push_back(&slot);
-    forward(slot);
-    ship();
+    if (held()) {
+        read_ahead_.push_back(&slot);
+    } else {
+        forward(slot);
+        ship();
+    }
+    tell_all_read();
 }
 
 void SourceSender::forward(Slot& slot) {

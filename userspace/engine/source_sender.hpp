@@ -28,6 +28,8 @@ class SourceSender {
     class Owner {
       public:
         virtual ~Owner() = default;
+        // Once, before on_all_sent().
+        virtual void on_all_read() = 0;
         virtual void on_all_sent(const RunDigest&) = 0;
         virtual void on_read_failed(Error) = 0;
     };
@@ -96,6 +98,7 @@ class SourceSender {
     Parcel& take_parcel();
     void note_sending(const Slot& slot);
     void on_sent(Parcel& parcel);
+    void tell_all_read();
     void finish_if_done();
     void begin_window();
     std::size_t in_flight_bytes_max() const;
@@ -128,9 +131,11 @@ class SourceSender {
     std::vector<Parcel*> free_parcels_;
     DataHead head_;  // of the frame being packed
     std::size_t active_ = 0;
+    std::size_t reading_ = 0;
     std::uint64_t in_flight_bytes_ = 0;
     bool pumping_ = false;
     bool stopped_ = false;
+    bool all_read_ = false;
     bool all_sent_ = false;
     Counters counters_;
 
