@@ -160,6 +160,32 @@ TEST_F(ScrubTest, ALostSegmentCostsOnlyWhatWasInIt) {
     EXPECT_TRUE(scrub().sound());
 }
 
+// The point that a run began upon is set aside: nobody goes on with the run, and what it brought is
+// given back.
+TEST_F(ScrubTest, ARunEndsWithItsBaseThatIsSetAside) {
+    const SeriesLog log(model->vault(), model->series);
+    {
+        TargetRecord state = model->record(TargetState::kApplying, RunMode::kExtents);
+        state.run = Uuid::random();
+        const auto run =
+            RunWriter::begin(model->vault(), model->series, *log.hold(),
+                             {.state = state, .block_bytes = kBlock, .volume_name = model->series});
+        ASSERT_TRUE(run);
+        ASSERT_TRUE(model->put(**run, model->change_some(1)[0]));
+        ASSERT_TRUE((*run)->flush());
+    }
+    const auto state = log.read();
+    ASSERT_NE(state->resumable(), nullptr);
+    files.contents(log.entry_id(state->counting.back()).object_name())[70] ^= std::byte{1};
+    ASSERT_TRUE(repair_log(model->vault(), model->series));
+    EXPECT_EQ(log.read()->unfinished(), nullptr);
+    ASSERT_TRUE(Collector(model->vault(), model->series, {.dead_share_max = 0}).collect());
+    const ScrubReport report = scrub();
+    EXPECT_TRUE(report.sound());
+    EXPECT_EQ(report.garbage_bytes, 0U);
+    EXPECT_EQ(model->check_all(), 2U);
+}
+
 TEST_F(ScrubTest, ADamagedEntryIsSetAsideAndTheNameGoesOn) {
     const auto state = SeriesLog(model->vault(), model->series).read();
     const SeriesLog log(model->vault(), model->series);

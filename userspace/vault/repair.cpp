@@ -47,7 +47,8 @@ Result<RepairReport> repair_log(const std::shared_ptr<Vault>& vault, const std::
             report.forgotten_points.push_back(number);
     }
     if (report.forgotten_points.empty()) return report;
-    if (state.last_begin && state.unfinished() == nullptr) entry.ended = state.last_begin->number;
+    // Nobody goes on with a run whose base is forgotten: what it brought can be given back.
+    if (state.last_begin && state.resumable() == nullptr) entry.ended = state.last_begin->number;
     // Behind every number that there was.
     const std::uint64_t number = std::max(before.last_number, state.last_number) + 1;
     if (!TRY(log.append(number, entry)))

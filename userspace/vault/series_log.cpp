@@ -80,6 +80,14 @@ const Begin* SeriesState::unfinished() const {
     return sealed || ended ? nullptr : &*last_begin;
 }
 
+const Begin* SeriesState::resumable() const {
+    const Begin* begin = unfinished();
+    if (begin == nullptr || begin->state.state != TargetState::kApplying) return begin;
+    const bool stands =
+        newest() != nullptr && newest()->state.base.point == begin->state.base.point;
+    return stands ? begin : nullptr;
+}
+
 std::vector<std::uint64_t> SeriesState::lost() const {
     std::vector<std::uint64_t> lost;
     for (const std::uint64_t number : counting) {

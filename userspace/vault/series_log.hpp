@@ -23,6 +23,9 @@ struct SeriesState {
     const Point* newest() const { return points.empty() ? nullptr : &points.back(); }
     // A run that was begun and neither sealed nor given up.
     const Begin* unfinished() const;
+    // The same, if somebody can go on with it: the point that it began upon is the newest still.
+    // Nobody goes on where that was deleted, or is lost.
+    const Begin* resumable() const;
     // kCorrupt when an entry is damaged: who would write or delete cannot know what it said.
     Status refuse_damaged() const;
 };

@@ -24,13 +24,6 @@ std::string hex_digest(const RunDigest& digest) {
     return text;
 }
 
-// A run that was cut off goes on, and a list of changes stands, upon the point that it began upon.
-// Where that one is gone (deleted, or lost), an older one is the newest now.
-bool stands(const Begin& unfinished, const Point* newest) {
-    if (unfinished.state.state != TargetState::kApplying) return true;
-    return newest != nullptr && newest->state.base.point == unfinished.state.base.point;
-}
-
 }  // namespace
 
 // Whoever compares with one point sees it alone, and keeps no writer out.
@@ -65,11 +58,11 @@ Result<TargetFacts> VaultTargetStore::look(const std::string& name, const Uuid& 
     TRY_STATUS(take_state(dry_run));
     TargetFacts facts;
     const Point* point = state_.newest();
-    const Begin* unfinished = state_.unfinished();
+    // A list of changes stands upon what a run goes on upon, and on nothing else.
+    const Begin* unfinished = state_.resumable();
     // Another source's run that was cut off has changed nothing of what is here.
     if (unfinished != nullptr && point != nullptr && unfinished->state.owner != source)
         unfinished = nullptr;
-    if (unfinished != nullptr && !stands(*unfinished, point)) unfinished = nullptr;
     facts.exists = point != nullptr || unfinished != nullptr;
     facts.has_data = facts.exists;
     if (point != nullptr) {
