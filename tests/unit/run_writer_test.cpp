@@ -154,6 +154,59 @@ TEST_F(RunWriterTest, APointWhoseBaseWentIsNotSealed) {
     EXPECT_EQ(model.check_all(), 1U);
 }
 
+// It was given back, too: its indexes would be merged with the run's. That is no damage, and a
+// check of the vault would find none: the name was lost, and the run is to be made again.
+TEST_F(RunWriterTest, ABaseThatWasGivenBackIsNotCalledDamaged) {
+    model.change_some(20);
+    ASSERT_TRUE(model.full());
+    ASSERT_TRUE(model.run(RunMode::kExtents, model.change_some(3)));
+    const auto base = SeriesLog(model.vault(), model.series).read()->newest()->number;
+    for (const bool taken : {false, true}) {
+        auto late = model.begin(RunMode::kExtents, false, std::make_shared<ObjectHold>());
+        ASSERT_TRUE(late);
+        for (std::uint64_t each = 0; each < model.block_count(); ++each)
+            ASSERT_TRUE(model.put(**late, each));
+        const TargetRecord record = model.record(TargetState::kSealed, RunMode::kExtents);
+        if (taken) {
+            model.change_some(3);
+            ASSERT_TRUE(model.full());
+        }
+        Collector collector(model.vault(), model.series);
+        const auto now = SeriesLog(model.vault(), model.series).read();
+        ASSERT_TRUE(collector.delete_points({taken ? now->counting.front() : base}));
+        ASSERT_TRUE(collector.collect());
+        const auto sealed =
+            (*late)->seal({.state = record, .mode = RunMode::kExtents, .digest = "00"});
+        EXPECT_EQ(error_of(sealed).code, Code::kBusy);
+        const std::string says = taken ? "was taken by another run" : "was deleted while";
+        EXPECT_NE(error_of(sealed).context.find(says), std::string::npos)
+            << error_of(sealed).text();
+        EXPECT_EQ(model.check_all(), 1U);
+    }
+}
+
+// Older points are deleted beside a run, again and again. The first delete is removed behind the
+// second, and its number is free: a point that is put there counts for nobody. The run has its
+// name all the time, and goes on to the next number.
+TEST_F(RunWriterTest, DeletesBesideARunDoNotEndIt) {
+    model.change_some(20);
+    ASSERT_TRUE(model.full());
+    for (int i = 0; i < 3; ++i)
+        ASSERT_TRUE(model.run(RunMode::kExtents, model.change_some(3)));
+    auto run = model.begin(RunMode::kExtents);
+    ASSERT_TRUE(run);
+    ASSERT_TRUE(model.put(**run, model.change_some(1)[0]));
+    Collector collector(model.vault(), model.series);
+    for (int i = 0; i < 2; ++i) {
+        const auto now = SeriesLog(model.vault(), model.series).read();
+        ASSERT_TRUE(collector.delete_points({now->counting.front()}));
+        ASSERT_TRUE(collector.collect());
+    }
+    const auto sealed = model.seal(**run);
+    EXPECT_TRUE(sealed) << sealed.error().text();
+    EXPECT_EQ(model.check_all(), 3U);
+}
+
 TEST_F(RunWriterTest, TwoWritersCannotHoldOneName) {
     const auto first = model.begin(RunMode::kFull);
     ASSERT_TRUE(first);

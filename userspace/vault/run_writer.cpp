@@ -25,6 +25,13 @@ std::unexpected<Error> fenced(const std::string& series) {
                                  "this one counts");
 }
 
+std::unexpected<Error> groundless(const std::string& series) {
+    return fail(Code::kBusy, "the newest point of " + decode_series(series) +
+                                 " in the vault was deleted while this run went on upon it and had "
+                                 "lost its hold of the name; nothing of the run counts: run it "
+                                 "again");
+}
+
 // In the order in which they were put.
 Result<std::vector<OpenSegment>> segments_of(const Vault& vault, const std::string& series,
                                              const Uuid& writer) {
@@ -117,6 +124,19 @@ const PointVolume* base_of(const Point& point, const VolumeLayout& layout, std::
 RunWriter::Footing RunWriter::Footing::of(const SeriesState& state) {
     return {.begin = state.last_begin ? state.last_begin->number : 0,
             .point = state.newest() == nullptr ? 0 : state.newest()->number};
+}
+
+// By the run, not its begin alone: who asks may not know yet that it has begun.
+std::optional<Error> RunWriter::fallen(const SeriesLog& log, const Footing& footing,
+                                       const Uuid& run) {
+    const auto now = log.read_newest();
+    if (!now || !now->damaged.empty()) return std::nullopt;
+    const std::uint64_t begin = now->last_begin ? now->last_begin->number : 0;
+    if (begin != footing.begin && (begin == 0 || now->last_begin->state.run != run))
+        return fenced(log.series()).error();
+    if (footing.point != 0 && !std::ranges::binary_search(now->counting, footing.point))
+        return groundless(log.series()).error();
+    return std::nullopt;
 }
 
 RunWriter::RunWriter(std::shared_ptr<Vault> vault, const std::string& series,
@@ -304,6 +324,18 @@ std::optional<VolumeFacts> facts_of(const std::shared_ptr<Vault>& vault, const s
 }  // namespace
 
 Result<Point> RunWriter::seal(const Sealing& sealing) {
+    auto point = make_point(sealing);
+    const bool missed =
+        !point && (point.error().code == Code::kCorrupt || point.error().system_errno == ENOENT);
+    if (!missed) return point;
+    // Indexes of the point before are merged with the run's own.
+    Footing footing = Footing::of(before_);
+    footing.begin = begin_.number;
+    if (auto cause = fallen(log_, footing, plan_.state.run)) return std::unexpected(*cause);
+    return point;
+}
+
+Result<Point> RunWriter::make_point(const Sealing& sealing) {
     TRY_STATUS(flush());
     const Point* base = before_.newest();
     Point point{.id = sealing.state.base.point,
@@ -332,21 +364,25 @@ Result<Point> RunWriter::seal(const Sealing& sealing) {
     return point;
 }
 
-// The number may be taken by a collector's delete: then the next one. Whether a point counts is
-// known for certain only when nobody has put anything behind it, or the log is read again.
+// The number may be taken by a collector's delete, or lie before one: then the next one. Whether a
+// point counts is known for certain only when nobody has put anything behind it, or the log is read
+// again.
 Result<std::uint64_t> RunWriter::append_point(Point& point) {
     for (int tries = 0; tries < kAppendTries; ++tries) {
         point.number = last_number_ + 1;
         const bool put = TRY(log_.append(point.number, point));
         if (put && TRY(log_.last_number()) == point.number) return point.number;
         const SeriesState now = TRY(log_.read_newest());
+        TRY_STATUS(now.refuse_damaged());
         const bool ours = now.last_begin && now.last_begin->number == begin_.number;
         if (put && std::ranges::binary_search(now.counting, point.number)) return point.number;
         // Whoever had our lock meanwhile may have deleted what the point stands on.
         const Point* base = before_.newest();
         const bool stands =
             base == nullptr || std::ranges::binary_search(now.counting, base->number);
-        if (put || !ours || !stands) return fenced(log_.series());
+        if (!ours) return fenced(log_.series());
+        if (!stands) return groundless(log_.series());
+        // One that was put and does not count lies where an older entry had been removed.
         last_number_ = now.last_number;
     }
     return fail(Code::kBusy, "the log of " + decode_series(log_.series()) +

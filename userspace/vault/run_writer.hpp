@@ -50,6 +50,12 @@ class RunWriter {
         std::optional<MomentMessage> moment{};  // as the source told it
     };
 
+    // Why what a run reads is not there, where it is not damaged: another run has taken the name,
+    // or the point that it stands on was deleted, either while it had lost its hold of the name.
+    // Nothing: the run stands.
+    static std::optional<Error> fallen(const SeriesLog& log, const Footing& footing,
+                                       const Uuid& run);
+
     // Takes the name: `held` is the right to. kBusy when another writer came between, or the point
     // that the plan stands on went.
     static Result<std::unique_ptr<RunWriter>> begin(std::shared_ptr<Vault> vault,
@@ -79,6 +85,7 @@ class RunWriter {
     Status take_name();
     Status load_writer(const Uuid& writer);
     Result<Place> place_of(std::uint64_t block) const;
+    Result<Point> make_point(const Sealing& sealing);
     Status append_cut(const Place& place, const Block& block);
     Result<std::uint64_t> append_point(Point& point);
     void drop_pieces();

@@ -20,10 +20,11 @@ struct VaultHashPass::Slot {
 };
 
 VaultHashPass::VaultHashPass(WorkQueue& workers, Result<std::shared_ptr<PartsReader>> volumes,
-                             const BlockHasher& hasher, const ChangeMap& wanted, Sink sink,
-                             Done done)
+                             std::function<Status()> stands, const BlockHasher& hasher,
+                             const ChangeMap& wanted, Sink sink, Done done)
     : workers_(workers),
       volumes_(std::move(volumes)),
+      stands_(std::move(stands)),
       hasher_(hasher),
       wanted_(wanted),
       sink_(std::move(sink)),
@@ -93,9 +94,10 @@ void VaultHashPass::read(Slot& slot) const {
     slot.pieces.clear();
     slot.status = read_run(slot.run, slot);
     if (slot.status || slot.status.error().code != Code::kCorrupt) return;
-    // One of them is damaged: each by itself, and without that one.
     slot.pieces.clear();
-    slot.status = {};
+    slot.status = stands_();
+    if (!slot.status) return;
+    // One of them is damaged: each by itself, and without that one.
     for (std::uint64_t block = slot.run.first; block < slot.run.end(); ++block) {
         Status its = read_run({.first = block, .count = 1}, slot);
         if (its || its.error().code == Code::kCorrupt) continue;

@@ -13,11 +13,13 @@ namespace towline {
 
 // Hashes blocks of a point's volumes as RangeHasher does those of a volume: reads, and so checks,
 // each stored block. One that is damaged is left out: for a comparison it differs, and the source
-// sends it again. Owned by one loop thread; reading and hashing run on the work queue.
+// sends it again, if the run still stands (`stands`). Owned by one loop thread; reading and hashing
+// run on the work queue.
 class VaultHashPass final : public HashPass {
   public:
     VaultHashPass(WorkQueue& workers, Result<std::shared_ptr<PartsReader>> volumes,
-                  const BlockHasher& hasher, const ChangeMap& wanted, Sink sink, Done done);
+                  std::function<Status()> stands, const BlockHasher& hasher,
+                  const ChangeMap& wanted, Sink sink, Done done);
     ~VaultHashPass() override;
 
     void start() override;
@@ -45,6 +47,7 @@ class VaultHashPass final : public HashPass {
 
     WorkQueue& workers_;
     Result<std::shared_ptr<PartsReader>> volumes_;  // or why they cannot be read
+    std::function<Status()> stands_;
     const BlockHasher& hasher_;
     const ChangeMap& wanted_;
     Sink sink_;

@@ -113,8 +113,8 @@ std::unique_ptr<HashPass> VaultSink::hash(HashKind kind, BufferPool&, const Bloc
         if (kind == HashKind::kWritten && run_->writer) return run_->writer->written();
         return run_->resumed;
     };
-    return std::make_unique<VaultHashPass>(workers_, volumes(), hasher, wanted, std::move(sink),
-                                           std::move(done));
+    return std::make_unique<VaultHashPass>(workers_, volumes(), run_->stands, hasher, wanted,
+                                           std::move(sink), std::move(done));
 }
 
 }  // namespace towline

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct VaultRun {
     std::shared_ptr<PartsReader> before;   // what a comparison reads: the newest point's volumes
     std::shared_ptr<PartsReader> resumed;  // what the unfinished run had brought; null: none
     std::uint32_t block_bytes = 0;
+    // Whether what is not there of those was given back because the run has no ground any more:
+    // that, in place of damage. From any thread.
+    std::function<Status()> stands = [] { return Status{}; };
 };
 
 // Where blocks go that are to become a point: as they came over the wire, into segments. The store

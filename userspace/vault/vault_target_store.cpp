@@ -159,30 +159,49 @@ Status VaultTargetStore::open_readers(const BeginMessage& begin) {
     return {};
 }
 
+// Who lost the lock of the name may find given back what it stands on.
+Error VaultTargetStore::true_cause(const Status& failed) const {
+    const Error& error = failed.error();
+    if (error.code != Code::kCorrupt && error.system_errno != ENOENT) return error;
+    const Status stands = run_->stands();
+    return stands ? error : stands.error();
+}
+
 Result<std::unique_ptr<BlockSink>> VaultTargetStore::open_sink(IoEngine&, WorkQueue& workers,
                                                                const TargetVolume&,
                                                                const BeginMessage& begin) {
     begin_ = begin;
     run_->block_bytes = begin.block_bytes;
-    TRY_STATUS(open_readers(begin));
+    // Who compares with a point that is pinned loses nothing to others.
+    if (compared_.point.empty())
+        run_->stands = [log = SeriesLog(vault_, series_), footing = RunWriter::Footing::of(state_),
+                        run = begin.run]() -> Status {
+            if (auto cause = RunWriter::fallen(log, footing, run)) return std::unexpected(*cause);
+            return {};
+        };
+    if (Status opened = open_readers(begin); !opened) return std::unexpected(true_cause(opened));
     return std::make_unique<VaultSink>(workers, run_);
 }
 
 Status VaultTargetStore::mark(const TargetRecord& record, bool keep_journal) {
-    run_->writer = TRY(RunWriter::begin(vault_, series_, held_,
-                                        {.state = record,
-                                         .block_bytes = begin_.block_bytes,
-                                         .volume_name = volume_name(),
-                                         .layout = layout_,
-                                         .resume = keep_journal,
-                                         .footing = RunWriter::Footing::of(state_)}));
+    auto writer = RunWriter::begin(vault_, series_, held_,
+                                   {.state = record,
+                                    .block_bytes = begin_.block_bytes,
+                                    .volume_name = volume_name(),
+                                    .layout = layout_,
+                                    .resume = keep_journal,
+                                    .footing = RunWriter::Footing::of(state_)});
+    if (!writer) return std::unexpected(true_cause(std::unexpected(writer.error())));
+    run_->writer = std::move(*writer);
     return {};
 }
 
 Result<std::vector<Extent>> VaultTargetStore::acknowledged() {
     const Begin* unfinished = state_.unfinished();
     if (unfinished == nullptr) return std::vector<Extent>();
-    return acknowledged_extents(*vault_, series_, *unfinished, layout_);
+    auto extents = acknowledged_extents(*vault_, series_, *unfinished, layout_);
+    if (!extents) return std::unexpected(true_cause(std::unexpected(extents.error())));
+    return extents;
 }
 
 Status VaultTargetStore::seal(const TargetRecord& record, const Attestation& attestation) {

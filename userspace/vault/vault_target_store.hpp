@@ -49,6 +49,7 @@ class VaultTargetStore final : public TargetStore {
   private:
     Status take_state(bool dry_run);
     Status open_readers(const BeginMessage& begin);
+    Error true_cause(const Status& failed) const;
     Status check_volumes(const BeginMessage& begin) const;
     Result<std::shared_ptr<PartsReader>> open_before(const Point& point, std::uint32_t block_bytes,
                                                      const Begin* resumed);
