@@ -160,6 +160,74 @@ TEST_F(ScrubTest, ALostSegmentCostsOnlyWhatWasInIt) {
     EXPECT_TRUE(scrub().sound());
 }
 
+// Bytes that have both CRCs of those that were stored: no chance makes them. By its proof a segment
+// says that they are others.
+TEST_F(ScrubTest, BytesThatWereMadeToHaveTheSameCrcsAreFound) {
+    for (const bool dedup : {false, true}) {
+        TemporaryFolder folder;
+        const VaultConfig config = dedup ? with_dedup() : VaultConfig{};
+        VaultModel its(new_vault(folder.path() + "/vault", config), 6 * kBlock + 77);
+        for (std::uint64_t block = 0; block < its.block_count(); ++block)
+            for (std::byte& each : its.block(block))
+                each = static_cast<std::byte>(its.random()());
+        ASSERT_TRUE(its.full());
+        const auto scrub_it = [&] { return *Scrub(its.vault(), {.threads = 1}).run(); };
+        ASSERT_TRUE(scrub_it().sound());
+        const std::string series = its.vault()->segment_series(its.series);
+        const auto objects =
+            its.vault()->store().list(object_folder(vault_format::ObjectKind::kSegment, series));
+        ASSERT_EQ(objects->size(), 1U);
+        // The sixth block, which lies whole behind five others. In a vault with proofs it is one of
+        // a group of three.
+        const auto at = static_cast<std::streamoff>(vault_format::kHeadBytes + 5 * kBlock);
+        std::fstream file(folder.path() + "/vault/" + objects->front().name,
+                          std::ios::in | std::ios::out | std::ios::binary);
+        Bytes block(kBlock);
+        file.seekg(at).read(reinterpret_cast<char*>(block.data()), kBlock);
+        ASSERT_TRUE(std::ranges::equal(block, its.block(5)));
+        const Bytes other = of_equal_crc(block);
+        file.seekp(at).write(reinterpret_cast<const char*>(other.data()), kBlock);
+        file.close();
+        const ScrubReport report = scrub_it();
+        ASSERT_EQ(report.findings.size(), 1U);
+        EXPECT_EQ(report.bad_blocks.begin()->second.size(), dedup ? 1U : 3U);
+        EXPECT_EQ(report.findings[0].hits.size(), 1U);
+    }
+}
+
+// A block that is shared is read by the check that the index has of it, for its own place.
+TEST_F(ScrubTest, AShareThatIsOfAnotherBlockIsFound) {
+    for (const bool wrong : {false, true}) {
+        TemporaryFolder folder;
+        const auto vault = new_vault(folder.path() + "/vault", with_dedup());
+        VaultModel first(vault, 4 * kBlock);
+        for (std::uint64_t block = 0; block < 4; ++block)
+            for (std::byte& each : first.block(block))
+                each = static_cast<std::byte>(first.random()());
+        ASSERT_TRUE(first.full());
+        VaultModel second(vault, 4 * kBlock, 2);
+        second.series = "disk1";
+        second.source = Uuid::random();
+        second.take(first, 3, 1);
+        const auto run = second.begin(RunMode::kFull);
+        ASSERT_TRUE(run);
+        const std::uint32_t check = second.check().of(second.block(1), kBlock);
+        const RunWriter::Block head{.block = 1,
+                                    .kind = static_cast<std::uint8_t>(BlockKind::kRaw),
+                                    .check = wrong ? check ^ 1U : check,
+                                    .plain = second.block(1)};
+        ASSERT_TRUE((*run)->append(head, second.block(1)));
+        const auto point = second.seal(**run);
+        ASSERT_TRUE(point);
+        ASSERT_GT(point->volumes[0].shared_bytes, 0U);
+        // Whatever is read: it is found by tables alone.
+        for (const bool blocks : {true, false}) {
+            const auto report = Scrub(vault, {.blocks = blocks, .threads = 1}).run();
+            EXPECT_EQ(report->sound(), !wrong);
+        }
+    }
+}
+
 // The point that a run began upon is set aside: nobody goes on with the run, and what it brought is
 // given back.
 TEST_F(ScrubTest, ARunEndsWithItsBaseThatIsSetAside) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "io/checksum.hpp"
 #include "userspace/vault/index_sweep.hpp"
 
 namespace towline {
@@ -62,8 +63,8 @@ Result<std::vector<SharedIndex>> open_all(const Vault& vault, const std::string&
     return shared;
 }
 
-using Visit = std::function<void(const IndexSweep::Piece&, const IndexSweep::Hit&,
-                                 const SegmentRef&, const PointSet& points, std::size_t volume)>;
+using Visit = std::function<void(const IndexSweep::Piece&, const IndexSweep::Hit&, const Index&,
+                                 const PointSet& points, std::size_t volume)>;
 
 // Calls for each stored block that is shown by somebody, with those who show it.
 Status for_each_shown(const Vault& vault, const std::string& series, std::span<const Point> points,
@@ -91,12 +92,24 @@ Status for_each_shown(const Vault& vault, const std::string& series, std::span<c
             for (const IndexSweep::Hit& hit : piece->hits) {
                 const SharedIndex& its = shared[hit.index];
                 if (take(left, its.points, taken) && !hit.entry.zeros())
-                    visit(*piece, hit, its.index.segments()[hit.entry.segment], taken, volume);
+                    visit(*piece, hit, its.index, taken, volume);
             }
             if (progress && ++pieces % 65536 == 0) progress(piece->first, block_count);
         }
     }
     return {};
+}
+
+LiveBlock live_block(const IndexSweep::Piece& piece, const IndexSweep::Hit& hit,
+                     const Index& index) {
+    const BlockCheck check = BlockCheck::with_seed(index.segments()[hit.entry.segment].seed);
+    LiveBlock block{.origin = hit.entry.origin,
+                    .check = hit.entry.check,
+                    .start = check.of({}, piece.first * index.geometry().block_bytes),
+                    .block = piece.first};
+    block.stored_bytes = hit.entry.stored_bytes & 0xffffffU;
+    block.kind = hit.entry.kind;
+    return block;
 }
 
 }  // namespace
@@ -106,11 +119,11 @@ Result<Liveness::Segments> Liveness::of(const Vault& vault, const std::string& s
     Segments segments;
     TRY_STATUS(for_each_shown(
         vault, series, points,
-        [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const SegmentRef& ref,
+        [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const Index& index,
             const PointSet&, std::size_t) {
+            const SegmentRef& ref = index.segments()[hit.entry.segment];
             std::vector<LiveBlock>& blocks = segments[{ref.writer, ref.serial}];
-            const LiveBlock block{hit.entry.origin, hit.entry.stored_bytes, hit.entry.check,
-                                  piece.first};
+            const LiveBlock block = live_block(piece, hit, index);
             // A version stands in several indexes (merged ones), but at this one block.
             if (blocks.empty() || blocks.back() != block) blocks.push_back(block);
         },
@@ -129,8 +142,9 @@ Result<Liveness::Hits> Liveness::hit_by(const Vault& vault, const std::string& s
     Hits hits;
     TRY_STATUS(for_each_shown(
         vault, series, points,
-        [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const SegmentRef& ref,
+        [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const Index& index,
             const PointSet& shown_by, std::size_t place) {
+            const SegmentRef& ref = index.segments()[hit.entry.segment];
             if (!is_bad({ref.writer, ref.serial}, hit.entry.origin)) return;
             for (std::size_t at = 0; at < points.size(); ++at) {
                 if ((shown_by[at / 64] >> (at % 64) & 1) == 0) continue;

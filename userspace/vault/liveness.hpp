@@ -19,11 +19,13 @@ struct SegmentKey {
     auto operator<=>(const SegmentKey&) const = default;
 };
 
-// A block that some point shows.
+// A block that some point shows, as its index says it.
 struct LiveBlock {
     std::uint32_t origin = 0;
-    std::uint32_t stored_bytes = 0;
+    std::uint32_t stored_bytes : 24 = 0;
+    std::uint32_t kind : 8 = 0;
     std::uint32_t check = 0;
+    std::uint32_t start = 0;  // what that was continued from: the volume and the place
     std::uint64_t block = 0;
     bool operator==(const LiveBlock&) const = default;
 };

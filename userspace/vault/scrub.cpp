@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Everything that is stored is read and checked: heads, tables, pages, stored blocks (as they are
-// stored, and what they decompress to), and that what points refer to is there. One damaged object
-// hides nothing else: it becomes a finding, with the points and bytes that it costs, and the scrub
-// goes on.
+// stored, what they decompress to, and their proofs or identities), and that what points refer to
+// is there and is what they say. One damaged object hides nothing else: it becomes a finding, with
+// the points and bytes that it costs, and the scrub goes on.
 
 #include "userspace/vault/scrub.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <set>
@@ -15,7 +16,7 @@
 #include "io/checksum.hpp"
 #include "transport/codec.hpp"
 #include "userspace/vault/index.hpp"
-#include "userspace/vault/segment.hpp"
+#include "userspace/vault/proof_check.hpp"
 
 namespace towline {
 
@@ -240,6 +241,7 @@ Result<Scrub::Bad> Scrub::scrub_segment(const OpenSegment& segment) const {
     Bad bad{.object = segment.id.object_name()};
     Codec codec;
     const auto check = BlockCheck::with_seed(segment.table.seed);
+    ProofCheck proofs(*vault_, segment);
     std::vector<std::byte> plain(segment.table.block_bytes);
     std::vector<std::byte> piece;
     const auto& entries = segment.table.entries;
@@ -267,12 +269,18 @@ Result<Scrub::Bad> Scrub::scrub_segment(const OpenSegment& segment) const {
             const bool good = readable[i - first] && crc32c(stored) == entry.stored_crc &&
                               codec.decompress(static_cast<BlockKind>(entry.kind), stored, into) &&
                               check.of(into, offset) == entry.check;
+            proofs.add(entry, stored, into, good);
             if (good) continue;
             bad.origins.push_back(entry.origin);
             bad.what = read ? "a stored block fails its check" : read.error().context;
         }
         first = end;
     }
+    const auto unproven = proofs.finish();
+    if (unproven.empty()) return bad;
+    bad.what = "stored blocks have their CRCs, and are not what was stored";
+    bad.origins.insert(bad.origins.end(), unproven.begin(), unproven.end());
+    std::ranges::sort(bad.origins);
     return bad;
 }
 
@@ -343,6 +351,34 @@ Status Scrub::scrub_segments(const Segments& segments, std::map<SegmentKey, Bad>
     return failed ? Status(std::unexpected(*failed)) : Status{};
 }
 
+namespace {
+
+// CRC-32C of a block of zeros, gone on with from `start`.
+std::uint32_t over_zeros(std::uint32_t start, std::uint32_t block_bytes) {
+    static constexpr std::array<std::byte, format::kBlockBytesMin> kZeros{};
+    for (std::uint32_t at = 0; at < block_bytes; at += format::kBlockBytesMin)
+        start = crc32c(kZeros, start);
+    return start;
+}
+
+// Whether a reader that goes by the index finds the block there. One that another one shares is of
+// another place, and the index has the CRC as of its own: the two differ by what the same length of
+// zeros makes of where they began, so that nothing has to be read.
+bool shows(const SegmentTable& table, const SegmentEntry& entry, const LiveBlock& block,
+           bool shared) {
+    if (entry.stored_bytes != block.stored_bytes || entry.kind != block.kind) return false;
+    const std::uint32_t start =
+        BlockCheck::with_seed(table.seed).of({}, entry.block * table.block_bytes);
+    const bool at_home = entry.block == block.block && start == block.start;
+    if (at_home) return entry.check == block.check;
+    if (!shared || table.plain_bytes(entry.block) != table.block_bytes) return false;
+    const std::uint32_t difference =
+        over_zeros(start, table.block_bytes) ^ over_zeros(block.start, table.block_bytes);
+    return (entry.check ^ difference) == block.check;
+}
+
+}  // namespace
+
 // What points show has to be there.
 Status Scrub::check_live(const Segments& segments, const std::string& name,
                          const Liveness::Segments& live, std::map<SegmentKey, Bad>& bad) {
@@ -370,14 +406,11 @@ Status Scrub::check_live(const Segments& segments, const std::string& name,
         Bad lacks{.object = newest.object_name()};
         for (const LiveBlock& block : blocks) {
             const auto entry = by_origin.find(block.origin);
-            // A block that another one shares is of another place, and has that place's check.
-            const bool same =
-                entry != by_origin.end() && entry->second->stored_bytes == block.stored_bytes &&
-                (shared ||
-                 (entry->second->block == block.block && entry->second->check == block.check));
-            if (same) continue;
+            if (entry != by_origin.end() && shows(opened->table, *entry->second, block, shared))
+                continue;
             lacks.origins.push_back(block.origin);
-            lacks.what = "a block that is in use is not in it";
+            lacks.what = entry == by_origin.end() ? "a block that is in use is not in it"
+                                                  : "a block that is in use is another one in it";
         }
         if (lacks.origins.empty()) continue;
         Bad& its = bad[key];
