@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rig.builds import run
 from rig.changes import MIB, Finding, blocks_different
 from rig.disks import PARTITION_START, format_disk, format_partition
-from rig.machine import Disk
+from rig.qemu import Disk
 from rig.power_cut import SECTOR, Part, WriteLog
 from rig.runner import count, main, on_one_kernel
 from rig.tracking import TRUST_EXACT, fields, read_epoch

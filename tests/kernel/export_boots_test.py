@@ -14,7 +14,8 @@ from rig.builds import run
 from rig.changes import MIB
 from rig.initramfs import add_busybox, add_modules, pack
 from rig.kernels import REMEDY, Missing
-from rig.machine import BOOTS_MAX, DEADLINE_SECONDS, QEMU, run_qemu, stalled_at_boot
+from rig.machine import BOOTS_MAX, DEADLINE_SECONDS, stalled_at_boot
+from rig.qemu import QEMU, run_qemu
 from rig.runner import main
 
 # An export knows nothing of kernels: a boot of one is enough.
@@ -112,7 +113,7 @@ def boot_disk(rig, qcow2):
              "-drive", f"file={qcow2},format=qcow2,if=virtio,cache=unsafe"]
     log = rig.dir / "serial.log"
     for _ in range(BOOTS_MAX):
-        outcome, _ = run_qemu([str(word) for word in words], log, DEADLINE_SECONDS, None)
+        outcome, _ = run_qemu([str(word) for word in words], log, DEADLINE_SECONDS)
         text = log.read_text(encoding="utf-8", errors="replace").replace("\r", "")
         if not stalled_at_boot(text):
             break

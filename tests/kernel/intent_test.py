@@ -9,7 +9,8 @@ import time
 
 from rig.changes import MIB, blocks_different, blocks_marked
 from rig.disks import format_disk
-from rig.machine import Disk, expect_crashed
+from rig.machine import expect_crashed
+from rig.qemu import Disk
 from rig.runner import main
 from rig.tracking import TRUST_EXACT, fields, read_epoch
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rig.changes import MIB, blocks_different
 from rig.initramfs import add_program
-from rig.machine import Disk, blank
+from rig.qemu import Disk, blank
 from rig.root_volume import BLOCK, blocks_of_log, boot_root, make_initramfs, make_log, root_disk
 from rig.runner import main
 

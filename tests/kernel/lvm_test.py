@@ -12,7 +12,7 @@ from rig.changes import MIB
 from rig.runner import main, on_one_kernel
 from rig.towline import towline_programs
 
-PROGRAMS = ("dmsetup", "mkfs.ext4", "e2fsck", "dumpe2fs", "lvm", "thin_dump")
+PROGRAMS = ("mkfs.ext4", "e2fsck", "dumpe2fs", "lvm", "thin_dump")
 MODULES = ("dm_snapshot", "dm_thin_pool")
 VOLUME = 32 * MIB
 POOL = 36 * MIB

@@ -3,6 +3,8 @@
 """The rig itself: a guest boots, what it writes is seen from outside, and what its kernel says or
 its script does wrong fails a test."""
 
+import time
+
 from rig.changes import KIB, MIB, blocks_different
 from rig.machine import GuestFailed, check
 from rig.runner import main
@@ -29,6 +31,23 @@ def test_writes_are_seen_from_outside(rig):
     assert boot.read("note") == b"kept\n"
     assert f"@@kernel {rig.kernel.release}@@" in boot.log, boot.log
     print(f"boot of {rig.kernel.release}: {boot.seconds:.1f} s")
+
+
+def test_boots_have_time_and_chance_of_their_own(rig):
+    """They go on from one saved machine; a boot's id or its beginning must not come twice for it."""
+    def drawn():
+        boot = rig.boot("""
+            cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid >drawn
+            echo $(date +%s) $(cut -d. -f1 /proc/uptime) >now
+            keep drawn now
+            """, module=False)
+        now, uptime = map(int, boot.read("now").split())
+        assert abs(now - time.time()) < 60, now
+        return boot.read("drawn").split(), now - uptime
+
+    (first, first_began), (second, second_began) = drawn(), drawn()
+    assert len({*first, *second}) == 4, (first, second)
+    assert second_began - first_began > 5, (first_began, second_began)
 
 
 def fails(rig, script, said, **more):

@@ -7,7 +7,7 @@ import re
 
 from rig.changes import MIB, blocks_different
 from rig.disks import format_partition, partition
-from rig.machine import Disk
+from rig.qemu import Disk
 from rig.runner import count, main
 from rig.tracking import fields
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rig import lvm
 from rig.changes import KIB, MIB, Finding, blocks_different
 from rig.disks import PARTITION_START, partition
-from rig.machine import Disk
+from rig.qemu import Disk
 from rig.runner import count, main
 from rig.tracking import TRUST_EXACT, read_epoch
 

@@ -8,7 +8,7 @@ import re
 
 from rig.builds import run
 from rig.changes import KIB, MIB, blocks_different
-from rig.machine import Disk
+from rig.qemu import Disk
 from rig.runner import count, main
 from rig.tracking import fields
 

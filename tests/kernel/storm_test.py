@@ -11,7 +11,7 @@ import filecmp
 import re
 
 from rig.changes import MIB, blocks_different
-from rig.machine import Disk
+from rig.qemu import Disk
 from rig.runner import count, main
 from rig.tracking import fields
 

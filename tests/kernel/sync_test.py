@@ -8,7 +8,8 @@ import json
 import os
 
 from rig.changes import MIB, blocks_different
-from rig.machine import Disk, expect_crashed
+from rig.machine import expect_crashed
+from rig.qemu import Disk
 from rig.runner import main
 from rig.towline import towline_programs
 

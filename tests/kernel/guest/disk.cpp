@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single acts upon disks, past the page cache: what busybox has not or does otherwise.
+#include <linux/random.h>
 #include <string_view>
 #include <termios.h>
 #include <vector>
@@ -74,6 +75,18 @@ void said() {
     if (isatty(STDOUT_FILENO) != 0 && tcdrain(STDOUT_FILENO) != 0) die("tcdrain");
 }
 
+// disk chance HEX: what the kernel draws from now on hangs on it, too.
+void chance(const std::vector<std::string>& words) {
+    struct {
+        int bits, bytes;
+        char text[64];
+    } entropy = {512, 64, {}};
+    words.at(0).copy(entropy.text, sizeof entropy.text);
+    const int fd = open_or_die("/dev/urandom", O_WRONLY);
+    if (ioctl(fd, RNDADDENTROPY, &entropy) != 0) die("RNDADDENTROPY");
+    if (ioctl(fd, RNDRESEEDCRNG) != 0) die("RNDRESEEDCRNG");
+}
+
 // disk crash: as sysrq b does; nothing is written, nobody is told.
 void crash() {
     said();
@@ -94,7 +107,8 @@ int main(int count, char** arguments) {
     if (verb == "trim") return trim(words), 0;
     if (verb == "copy") return copy(words), 0;
     if (verb == "said") return said(), 0;
+    if (verb == "chance") return chance(words), 0;
     if (verb == "crash") return crash(), 0;
-    fprintf(stderr, "disk name|mark|write|range|trim|copy|said|crash ...\n");
+    fprintf(stderr, "disk name|mark|write|range|trim|copy|said|chance|crash ...\n");
     return 1;
 }

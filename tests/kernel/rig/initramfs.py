@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest's whole userland in memory: busybox, our static programs, kernel modules with what they
-depend on, and a few programs of this machine with their libraries. A boot's own files come in a
-second archive behind it, so that the large one is made once."""
+depend on, and a few programs of this machine with their libraries. A boot's own files come on a
+disk, as what was booted once goes on for many (saved.py)."""
 
+import io
 import lzma
+import os
 import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 from .builds import BUILD, GUEST, fingerprint, programs, run, up_to_date
@@ -15,7 +18,8 @@ from .kernels import REMEDY, Missing
 # What every boot may use; a test names what it needs beside it.
 MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic", "dm_mod", "dm_delay", "null_blk",
            "loop")
-SCRIPTED = ("dmsetup",)  # of this machine, where the test's script names it
+FILES_BYTES_MIN = 1 << 20
+HOST_PROGRAMS = ("dmsetup",)  # of this machine
 BUSYBOX = Path("/bin/busybox")
 
 
@@ -89,10 +93,10 @@ def pack(root, archive):
 def base(kernel, modules=(), host_programs=()):
     """The archive that boots of this kernel with these extras have in common."""
     modules = sorted({*MODULES, *modules})
-    host_programs = sorted(set(host_programs))
+    host_programs = sorted({*HOST_PROGRAMS, *host_programs})
     built = programs()
     files = [*built.iterdir(), GUEST / "init", GUEST / "guest.sh"]
-    extras = "-".join(sorted({*modules, *host_programs} - {*MODULES})) or "base"
+    extras = "-".join(sorted({*modules, *host_programs} - {*MODULES, *HOST_PROGRAMS})) or "base"
     folder = BUILD / kernel.release / f"userland-{extras}"
     key = fingerprint(files, kernel.release, modules, host_programs)
     with up_to_date(folder, key) as good:
@@ -112,19 +116,17 @@ def base(kernel, modules=(), host_programs=()):
     return folder / "base.cpio"
 
 
-def with_files(archive, files, folder):
-    """`archive` and a boot's own files (name in the guest: text or Path), as one initramfs."""
-    root = folder / "own"
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Path):
-            shutil.copy(content, path)
-        else:
-            path.write_text(content, encoding="utf-8")
-    own = pack(root, folder / "own.cpio")
-    shutil.rmtree(root)
-    whole = folder / "initramfs"
-    whole.write_bytes(archive.read_bytes() + own.read_bytes())
-    own.unlink()
-    return whole
+def archive_of(files, folder):
+    """A boot's own files (name in the guest: text or Path), as a disk that the guest unpacks."""
+    path = folder / "files.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in files.items():
+            if isinstance(content, Path):
+                archive.add(content.resolve(), name)
+            else:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content.encode())
+                archive.addfile(entry, io.BytesIO(content.encode()))
+    # So large that the one read by which the host tells disks apart is within it.
+    os.truncate(path, max(path.stat().st_size, FILES_BYTES_MIN))
+    return path

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import builds, kernels
-from .machine import Disk, boot_guest, check
+from .machine import boot_guest, check
+from .qemu import Disk
 
 SEED_DEFAULT = 1
 printing = threading.Lock()

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from .changes import Finding, blocks_different, blocks_marked
-from .machine import Disk
+from .qemu import Disk
 from .trace import blocks_of
 
 TRUST_EXACT = 1
