@@ -269,6 +269,47 @@ TEST_P(VaultDedupTest, OnlyTheSameBytesAreATwin) {
     EXPECT_EQ(fewer, 6U);
 }
 
+// A host that slept has lost its locks, and a collector took away what nobody showed.
+TEST_P(VaultDedupTest, ARunThatLostItsPinsIsNotSealedUponWhatIsGone) {
+    ASSERT_TRUE(first.full());
+    const auto before = objects("segment/%pool/");
+    auto writer = second.begin(RunMode::kFull);
+    ASSERT_TRUE(writer);
+    for (std::uint64_t i = 0; i < second.block_count(); ++i)
+        ASSERT_TRUE(second.put(**writer, i));
+    delete_all(first);
+    std::vector<std::string> gone(before.size());
+    std::ranges::transform(before, gone.begin(), &ObjectInfo::name);
+    ASSERT_TRUE(vault->store().remove(gone));
+    const auto point = second.seal(**writer);
+    ASSERT_FALSE(point);
+    EXPECT_EQ(point.error().code, Code::kBusy) << point.error().text();
+    EXPECT_EQ(second.check_all(), 0U);
+    writer->reset();
+    ASSERT_TRUE(second.full());
+    EXPECT_EQ(second.check_all(), 1U);
+}
+
+// Another generation of a segment may lack what was found.
+TEST_P(VaultDedupTest, WhatWasFoundIsHeldInTheGenerationThatWasLookedInto) {
+    ASSERT_TRUE(first.full());
+    TwinFinder finder(vault);
+    EXPECT_TRUE(finder.hold_again());
+    ASSERT_TRUE(finder.find(finder.identity_of(first.block(1)), first.block(1)));
+    EXPECT_TRUE(finder.hold_again());
+    const ObjectInfo segment = objects("segment/%pool/").front();
+    auto id = parse_object_name(vault_format::ObjectKind::kSegment, vault->segment_series({}),
+                                segment.name);
+    ASSERT_TRUE(id);
+    ++id->generation;
+    Bytes bytes(segment.bytes);
+    ASSERT_TRUE(vault->store().get_range(segment.name, 0, bytes));
+    ASSERT_TRUE(vault->store().put_if_absent(id->object_name(), bytes));
+    const auto held = finder.hold_again();
+    ASSERT_FALSE(held);
+    EXPECT_EQ(held.error().code, Code::kBusy);
+}
+
 // Sound as far as its own CRC says, and yet not what its volume had: whoever brings the block again
 // to have it healed must not be pointed to it.
 TEST_P(VaultDedupTest, WhatDecompressesToSomethingElseIsNobodysTwin) {

@@ -356,6 +356,7 @@ Result<Point> RunWriter::make_point(const Sealing& sealing) {
         point.volumes.push_back(TRY(each->finish(point.sequence)));
     for (PointVolume& each : point.volumes)
         each.facts = facts_of(vault_, log_.series(), each);
+    if (shared_.twins) TRY_STATUS(shared_.twins->hold_again());
     point.number = TRY(append_point(point));
     shared_.twins.reset();  // what it found is in use now, for all to see
     // The point is sealed: what cannot be tidied up now is garbage for the next collection.

@@ -6,7 +6,9 @@
 // equal, costs space alone.
 //
 // The pin is what makes it last. It is taken before the segment's table is looked at, and held
-// until the run's point is published or given up.
+// until the run's point is published or given up. A host that slept, or whose share was away, may
+// have lost it without a word, and a collector may have been there: so it is taken once more before
+// the point is put, and what was looked into has to lie there as it did.
 
 #include "userspace/vault/twin_finder.hpp"
 
@@ -108,10 +110,35 @@ std::optional<TwinFinder::Twin> TwinFinder::find(const BlockIdentity& identity, 
         return std::nullopt;
     if (!gives(**segment, static_cast<std::size_t>(entry - entries.begin()), plain))
         return std::nullopt;
+    found_in_.emplace(key, (*segment)->id.generation);
     return Twin{.segment = key,
                 .origin = entry->origin,
                 .kind = entry->kind,
                 .stored_bytes = entry->stored_bytes};
+}
+
+Status TwinFinder::hold_again() {
+    if (found_in_.empty()) return {};
+    const auto lost = [] {
+        return fail(Code::kBusy,
+                    "blocks that this run had found in the vault were given back while it had lost "
+                    "its hold of them; nothing of the run counts: run it again");
+    };
+    SegmentPins pins(vault_);
+    for (const auto& each : found_in_)
+        if (!pins.take(each.first)) return lost();
+    std::map<SegmentKey, std::uint32_t> newest;
+    const std::string series = vault_->segment_series({});
+    const std::string folder = object_folder(ObjectKind::kSegment, series);
+    for (const ObjectInfo& each : TRY(vault_->store().list(folder))) {
+        const auto id = parse_object_name(ObjectKind::kSegment, series, each.name);
+        if (!id || !found_in_.contains({id->writer, id->number})) continue;
+        std::uint32_t& generation = newest[{id->writer, id->number}];
+        generation = std::max(generation, id->generation);
+    }
+    if (newest != found_in_) return lost();
+    pins_ = std::move(pins);
+    return {};
 }
 
 }  // namespace towline

@@ -35,6 +35,9 @@ class TwinFinder {
     std::optional<Twin> find(const BlockIdentity& identity, ByteSpan plain);
     // A segment that was put.
     void add(const SegmentKey& segment, const SegmentTable& table);
+    // Before a point says what was found: that it is there still, and stays while this lives. kBusy
+    // where the locks had been lost, and it was given back meanwhile.
+    Status hold_again();
 
   private:
     // A few tables: what two volumes have in common mostly lies in the same order. Those of blocks
@@ -48,6 +51,7 @@ class TwinFinder {
 
     std::shared_ptr<Vault> vault_;
     SegmentPins pins_;
+    std::map<SegmentKey, std::uint32_t> found_in_;  // the generation that was looked into
     bool loaded_ = false;
     PrintTable table_;
     std::vector<SegmentKey> segments_;  // that the table speaks of
