@@ -20,8 +20,8 @@ from . import qemu, serial_log
 from .builds import BUILD, BuildFailed, fingerprint, run, up_to_date
 
 READY = "@@ready@@"
-# Of virtio, places are saved by the four, so that there are few shapes.
-PLACES = 4
+# Of virtio, places are saved by the eight, so that there are few shapes.
+PLACES = 8
 # QEMU can't save these.
 UNSAVED = {"nvme"}
 STARTS_MAX = 3
