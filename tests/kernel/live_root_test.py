@@ -49,7 +49,10 @@ STAGES = {
         bring second
         dd if=/dev/urandom of=/large bs=64k count=160 conv=fsync 2>/dev/null
         towline sync /dev/vda /dev/disk/replica --direct --state-dir $state --quiet --rate 16 &
-        sleep 3
+        # A cut beside the freeze, which changes the superblock, may cost a comparison of all.
+        imaged() { ls /dev/towline/* >/dev/null 2>&1; }
+        wait_until imaged
+        sleep 2
         echo "%s"
         sleep 600
         """ % CUT,
