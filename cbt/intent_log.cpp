@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
+#include <nlohmann/json.hpp>
 #include <xxhash.h>
 
 #include "io/document.hpp"

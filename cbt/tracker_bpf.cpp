@@ -21,6 +21,8 @@
 #include <sys/vfs.h>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "cbt/bpf/device.hpp"
 #include "cbt/bpf/epochs.hpp"
 #include "cbt/bpf/hooks.hpp"

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "cbt/change_map_format.hpp"
 
 namespace towline {

@@ -6,6 +6,8 @@
 
 #include <charconv>
 
+#include <nlohmann/json.hpp>
+
 #include "io/check.hpp"
 #include "io/slot_file.hpp"
 

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <optional>
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "io/result.hpp"
 

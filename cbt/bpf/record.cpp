@@ -6,6 +6,8 @@
 
 #include "cbt/bpf/record.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "io/block_device.hpp"
 #include "io/clock.hpp"
 #include "io/document.hpp"

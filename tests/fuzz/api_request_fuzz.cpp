@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/control/api_routes.hpp"
 #include "userspace/jobs/job_group.hpp"
 #include "userspace/jobs/job_template.hpp"

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <nlohmann/json.hpp>
+
 #include "io/checksum.hpp"
 #include "userspace/vault/key_wrap.hpp"
 #include "userspace/vault/sealed_object.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of a segment. What is taken says the same when it is written again.
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "userspace/vault/segment.hpp"

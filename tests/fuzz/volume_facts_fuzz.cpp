@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/vault/facts_json.hpp"
 #include "userspace/vault/growth_plan.hpp"
 

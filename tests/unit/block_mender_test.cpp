@@ -4,6 +4,7 @@
 
 #include "userspace/vault/block_mender.hpp"
 
+#include <algorithm>
 #include <fstream>
 
 #include "simulated_holds.hpp"

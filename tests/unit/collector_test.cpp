@@ -3,6 +3,8 @@
 
 #include "userspace/vault/collector.hpp"
 
+#include <algorithm>
+
 #include "userspace/vault/scrub.hpp"
 #include "vault_fixture.hpp"
 

@@ -3,6 +3,8 @@
 
 #include "io/document.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "io/slot_file.hpp"
 #include "tests/unit/storage_fixture.hpp"
 

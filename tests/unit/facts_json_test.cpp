@@ -4,6 +4,7 @@
 #include "userspace/vault/facts_json.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace towline {
 namespace {

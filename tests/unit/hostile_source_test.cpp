@@ -2,6 +2,8 @@
 // A target's pipeline and a source that is none of ours. Whatever it says: an error is told,
 // nothing is sealed that was not sent, nothing outside its buffers is touched.
 
+#include <algorithm>
+
 #include "tests/unit/conversation_fixture.hpp"
 #include "tests/unit/hostile_peer.hpp"
 

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/unit/storage_fixture.hpp"
 #include "userspace/jobs/store.hpp"

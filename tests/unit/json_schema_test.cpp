@@ -4,6 +4,7 @@
 // another's.)
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "userspace/control/api_routes.hpp"
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What opens an encrypted vault, and what does not.
 
+#include <algorithm>
 #include <fstream>
 #include <sys/stat.h>
+
+#include <nlohmann/json.hpp>
 
 #include "vault_fixture.hpp"
 

@@ -2,6 +2,8 @@
 // Two volumes of one run: they become a point together, each is read by itself, and what is of
 // neither is refused.
 
+#include <algorithm>
+
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/run_writer.hpp"
 #include "userspace/vault/scrub.hpp"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs into a vault, and their points read back.
 
+#include <algorithm>
+
 #include "vault_fixture.hpp"
 
 namespace towline::testing {

@@ -3,6 +3,7 @@
 
 #include "userspace/vault/scrub.hpp"
 
+#include <algorithm>
 #include <fstream>
 
 #include "io/checksum.hpp"

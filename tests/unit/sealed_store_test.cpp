@@ -3,6 +3,7 @@
 
 #include "userspace/vault/sealed_store.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "userspace/vault/outside_scrub.hpp"

@@ -4,6 +4,7 @@
 #include "userspace/engine/target_record.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/unit/memory_stores.hpp"
 

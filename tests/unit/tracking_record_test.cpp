@@ -5,6 +5,7 @@
 #include "cbt/tracking_record.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "cbt/intent_log.hpp"
 #include "tests/unit/storage_fixture.hpp"

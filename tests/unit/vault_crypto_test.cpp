@@ -3,6 +3,7 @@
 
 #include "userspace/vault/vault_crypto.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <string>

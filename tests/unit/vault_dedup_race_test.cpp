@@ -2,6 +2,8 @@
 // A run finds blocks, and is sealed, in between any two calls that a collection makes to the store:
 // what it found is there, whatever of it nobody else shows any more.
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "simulated_holds.hpp"

@@ -2,6 +2,7 @@
 // Equal blocks are kept once, and whoever shows one keeps it: whatever the others delete, whatever
 // is damaged, and whoever is at work meanwhile.
 
+#include <algorithm>
 #include <fstream>
 
 #include "simulated_holds.hpp"

@@ -3,6 +3,7 @@
 
 // A vault for tests, and a model of what its points must read as.
 
+#include <algorithm>
 #include <map>
 #include <random>
 

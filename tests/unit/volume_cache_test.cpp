@@ -4,6 +4,7 @@
 
 #include "userspace/vault/volume_cache.hpp"
 
+#include <algorithm>
 #include <thread>
 
 #include <gtest/gtest.h>

@@ -5,6 +5,8 @@
 
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
+
 #include "tools/towline/exit_codes.hpp"
 
 namespace towline {

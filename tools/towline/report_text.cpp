@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
+
 #include "tools/towline/progress_bar.hpp"
 #include "userspace/vault/point.hpp"
 

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tools/towline/commands.hpp"
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/interruption.hpp"

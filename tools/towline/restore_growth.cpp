@@ -6,6 +6,8 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
+#include <nlohmann/json.hpp>
+
 #include "io/volume.hpp"
 #include "tools/towline/progress_bar.hpp"
 #include "transport/address.hpp"

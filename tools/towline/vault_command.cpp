@@ -2,6 +2,7 @@
 // `towline vault`: makes a vault, says what is in it, checks it, and gives space back. Names are
 // looked after one by one: what is wrong with one keeps nobody from the others.
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 

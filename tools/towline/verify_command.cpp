@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include <nlohmann/json.hpp>
+
 #include "tools/towline/commands.hpp"
 #include "tools/towline/error_report.hpp"
 #include "tools/towline/exit_codes.hpp"

@@ -5,6 +5,8 @@
 #include <functional>
 #include <map>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/control/api_routes.hpp"
 #include "userspace/control/job_service.hpp"
 

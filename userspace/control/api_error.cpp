@@ -5,6 +5,8 @@
 
 #include <array>
 
+#include <nlohmann/json.hpp>
+
 #include "io/check.hpp"
 
 namespace towline {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/control/api_error.hpp"
 #include "userspace/control/json_schema.hpp"
 

@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <memory>
 
+#include <nlohmann/json.hpp>
+
 #include "io/block_device.hpp"
 #include "userspace/engine/filesystem_freeze.hpp"
 

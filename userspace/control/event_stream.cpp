@@ -4,6 +4,8 @@
 
 #include "userspace/control/event_stream.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/control/live_numbers.hpp"
 
 namespace towline {

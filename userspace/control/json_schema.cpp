@@ -8,6 +8,8 @@
 #include <array>
 #include <regex>
 
+#include <nlohmann/json.hpp>
+
 #include "io/check.hpp"
 
 namespace towline {

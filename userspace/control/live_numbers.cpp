@@ -3,6 +3,8 @@
 
 #include "userspace/control/live_numbers.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace towline {
 
 using nlohmann::json;

@@ -9,6 +9,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <nlohmann/json.hpp>
+
 #include "io/checksum.hpp"
 #include "io/document.hpp"
 #include "io/durable_file.hpp"

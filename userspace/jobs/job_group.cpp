@@ -3,6 +3,8 @@
 
 #include "userspace/jobs/job_group.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace towline {
 
 using nlohmann::json;

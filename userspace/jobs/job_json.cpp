@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <set>
 
+#include <nlohmann/json.hpp>
+
 #include "transport/address.hpp"
 #include "userspace/vault/vault_name.hpp"
 

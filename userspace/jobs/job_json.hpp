@@ -4,7 +4,7 @@
 // Jobs and runs as JSON: what the API says and the store keeps. Times are ISO 8601, what is not
 // known is null, numbers of bytes are whole.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "io/result.hpp"
 #include "userspace/jobs/job.hpp"

@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/jobs/job_json.hpp"
 
 namespace towline {

@@ -7,6 +7,8 @@
 #include <array>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 namespace towline {
 
 using nlohmann::json;

@@ -6,6 +6,8 @@
 #include <set>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/jobs/database.hpp"
 #include "userspace/jobs/job_group.hpp"
 #include "userspace/jobs/job_json.hpp"

@@ -4,6 +4,8 @@
 
 #include "userspace/vault/facts_json.hpp"
 
+#include <nlohmann/json.hpp>
+
 namespace towline {
 
 namespace {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/vault/object_frame.hpp"
 #include "userspace/vault/point.hpp"
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include <nlohmann/json.hpp>
+
 #include "io/check.hpp"
 #include "io/checksum.hpp"
 

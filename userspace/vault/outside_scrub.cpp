@@ -5,6 +5,8 @@
 
 #include "userspace/vault/outside_scrub.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/vault/sealed_object.hpp"
 
 namespace towline {

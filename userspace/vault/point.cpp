@@ -9,6 +9,8 @@
 #include <fstream>
 #include <set>
 
+#include <nlohmann/json.hpp>
+
 #include "transport/wire_format.hpp"
 #include "userspace/vault/facts_json.hpp"
 

@@ -3,6 +3,8 @@
 
 #include "userspace/vault/point_json.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "userspace/vault/facts_json.hpp"
 
 namespace towline {

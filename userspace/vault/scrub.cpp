@@ -13,6 +13,8 @@
 #include <set>
 #include <thread>
 
+#include <nlohmann/json.hpp>
+
 #include "io/checksum.hpp"
 #include "transport/codec.hpp"
 #include "userspace/vault/index.hpp"

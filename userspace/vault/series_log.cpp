@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <ranges>
 
+#include <nlohmann/json.hpp>
+
 namespace towline {
 
 using vault_format::ObjectKind;

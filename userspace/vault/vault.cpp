@@ -4,6 +4,10 @@
 
 #include "userspace/vault/vault.hpp"
 
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
 #include "io/durable_file.hpp"
 #include "userspace/vault/folder_store.hpp"
 
