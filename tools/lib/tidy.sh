@@ -7,6 +7,7 @@
 # a third of the time that 16 takes. The compile commands are GCC's, so their warning options may be
 # unknown here.
 readonly TIDY=clang-tidy-22
+readonly TIDY_COMPILER=clang++-22
 readonly TIDY_ARGUMENTS=(
     --quiet
     --extra-arg=-Wno-unknown-warning-option
@@ -26,12 +27,16 @@ run_tidy() {
         record tidy fail "clang-tidy" "no source matches '$pattern'"
         return
     fi
+    if ! tidy_precompile; then
+        record tidy fail "$TIDY_COMPILER" "what most sources include does not compile: $LOGS/tidy-precompile.log"
+        return
+    fi
     TIDY_COMMON=$(tidy_common_key)
     TIDY_STAMPS=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/towline-tidy
     mkdir -p "$TIDY_STAMPS"
     find "$TIDY_STAMPS" -type f -mtime +30 -delete
     export -f tidy_one tidy_stamp
-    export TIDY TIDY_STAMPS TIDY_COMMON
+    export TIDY TIDY_STAMPS TIDY_COMMON TIDY_PRECOMPILED
     export TIDY_LOGS=$LOGS
     # The long ones first, or the last one runs alone.
     (cd "$TOWLINE_ROOT" && ls -S -- "${files[@]}") |
@@ -39,6 +44,18 @@ run_tidy() {
             "${TIDY_ARGUMENTS[@]}" || true
     report_tidy "${files[@]}"
     printf '  clang-tidy: %d files (%d s)\n' "${#files[@]}" "$((SECONDS - started))"
+}
+
+# What most sources include of others, parsed once: a third of the time that a source takes. Of ours
+# nothing, or clang-tidy would go through all of it each time.
+tidy_precompile() {
+    local release=$TOWLINE_ROOT/build/release words
+    TIDY_PRECOMPILED=$LOGS/tidy.pch
+    # Of the language and the system, what every source is compiled with.
+    mapfile -t words < <(grep -F '"command"' "$release/compile_commands.json" | grep -m 1 -F '/io/' |
+        grep -oE -- ' -(D_|DNDEBUG|O|std=|f)[^ ]*' | tr -d ' ')
+    "$TIDY_COMPILER" "${words[@]}" -x c++-header "$release/precompiled.hpp" -o "$TIDY_PRECOMPILED" \
+        -Xclang -fpch-instantiate-templates >"$LOGS/tidy-precompile.log" 2>&1
 }
 
 # Sources that only another preset compiles (fuzz targets) have no compile command.
@@ -74,7 +91,9 @@ tidy_one() {
     shift
     stamp=$(tidy_stamp "$file")
     [[ ! -f $stamp ]] || return 0
-    (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" "$file") \
+    # -fPIC: as it was precompiled, programs too.
+    (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" --extra-arg-before=-include-pch \
+        --extra-arg-before="$TIDY_PRECOMPILED" --extra-arg=-fPIC "$file") \
         >"$TIDY_LOGS/tidy-${file//\//_}.log" 2>&1 </dev/null && : >"$stamp"
 }
 
