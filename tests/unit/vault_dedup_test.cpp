@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <fstream>
 
+#include "io/engine_simulated.hpp"
+#include "io/simulated_world.hpp"
 #include "simulated_holds.hpp"
 #include "userspace/vault/collector.hpp"
 #include "userspace/vault/scrub.hpp"
 #include "userspace/vault/segment_writer.hpp"
 #include "userspace/vault/simulated_file_layer.hpp"
 #include "userspace/vault/twin_finder.hpp"
+#include "userspace/vault/vault_sink.hpp"
 #include "vault_fixture.hpp"
 
 namespace towline::testing {
@@ -289,6 +292,46 @@ TEST_P(VaultDedupTest, ARunThatLostItsPinsIsNotSealedUponWhatIsGone) {
     writer->reset();
     ASSERT_TRUE(second.full());
     EXPECT_EQ(second.check_all(), 1U);
+}
+
+// The same while it reads back what it has brought. A check of the vault would find no damage: its
+// user is not to look for bad disks.
+TEST_P(VaultDedupTest, WhatIsReadBackOfARunThatLostItsPinsIsNotCalledDamaged) {
+    ASSERT_TRUE(first.full());
+    std::vector<std::string> gone;
+    for (const ObjectInfo& each : objects("segment/%pool/"))
+        gone.push_back(each.name);
+    auto run = std::make_shared<VaultRun>();
+    run->block_bytes = kBlock;
+    run->writer = second.begin(RunMode::kFull).value();
+    for (std::uint64_t i = 0; i < second.block_count(); ++i)
+        ASSERT_TRUE(second.put(*run->writer, i));
+    ASSERT_TRUE(run->writer->flush());
+
+    SimulatedWorld world(1);
+    SimulatedEngine engine(world, "target");
+    SimulatedWorkQueue workers(world, engine, 2);
+    BufferPool pool(1, kBlock);
+    VaultSink sink(workers, run);
+    ChangeMap wanted(second.contents().size(), kBlock);
+    wanted.mark_all();
+    const BlockHasher hasher(BlockHasher::Seed{});
+    const auto read_back = [&] {
+        std::optional<Status> end;
+        const auto pass = sink.hash(
+            HashKind::kWritten, pool, hasher, wanted, {}, [](const auto&) {},
+            [&](Status status) { end = std::move(status); });
+        pass->start();
+        const auto over = [&] { return end && pass->idle(); };
+        EXPECT_EQ(world.run(over, std::chrono::minutes(1)), RunEnd::kDone);
+        return *end;
+    };
+    EXPECT_TRUE(read_back());
+    delete_all(first);
+    ASSERT_TRUE(vault->store().remove(gone));
+    const Status missed = read_back();
+    ASSERT_FALSE(missed);
+    EXPECT_EQ(missed.error().code, Code::kBusy) << missed.error().text();
 }
 
 // Another generation of a segment may lack what was found.

@@ -69,6 +69,9 @@ class RunWriter {
     Status flush();
     // What the run has brought and flushed, to be read again.
     Result<std::shared_ptr<PartsReader>> written() const;
+    // Whether what it has found in the vault is there still; from any thread, while none of them
+    // writes. kBusy where it was given back.
+    Status found_stands() const { return shared_.twins ? shared_.twins->stands() : Status{}; }
     // The atomic step. kBusy when another writer took the name meanwhile: then nothing counts.
     Result<Point> seal(const Sealing& sealing);
 

@@ -117,14 +117,14 @@ std::optional<TwinFinder::Twin> TwinFinder::find(const BlockIdentity& identity, 
                 .stored_bytes = entry->stored_bytes};
 }
 
-Status TwinFinder::hold_again() {
-    if (found_in_.empty()) return {};
+Result<SegmentPins> TwinFinder::take_again() const {
     const auto lost = [] {
         return fail(Code::kBusy,
                     "blocks that this run had found in the vault were given back while it had lost "
                     "its hold of them; nothing of the run counts: run it again");
     };
     SegmentPins pins(vault_);
+    if (found_in_.empty()) return pins;
     for (const auto& each : found_in_)
         if (!pins.take(each.first)) return lost();
     std::map<SegmentKey, std::uint32_t> newest;
@@ -137,7 +137,16 @@ Status TwinFinder::hold_again() {
         generation = std::max(generation, id->generation);
     }
     if (newest != found_in_) return lost();
-    pins_ = std::move(pins);
+    return pins;
+}
+
+Status TwinFinder::hold_again() {
+    pins_ = TRY(take_again());
+    return {};
+}
+
+Status TwinFinder::stands() const {
+    TRY_STATUS(take_again());
     return {};
 }
 

@@ -38,6 +38,8 @@ class TwinFinder {
     // Before a point says what was found: that it is there still, and stays while this lives. kBusy
     // where the locks had been lost, and it was given back meanwhile.
     Status hold_again();
+    // The same asked alone, by any number of threads while none of them finds or adds.
+    Status stands() const;
 
   private:
     // A few tables: what two volumes have in common mostly lies in the same order. Those of blocks
@@ -47,6 +49,7 @@ class TwinFinder {
     void load();
     // A segment's blocks, without its zeros: so origins rise.
     Result<std::shared_ptr<const OpenSegment>> open(const SegmentKey& segment);
+    Result<SegmentPins> take_again() const;
     bool gives(const OpenSegment& segment, std::size_t entry, ByteSpan plain);
 
     std::shared_ptr<Vault> vault_;

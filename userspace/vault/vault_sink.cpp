@@ -113,7 +113,12 @@ std::unique_ptr<HashPass> VaultSink::hash(HashKind kind, BufferPool&, const Bloc
         if (kind == HashKind::kWritten && run_->writer) return run_->writer->written();
         return run_->resumed;
     };
-    return std::make_unique<VaultHashPass>(workers_, volumes(), run_->stands, hasher, wanted,
+    // What is written stands on blocks that were found, too.
+    const auto stands = [run = run_, kind]() -> Status {
+        TRY_STATUS(run->stands());
+        return kind == HashKind::kWritten && run->writer ? run->writer->found_stands() : Status{};
+    };
+    return std::make_unique<VaultHashPass>(workers_, volumes(), stands, hasher, wanted,
                                            std::move(sink), std::move(done));
 }
 
