@@ -34,6 +34,8 @@ class VaultLife {
 
   private:
     using Bytes = std::vector<std::byte>;
+    // Behind its begin, of a run of a few blocks.
+    static constexpr std::uint64_t kEventsOfARun = 40;
     // A source, and what its name must show.
     struct Host {
         std::string name;
@@ -46,10 +48,31 @@ class VaultLife {
         std::uint64_t process = 0;        // the target's, in the run at hand
         std::uint64_t run_events = 100;   // that the last run had
         bool cut_off = false;             // as that run was
-        bool leased = true;               // it still had its locks at its end
+    };
+
+    // How likely it is what befalls this life: each has a mix of its own, so that what needs
+    // several rare things at once comes about in some.
+    struct Mix {
+        double beside;      // somebody is at the vault beside a run,
+        int beside_max;     // so often,
+        double begun;       // when it has begun in its log, not at any moment
+        double usurp;       // it is another writer of its name,
+        double lose_lease;  // or only takes its lease,
+        double own;         // and deletes and prunes points of this very name,
+        double newest;      // the newest among them,
+        double clear;       // or all of every name but the newest
+        double back;        // blocks are again what a point has, which may then be deleted
+        double unique;      // or it is what no other one ever was
+        double plot;        // it is one of the plots
+        double lazy;        // points are deleted, and their space is not given back yet
+        int changes_max;    // blocks between two runs
+        double incident;    // people come between two runs
+        double dies;        // a process dies at a call,
+        double killed;      // or at an event of its run
     };
 
     void note(const std::string& what);
+    static Mix draw_mix(SimulatedRandom& random);
     bool wrong(const std::string& what);
     Host make_host(std::string name, std::uint64_t first_bytes, std::uint64_t second_bytes);
     std::shared_ptr<Vault> open_vault(std::uint64_t process);
@@ -61,21 +84,34 @@ class VaultLife {
     // ---- sources
     Extent draw_block(const VolumeLayout& layout);
     Bytes draw_contents(std::uint64_t length_bytes);
+    void go_back(Host& host);
     void change(Host& host);
 
     // ---- what happens between two looks at the vault; and beside a run
     void session();
     void incident();
     void beside_run(Host& host);
+    // What happens beside a run of this host, asked after each of its events.
+    std::function<void()> draw_besides(Host& host);
     RunPlan draw_plan(Host& host);
-    // `alone`: with nobody else at the vault. Whether it was sealed.
-    bool run(Host& host, RunPlan plan, bool alone);
+    // Without `besides`, nobody else is at the vault. Whether it was sealed.
+    bool run(Host& host, RunPlan plan, const std::function<void()>& besides = {});
     void prune(Host& host, bool with_runs_beside);
-    void delete_some(Host& host);
+    // Each of its points as likely as `older` says, the newest as `newest` does.
+    void delete_some(Host& host, double older, double newest);
+    void delete_older();
     void usurp(Host& host);
     void lose_lease(Host& host);
     void rot();
     void mend();
+
+    // ---- plots: what takes several steps in their order, and would hardly be drawn
+    void plot(Host& host);
+    void draw_over(Host& host, const std::vector<Extent>& blocks);
+    bool bring(Host& host);
+    bool cut_off(Host& host);
+    void return_late(Host& host);
+    void lose_base(Host& host);
 
     // ---- the oracle
     void judge();
@@ -93,6 +129,7 @@ class VaultLife {
     std::uint64_t processes_ = 0;
     std::uint64_t die_at_ = 0;  // the call of the store at which whoever makes it dies
     bool rots_;
+    Mix mix_;
     std::vector<Bytes> contents_;  // what blocks are drawn from
     std::vector<Host> hosts_;
     std::shared_ptr<Vault> vault_;  // the oracle's, and those who look after it

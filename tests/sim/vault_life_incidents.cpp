@@ -34,13 +34,14 @@ bool append_all(RunWriter& writer, const VolumeLayout& layout, ByteSpan contents
 }  // namespace
 
 void VaultLife::session() {
-    if (random_.chance(0.3)) {
+    if (random_.chance(mix_.incident)) {
         incident();
         return;
     }
     Host& host = some_host();
+    if (random_.chance(mix_.plot)) return plot(host);
     change(host);
-    run(host, draw_plan(host), false);
+    run(host, draw_plan(host), draw_besides(host));
 }
 
 void VaultLife::incident() {
@@ -49,27 +50,41 @@ void VaultLife::incident() {
         random_.chance(0.5) ? rot() : mend();
         return;
     }
-    if (random_.chance(0.6)) delete_some(host);
-    prune(host, random_.chance(0.4));
+    if (random_.chance(0.6)) delete_some(host, 0.5, mix_.newest);
+    if (!random_.chance(mix_.lazy)) prune(host, random_.chance(0.4));
 }
 
 // Another process is at the vault while a run of this host goes on.
 void VaultLife::beside_run(Host& host) {
-    if (random_.chance(0.3)) return usurp(host);
-    Host& other = some_host();
+    if (random_.chance(mix_.usurp)) {
+        // A second one may take away what the first one has put.
+        for (std::uint64_t times = random_.between(1, 2); times > 0; --times)
+            usurp(host);
+        return;
+    }
+    Host& other = random_.chance(mix_.own) ? host : some_host();
     // Its lease may be over and nobody has taken the name yet.
-    if (random_.chance(0.2)) lose_lease(host);
-    if (random_.chance(0.7)) delete_some(other);
+    if (random_.chance(mix_.lose_lease)) lose_lease(host);
+    if (random_.chance(mix_.clear)) {
+        delete_older();
+    } else if (random_.chance(0.7)) {
+        delete_some(other, 0.5, mix_.newest);
+    }
     prune(other, false);
 }
 
-void VaultLife::delete_some(Host& host) {
+void VaultLife::delete_older() {
+    for (Host& each : hosts_)
+        delete_some(each, 1, 0);
+}
+
+void VaultLife::delete_some(Host& host, double older, double newest) {
     const auto state = SeriesLog(vault_, host.name).read();
     if (!state) return;
     std::vector<std::uint64_t> numbers;
     for (const Point& each : state->points) {
         // The newest one goes as well, though seldom: then the next run has another base.
-        if (!random_.chance(each.id == state->newest()->id ? 0.25 : 0.5)) continue;
+        if (!random_.chance(each.id == state->newest()->id ? newest : older)) continue;
         numbers.push_back(each.number);
         host.going.insert(each.id);
         host.must.erase(each.id);
@@ -89,19 +104,19 @@ void VaultLife::prune(Host& host, bool with_runs_beside) {
         Host& other = some_host();
         change(other);
         note("beside a pruning:");
-        run(other, draw_plan(other), false);
+        run(other, draw_plan(other), draw_besides(other));
     };
     const auto report = Collector(vault_, host.name, options).collect();
     note("prunes " + host.name);
     if (!report && !dead() && report.error().code != Code::kBusy)
         wrong("space is not given back: " + report.error().text());
+    if (report && report->segments_pinned > 0) ++events_["kept for a run"];
     if (report && report->segments_rewritten > 0) ++events_["compacted"];
     if (report && report->segments_removed > 0) ++events_["segments given back"];
 }
 
 void VaultLife::lose_lease(Host& host) {
     locks_.end(host.process);
-    host.leased = false;
 }
 
 // The lease of the run at hand is over, as its host sleeps; another writer takes the name, and

@@ -2,6 +2,7 @@
 // What must hold of a vault whenever nobody is at it.
 
 #include <algorithm>
+#include <cstring>
 
 #include "tests/sim/vault_life.hpp"
 #include "userspace/vault/volume_reader.hpp"
@@ -50,10 +51,13 @@ void VaultLife::judge_point(Host& host, const Point& point) {
         return;
     }
     const Bytes& wanted = host.moments.at(point.id);
+    // By far the most of what is looked at.
+    if (bytes->size() == wanted.size() &&
+        std::memcmp(bytes->data(), wanted.data(), wanted.size()) == 0)
+        return;
     const auto at = std::ranges::mismatch(*bytes, wanted).in1 - bytes->begin();
-    if (*bytes != wanted)
-        wrong("point " + std::to_string(point.sequence) + " of " + host.name +
-              " reads as something else, from byte " + std::to_string(at));
+    wrong("point " + std::to_string(point.sequence) + " of " + host.name +
+          " reads as something else, from byte " + std::to_string(at));
 }
 
 Result<VaultLife::Bytes> VaultLife::read(const Host& host, const Point& point) {
@@ -94,7 +98,7 @@ void VaultLife::end() {
         plan.kind = RunRequest::Kind::kAuto;
         plan.resume &= host.unnoted.empty();
         plan.kill.reset();
-        if (!run(host, plan, true)) wrong("a run without faults failed");
+        if (!run(host, plan)) wrong("a run without faults failed");
         judge();
     }
     for (int i = 0; i < 2; ++i)

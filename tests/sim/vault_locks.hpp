@@ -31,6 +31,12 @@ class VaultLocks {
         std::erase_if(*held_, [&](const auto& each) { return each.second.process == process; });
     }
 
+    bool has(std::uint64_t process, const std::string& prefix) const {
+        return std::ranges::any_of(*held_, [&](const auto& each) {
+            return each.second.process == process && each.second.name.starts_with(prefix);
+        });
+    }
+
   private:
     struct Held {
         std::uint64_t process;
