@@ -140,6 +140,7 @@ Result<TargetFacts> SimulatedTargetStore::look(const std::string&, const Uuid&, 
                       .size_bytes = disk_.size_bytes(),
                       .record = shelf_.record};
     facts.changed = shelf_.replaced;
+    facts.staged_left = !shelf_.staged_index.empty();
     if (facts.changed) facts.record = {};
     facts.has_data |= facts.record.state != TargetState::kUnclaimed;
     if (facts.record.target.is_nil()) facts.record.target = draw_uuid(random_);
@@ -212,6 +213,10 @@ void SimulatedTargetStore::put(const TargetRecord& record) {
 
 void SimulatedTargetStore::fit() {
     if (shelf_.exact_size && disk_.size_bytes() != volume_bytes_) disk_.resize(volume_bytes_);
+}
+
+Status SimulatedTargetStore::confirm(const TargetRecord& found) {
+    return access_.change(StoreCall::kMark, [&] { put(found); });
 }
 
 Status SimulatedTargetStore::journal(std::span<const Extent> acknowledged) {

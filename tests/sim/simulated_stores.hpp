@@ -122,6 +122,7 @@ class SimulatedTargetStore : public TargetStore {
     Result<StagedRun> open_stage(IoEngine& engine, const StageWish& wish) override;
     Result<std::vector<Extent>> data_ranges() override;
     Status mark(const TargetRecord& record, bool keep_journal) override;
+    Status confirm(const TargetRecord& found) override;
     Status journal(std::span<const Extent> acknowledged) override;
     Result<std::vector<Extent>> acknowledged() override;
     Status note_flush_failed(const TargetRecord& record) override;

@@ -323,6 +323,33 @@ TEST(Staged, ARecordThatIsOnNoDiskIsNotAppliedUpon) {
     EXPECT_GE(unsynced, 1);
 }
 
+// Sealed is read, and committed is on the disk: the journal must not go before that is mended.
+TEST(Staged, ASealThatIsOnNoDiskOutlivesItsJournal) {
+    int unsynced = 0;
+    for (std::uint64_t call = 2; call <= 41 && !::testing::Test::HasFailure(); ++call) {
+        const std::uint64_t nth = call / 2;
+        Staged staged(nth, call % 2 == 0 ? kImage : kDevice);
+        SyncBench& bench = staged.bench;
+        RunPlan failing = staged.plan(Kind::kExtents);
+        failing.target_fault = {.nth = nth, .late = true, .unsynced = true};
+        if (bench.run(failing).succeeded()) continue;
+        if (bench.target_shelf.record.state != TargetState::kSealed) continue;
+        if (!bench.target_shelf.on_disk) continue;
+        ++unsynced;
+        RunPlan dying = staged.plan(Kind::kExtents);
+        dying.target_hook = [&](StoreCall what, StoreMoment when) {
+            if (what == StoreCall::kStage && when == StoreMoment::kAfter) bench.kill(Side::kTarget);
+        };
+        EXPECT_TRUE(bench.run(dying).target_killed);
+        bench.cut_power();
+        EXPECT_EQ(bench.target_shelf.record.state, TargetState::kSealed) << "told to be half";
+        EXPECT_EQ(staged.half(), "") << "nth " << nth;
+        EXPECT_TRUE(bench.run(staged.plan(Kind::kExtents)).succeeded());
+        EXPECT_EQ(bench.difference(true), "") << "nth " << nth;
+    }
+    EXPECT_GE(unsynced, 1);
+}
+
 // A medium that gives back something else is found by the run that is to look; the next one does
 // not take its word that all was applied.
 TEST(Staged, WhatReadsBackOtherwiseIsNotSealedLater) {

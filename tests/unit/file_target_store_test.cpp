@@ -188,6 +188,26 @@ TEST_F(FileTargetStoreTest, ARefusedSessionLeavesWhatAnEarlierOneStaged) {
     EXPECT_TRUE(store->open_stage(*engine_, {.run = uuid_of(9)}));
 }
 
+// A record that is on no disk yet may be all that tells what they are for.
+TEST_F(FileTargetStoreTest, FilesOfAStagedRunThatAreLeftAreTold) {
+    leave(TargetState::kSealed);
+    EXPECT_FALSE(look().staged_left);
+    auto store = open();
+    ASSERT_TRUE(store->look(image_, uuid_of(1), false));
+    ASSERT_TRUE(store->prepare(*engine_, kBytes, false));
+    ASSERT_TRUE(store->open_stage(*engine_, {.run = uuid_of(9), .anew = true}));
+    store.reset();
+    const TargetFacts facts = look();
+    EXPECT_TRUE(facts.staged_left);
+    store = open();
+    ASSERT_TRUE(store->look(image_, uuid_of(1), false));
+    EXPECT_TRUE(store->confirm(facts.record));
+    store.reset();
+    EXPECT_EQ(look().record, facts.record);
+    leave(TargetState::kSealed);
+    EXPECT_FALSE(look().staged_left);
+}
+
 TEST_F(FileTargetStoreTest, OneSessionATarget) {
     auto store = open();
     ASSERT_TRUE(store->look(image_, uuid_of(1), false));

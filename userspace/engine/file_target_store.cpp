@@ -90,6 +90,7 @@ Result<TargetFacts> FileTargetStore::look(const std::string& name, const Uuid& s
     if (facts.record.target.is_nil()) facts.record.target = Uuid::random();
     target_ = facts.record.target;
     facts.can_stage = true;
+    facts.staged_left = staged_files().left();
     return facts;
 }
 
@@ -234,6 +235,10 @@ Status FileTargetStore::mark(const TargetRecord& record, bool keep_journal) {
     if (volume_->kind() != VolumeKind::kImageFile || volume_->size_bytes() == volume_bytes_)
         return {};
     return volume_->resize(volume_bytes_);
+}
+
+Status FileTargetStore::confirm(const TargetRecord& found) {
+    return save(found);
 }
 
 Status FileTargetStore::journal(std::span<const Extent> acknowledged) {

@@ -123,6 +123,11 @@ Result<std::unique_ptr<StagedFile>> StagedFiles::open_index(bool anew) const {
     return std::make_unique<RealStagedFile>(std::move(fd));
 }
 
+bool StagedFiles::left() const {
+    struct stat status {};
+    return ::lstat(index_.c_str(), &status) == 0;
+}
+
 void StagedFiles::remove() const {
     ::unlink(blocks_.c_str());
     ::unlink(index_.c_str());

@@ -19,6 +19,7 @@ class StagedFiles {
     // `anew`: emptied. Else what is there; kCorrupt when it is not.
     Result<Volume> open_blocks(bool anew) const;
     Result<std::unique_ptr<StagedFile>> open_index(bool anew) const;
+    bool left() const;
     // Gives the space back.
     void remove() const;
 

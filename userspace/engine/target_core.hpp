@@ -171,6 +171,7 @@ class TargetCore {
     // Goes on without its source.
     bool committed() const { return committed_ || replaying(); }
     const BeginMessage& begin() const { return begin_; }
+    const TargetFacts& facts() const { return facts_; }
     std::uint64_t volume_bytes() const { return open_.source_bytes; }
     const VolumeLayout& layout() const { return layout_; }
     // What the record says when a flush of this run failed, whether or not the run had marked it.

@@ -23,6 +23,9 @@ Status TargetPipeline::open_stage(const act::Begin& action) {
     const BeginMessage& begin = action.begin;
     TargetStore::StageWish wish{
         .run = begin.run, .anew = !begin.resume, .plan_bytes = begin.plan_bytes};
+    // Sealed may be what is read, and committed what a power cut leaves: without the files it would
+    // be a volume that nobody knows to be whole.
+    if (wish.anew && core_.facts().staged_left) TRY_STATUS(store_.confirm(core_.facts().record));
     auto stage = store_.open_stage(engine_, wish);
     // Of a run that is resumed nothing may be there any more: then nothing was acknowledged.
     bool gone = !stage && stage.error().code == Code::kCorrupt;

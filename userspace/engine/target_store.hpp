@@ -18,8 +18,9 @@ struct TargetFacts {
     bool is_device = false;
     bool empty = false;
     bool has_data = false;
-    bool can_stage = false;  // runs can be kept beside the volume until they are attested
-    bool changed = false;    // the record was void: the volume was replaced or written to since
+    bool can_stage = false;    // runs can be kept beside the volume until they are attested
+    bool changed = false;      // the record was void: the volume was replaced or written to since
+    bool staged_left = false;  // files of a staged run are there, whatever the record says
     std::uint64_t size_bytes = 0;
     TargetRecord record;
 };
@@ -91,6 +92,8 @@ class TargetStore {
     // Before the first write of a run: from here on an image has the source's size, but for one
     // that is being staged. A run that does not go on with the recorded one empties the journal.
     virtual Status mark(const TargetRecord& record, bool keep_journal) = 0;
+    // The record that was found, once more: one whose sync failed may be read, and be on no disk.
+    virtual Status confirm(const TargetRecord& /*found*/) { return {}; }
     virtual Status journal(std::span<const Extent> acknowledged) = 0;
     virtual Result<std::vector<Extent>> acknowledged() = 0;
     // A flush failed: what it was for may be lost although reads still show it. At any moment from

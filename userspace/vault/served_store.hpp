@@ -55,6 +55,7 @@ class ServedStore final : public TargetStore {
     Status mark(const TargetRecord& record, bool keep_journal) override {
         return chosen_->mark(record, keep_journal);
     }
+    Status confirm(const TargetRecord& found) override { return chosen_->confirm(found); }
     Status journal(std::span<const Extent> extents) override { return chosen_->journal(extents); }
     Result<std::vector<Extent>> acknowledged() override { return chosen_->acknowledged(); }
     Status note_flush_failed(const TargetRecord& record) override {
