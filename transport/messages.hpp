@@ -61,7 +61,8 @@ struct HelloMessage {
     std::uint16_t version_max = wire::kVersionMax;
     // What the one who says it can decode, and hears.
     std::uint64_t capabilities = wire::kCapDeflate | wire::kCapZstd | wire::kCapVolumes |
-                                 wire::kCapVerify | wire::kCapProbe | wire::kCapProbeDisk;
+                                 wire::kCapVerify | wire::kCapProbe | wire::kCapProbeDisk |
+                                 wire::kCapRereadsAll;
     // Not nil: this connection joins the session that was given the token, and carries blocks.
     Uuid join_token;
     bool operator==(const HelloMessage&) const = default;

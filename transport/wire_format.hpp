@@ -81,6 +81,8 @@ constexpr std::uint64_t kCapVerify = 8;
 constexpr std::uint64_t kCapProbe = 16;
 // Answers ProbeDisk.
 constexpr std::uint64_t kCapProbeDisk = 32;
+// What it reads back with verify is all that a run brought, also before it was resumed.
+constexpr std::uint64_t kCapRereadsAll = 64;
 
 // How a block of a Data frame is stored. 0-2 are BlockKind of transport/codec.hpp.
 constexpr std::uint8_t kStoredZero = 255;

@@ -115,6 +115,27 @@ TEST(Conversation, VerifyReadsBackAndSaysSo) {
     EXPECT_TRUE(bench.last.reread);
 }
 
+// An older target reads back what its last session brought, and calls that reread too.
+TEST(Conversation, OfAResumedRunOnlyWhoRereadsAllIsBelieved) {
+    for (const bool all : {true, false}) {
+        Replication bench(1);
+        bench.fill_source(0, 60, 1);
+        bench.source_config.request.verify = true;
+        if (!all) bench.target_config.limits.capabilities &= ~wire::kCapRereadsAll;
+        ConnectionPlan cut_short;
+        cut_short.first_to_second.close_at = 100'000;
+        EXPECT_EQ(bench.attempt(Kind::kFull, cut_short)->run(), RunEnd::kDone);
+        bench.source_config.request.run.resume = bench.source_config.request.run.overwrite = true;
+        ASSERT_TRUE(bench.run(Kind::kFull));
+        ASSERT_TRUE(bench.last.resumed);
+        EXPECT_EQ(bench.last.reread, all);
+        // Of a run that was not cut off there is no more than that.
+        bench.source_config.request.run.resume = false;
+        ASSERT_TRUE(bench.run(Kind::kFull));
+        EXPECT_TRUE(bench.last.reread);
+    }
+}
+
 TEST(Conversation, DryRunChangesNothing) {
     Replication bench(1);
     bench.fill_source(0, 30, 1);

@@ -73,6 +73,7 @@ void SourceCore::on_message(const HelloMessage& hello, Actions& actions) {
             true, actions);
     }
     target_hears_verify_ = (hello.capabilities & wire::kCapVerify) != 0;
+    target_rereads_all_ = (hello.capabilities & wire::kCapRereadsAll) != 0;
     target_hears_volumes_ = (hello.capabilities & wire::kCapVolumes) != 0;
     const auto volumes = request_.layout.message();
     if (volumes && !target_hears_volumes_) {
@@ -216,7 +217,10 @@ void SourceCore::on_message(const SealedMessage& sealed, Actions& actions) {
                          true, actions);
     }
     phase_ = Phase::kCommit;
-    actions.push_back(act::Commit{sealed});
+    SealedMessage told = sealed;
+    // An older target looked only at what came in this session.
+    told.reread &= !decision_.resume || target_rereads_all_;
+    actions.push_back(act::Commit{told});
 }
 
 void SourceCore::on(const ev::Committed&, Actions& actions) {

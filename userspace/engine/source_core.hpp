@@ -176,6 +176,7 @@ class SourceCore {
     bool target_zeroed_ = false;
     bool target_hears_volumes_ = false;
     bool target_hears_verify_ = false;
+    bool target_rereads_all_ = false;
     bool target_stages_ = false;
     RunDigest digest_;
     std::uint64_t durable_bytes_ = 0;
