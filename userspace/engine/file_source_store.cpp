@@ -17,6 +17,8 @@ namespace towline {
 namespace {
 
 constexpr Duration kNamingTime = std::chrono::seconds(30);
+// It is held for some writes of a small file, never while a run goes on.
+constexpr Duration kMemoryTime = std::chrono::seconds(10);
 constexpr std::size_t kHarvestBytesMax = std::size_t{1} << 30;
 
 std::string hash_text(const std::string& text) {
@@ -68,6 +70,16 @@ Result<Fd> FileSourceStore::lock(const std::string& target_text) const {
                      "the run from this source to " + target_text, kHolderDies);
 }
 
+Result<MemoryHold> FileSourceStore::hold(const Uuid& target) {
+    if (MemoryHold held = held_.lock(); held && held_target_ == target) return held;
+    auto held = std::make_shared<const Fd>(
+        TRY(lock_file(folder_ / (target.text() + ".memory-lock"),
+                      "what this source remembers of its target", kMemoryTime)));
+    held_ = held;
+    held_target_ = target;
+    return held;
+}
+
 TargetMemoryFile FileSourceStore::file_of(const Uuid& target) const {
     return TargetMemoryFile(folder_ / target.text());
 }
@@ -87,6 +99,7 @@ Result<std::optional<ChangeMap>> FileSourceStore::pending(const Uuid& target) {
 }
 
 Status FileSourceStore::save(const TargetMemory& memory) {
+    const MemoryHold held = TRY(hold(memory.target));
     const TargetMemoryFile file = file_of(memory.target);
     const auto kept = file.load();
     // What was pending in a damaged one is not known any more, and must not become nothing.
@@ -96,10 +109,12 @@ Status FileSourceStore::save(const TargetMemory& memory) {
 }
 
 Status FileSourceStore::save_begun(const TargetMemory& memory, const ChangeMap& pending) {
+    const MemoryHold held = TRY(hold(memory.target));
     return file_of(memory.target).save(memory, pending.save());
 }
 
 Status FileSourceStore::save_sealed(const TargetMemory& memory) {
+    const MemoryHold held = TRY(hold(memory.target));
     return file_of(memory.target).save(memory, {}, SlotSync::kLater);
 }
 

@@ -30,6 +30,7 @@ class FileSourceStore final : public SourceStore {
     // the same harvests. Waits for `wait`, then kBusy.
     Result<Fd> lock_tracking(Duration wait) const;
 
+    Result<MemoryHold> hold(const Uuid& target) override;
     Result<std::optional<TargetMemory>> load(const Uuid& target) override;
     Result<std::optional<ChangeMap>> pending(const Uuid& target) override;
     Status save(const TargetMemory& memory) override;
@@ -44,6 +45,8 @@ class FileSourceStore final : public SourceStore {
 
     std::filesystem::path folder_;
     Uuid source_;
+    std::weak_ptr<const Fd> held_;
+    Uuid held_target_;
 };
 
 }  // namespace towline

@@ -21,6 +21,17 @@ Result<std::optional<TargetMemory>> remembered(SourceStore& store, const Uuid& t
     return memory;
 }
 
+// Another process may have begun a run meanwhile, and come to know what this one's memory does not
+// say: writing that over it would take it back.
+Result<MemoryHold> hold_as_it_was(const PreparedRun& run, SourceStore& store) {
+    MemoryHold held = TRY(store.hold(run.memory.target));
+    if (TRY(remembered(store, run.memory.target)) != run.kept) {
+        return fail(Code::kBusy,
+                    "another process began a run from this source to the same target meanwhile");
+    }
+    return held;
+}
+
 // The pending changes in the run's geometry. Damaged ones: everything may have changed.
 Result<ChangeMap> pending_changes(SourceStore& store, const TargetMemory& memory,
                                   const SourceRequest& request) {
@@ -247,6 +258,19 @@ Status make_plan(PreparedRun& run, const SourceRequest& request, SourceStore& st
     return {};
 }
 
+// With what is pending already; where that cannot be read it is everything.
+Status save_plan(const PreparedRun& run, SourceStore& store) {
+    if (run.plan.block_count() == 0) return store.save(run.memory);
+    auto pending = store.pending(run.memory.target);
+    if (!pending && pending.error().code != Code::kCorrupt) return std::unexpected(pending.error());
+    if (pending && !*pending) return store.save_begun(run.memory, run.plan);
+    ChangeMap changes = run.plan;
+    if (!pending) changes.mark_all();
+    if (pending)
+        changes.merge((*pending)->resampled(changes.volume_bytes(), changes.block_bytes()));
+    return store.save_begun(run.memory, changes);
+}
+
 }  // namespace
 
 VolumeLayout layout_of(const SourceRequest& request) {
@@ -278,11 +302,15 @@ Result<PreparedRun> plan_run(const SourceRequest& given, SourceStore& store,
         return fail(Code::kRefused,
                     "the source has more blocks than a run can have; take larger ones (--block)");
     }
+    // Another process writes before what is read here, or behind what that settles.
+    MemoryHold held;
+    if (!request.dry_run) held = TRY(store.hold(opened.target));
     std::optional<TargetMemory> memory = TRY(remembered(store, opened.target));
     if (memory && commit_if_sealed(*memory, opened) && !request.dry_run) {
         TRY_STATUS(store.save_sealed(*memory));
     }
     PreparedRun run;
+    run.kept = memory;
     for (std::size_t place = 0; place < request.changes.size(); ++place) {
         run.harvests.push_back(TRY(harvest_of(store.of_volume(place), opened.target,
                                               request.changes[place], request.dry_run)));
@@ -316,22 +344,30 @@ Status note_run(PreparedRun& run, SourceStore& store) {
     return {};
 }
 
-Status note_plan(const PreparedRun& run, SourceStore& store) {
-    if (run.plan.block_count() == 0) return store.save(run.memory);
-    auto pending = store.pending(run.memory.target);
-    if (!pending && pending.error().code != Code::kCorrupt) return std::unexpected(pending.error());
-    if (pending && !*pending) return store.save_begun(run.memory, run.plan);
-    ChangeMap changes = run.plan;
-    if (!pending) changes.mark_all();
-    if (pending)
-        changes.merge((*pending)->resampled(changes.volume_bytes(), changes.block_bytes()));
-    return store.save_begun(run.memory, changes);
+Status note_plan(PreparedRun& run, SourceStore& store) {
+    const MemoryHold held = TRY(hold_as_it_was(run, store));
+    TRY_STATUS(save_plan(run, store));
+    run.kept = run.memory;
+    return {};
+}
+
+Status note_known(PreparedRun& run, SourceStore& store,
+                  const std::function<void(TargetMemory&)>& change) {
+    const MemoryHold held = TRY(store.hold(run.memory.target));
+    auto memory = TRY(remembered(store, run.memory.target));
+    const bool as_it_was = memory == run.kept;
+    change(run.memory);
+    memory ? change(*memory) : void(memory = run.memory);
+    TRY_STATUS(store.save(*memory));
+    if (as_it_was) run.kept = std::move(memory);
+    return {};
 }
 
 Status distrust_plan(PreparedRun& run, SourceStore& store) {
-    run.memory.pending_trust = Trust::kUnknown;
-    run.memory.pending_doubt = Cause::kAuditFailed;
-    return store.save(run.memory);
+    return note_known(run, store, [](TargetMemory& memory) {
+        memory.pending_trust = Trust::kUnknown;
+        memory.pending_doubt = Cause::kAuditFailed;
+    });
 }
 
 Status distrust_harvests(const PreparedRun& run, SourceStore& store) {
@@ -351,6 +387,7 @@ Status distrust_harvests(const PreparedRun& run, SourceStore& store) {
 // same target meanwhile. What that one is to bring is pending, and its memory is the newer one: the
 // target tells it what was sealed.
 Status commit_run(PreparedRun& run, SourceStore& store) {
+    const MemoryHold held = TRY(store.hold(run.memory.target));
     const auto kept = store.load(run.memory.target);
     if (!kept && kept.error().code != Code::kCorrupt) return std::unexpected(kept.error());
     const bool ours =

@@ -40,6 +40,7 @@ struct PreparedRun {
     RunDecision decision;
     BeginMessage begin;
     TargetMemory memory;
+    std::optional<TargetMemory> kept;  // as it was remembered when the run last looked
     // What the plan took over of them, one a volume; of a run with a tracker, where there are any.
     std::vector<std::optional<Harvest>> harvests;
     std::vector<Uuid> trackers;  // the same
@@ -64,7 +65,11 @@ Status note_run(PreparedRun& run, SourceStore& store);
 
 // A comparison found what differs (or, for a resumed run, what must be sent again): noted as
 // pending before anything of it is sent.
-Status note_plan(const PreparedRun& run, SourceStore& store);
+Status note_plan(PreparedRun& run, SourceStore& store);
+
+// What the run came to know of the target, which is remembered whichever run is the newest by now.
+Status note_known(PreparedRun& run, SourceStore& store,
+                  const std::function<void(TargetMemory&)>& change);
 
 // The target lacks what the tracker held to be unchanged: its next run compares, and so does that
 // of every other target of this source. The second is for who holds the harvests' lock.

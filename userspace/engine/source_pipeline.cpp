@@ -413,8 +413,10 @@ void SourcePipeline::perform(act::Commit& action) {
 
 // That it fails changes nothing: the run has failed, and the target tries to note it too.
 void SourcePipeline::perform(act::NoteFlushFailed&) {
-    run_.memory.flush_failed_run = run_.begin.run;
-    if (!config_.request.dry_run) static_cast<void>(store_.save(run_.memory));
+    if (config_.request.dry_run) return;
+    static_cast<void>(note_known(run_, store_, [run = run_.begin.run](TargetMemory& memory) {
+        memory.flush_failed_run = run;
+    }));
 }
 
 void SourcePipeline::perform(act::Finish&) {

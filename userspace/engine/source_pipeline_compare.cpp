@@ -146,8 +146,8 @@ Status SourcePipeline::judge_audit() {
     // Written to after its epoch, as far as can be told: the next run brings it, unasked.
     if (config_.moment != nullptr && !config_.moment->steady()) {
         report_.audited_blocks = 0;
-        run_.memory.open_audit = run_.memory.audit;
-        return store_.save(run_.memory);
+        return note_known(run_, store_,
+                          [](TargetMemory& memory) { memory.open_audit = memory.audit; });
     }
     config_.on_alarm();
     // What needs no lock first: whatever becomes of the rest, this target is compared.

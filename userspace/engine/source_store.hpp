@@ -1,20 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "cbt/change_map.hpp"
+#include "io/fd.hpp"
 #include "userspace/engine/harvest.hpp"
 #include "userspace/engine/run_decision.hpp"
 
 namespace towline {
+
+// As long as it lives no other process changes what is remembered of the target.
+using MemoryHold = std::shared_ptr<const Fd>;
 
 // What a source durably remembers of each of its targets. Every call but one blocks until it is on
 // stable storage. Real: files below the state folder. In the simulator: memory.
 class SourceStore {
   public:
     virtual ~SourceStore() = default;
+
+    // Over all that is read, and what is written upon it: runs to one target go on at the same time
+    // where it has two names. Several holds of one store are one. kBusy when another process does
+    // not let go of it; one that dies does.
+    virtual Result<MemoryHold> hold(const Uuid& /*target*/) { return MemoryHold(); }
 
     virtual Result<std::optional<TargetMemory>> load(const Uuid& target) = 0;
     // The changes of all runs that were begun and are not known to be sealed. Nothing: there are

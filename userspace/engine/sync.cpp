@@ -196,6 +196,7 @@ class TellingStore final : public SourceStore {
     TellingStore(SourceStores& stores, std::function<void()> on_noted)
         : stores_(stores), store_(stores.of_volume(0)), on_noted_(std::move(on_noted)) {}
 
+    Result<MemoryHold> hold(const Uuid& target) override { return store_.hold(target); }
     Result<std::optional<TargetMemory>> load(const Uuid& target) override {
         return store_.load(target);
     }
