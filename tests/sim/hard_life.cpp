@@ -137,7 +137,30 @@ RunPlan HardLife::draw_plan(Replica& replica, bool faulty) {
         };
     }
     if (faulty) draw_fault(plan);
+    draw_lie(replica, plan);
     return plan;
+}
+
+// What a dead run asked to be read back is something else than what was applied.
+void HardLife::draw_lie(const Replica& replica, RunPlan& plan) {
+    const TargetRecord& record = bench_.target_shelf.record;
+    if (record.stage != Stage::kCommitted || !record.verify) return;
+    if (bench_.target_shelf.replaced || replica.lost) return;
+    const auto index = staged_index_of(bench_.target_shelf);
+    const auto extents = index ? index->extents() : std::vector<Extent>();
+    if (!extents || extents->empty()) return;
+    const Extent& extent = (*extents)[random_.below(extents->size())];
+    const std::uint64_t at = extent.offset_bytes + random_.below(extent.length_bytes);
+    const std::byte other = bench_.taken_over().at(at) ^ std::byte{64};
+    note("a replica reads back something else than what was applied");
+    plan.after_event = [this, at, other, run = record.run, before = plan.after_event] {
+        if (before) before();
+        const TargetRecord& now = bench_.target_shelf.record;
+        if (now.run != run || at >= bench_.target.size_bytes()) return;
+        if (now.stage == Stage::kCommitted) bench_.target.fill(at, std::vector{other});
+        if (now.state == TargetState::kSealed && bench_.target.contents(at, 1).front() == other)
+            wrong("sealed, though it reads back something else than was applied");
+    };
 }
 
 void HardLife::draw_fault(RunPlan& plan) {
@@ -167,6 +190,7 @@ void HardLife::draw_fault(RunPlan& plan) {
             return;
         case 5:
             // All of it is staged, and none applied.
+            plan.verify |= random_.chance(0.6);
             plan.target_hook = [this](StoreCall call, StoreMoment when) {
                 const bool committed = bench_.target_shelf.record.stage == Stage::kCommitted;
                 if (call == StoreCall::kMark && when == StoreMoment::kAfter && committed)

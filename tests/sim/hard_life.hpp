@@ -58,6 +58,7 @@ class HardLife {
     // ---- a run
     RunPlan draw_plan(Replica& replica, bool faulty);
     void draw_fault(RunPlan& plan);
+    void draw_lie(const Replica& replica, RunPlan& plan);
     bool run_to(Replica& replica, bool faulty);
     bool check(const RunPlan& plan, const RunResult& result, const Contents& moment);
     bool is(const Contents& contents, const Base& base, const char* what);

@@ -376,6 +376,60 @@ TEST(Staged, WhatReadsBackOtherwiseIsNotSealedLater) {
     }
 }
 
+// A run that was to be read back died when all of it was staged. Whoever applies it looks as well.
+void misread_what_a_dead_run_staged(std::uint64_t seed, const BenchShape& shape) {
+    Staged staged(seed, shape);
+    SyncBench& bench = staged.bench;
+    RunPlan dying = staged.plan(Kind::kExtents);
+    dying.verify = true;
+    dying.after_event = [&] {
+        if (bench.target_shelf.record.stage == Stage::kCommitted) bench.kill(Side::kTarget);
+    };
+    EXPECT_FALSE(bench.run(dying).succeeded());
+    const Uuid run = bench.target_shelf.record.run;
+    // Data, a stretch of zeros, or the odd end.
+    const Extent& at = staged.changed[seed % staged.changed.size()];
+    const std::uint64_t bad = seed % 2 == 0 ? at.offset_bytes : at.end_bytes() - 7;
+    RunPlan next = staged.plan(Kind::kExtents);
+    next.extents = {};
+    bool given_up = false;
+    next.after_event = [&] {
+        const TargetRecord& record = bench.target_shelf.record;
+        if (record.stage == Stage::kCommitted && record.run == run)
+            bench.target.fill(bad, std::vector<std::byte>(7, std::byte{9}));
+        given_up |= record.stage == Stage::kNone && record.state == TargetState::kApplying;
+    };
+    EXPECT_TRUE(bench.run(next).succeeded()) << "seed " << seed;
+    EXPECT_TRUE(given_up) << "seed " << seed;
+    EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
+}
+
+TEST(Staged, WhatADeadRunStagedIsReadBackAsThatWasAskedTo) {
+    for (std::uint64_t seed = 1; seed <= 24; ++seed)
+        misread_what_a_dead_run_staged(seed, seed % 3 == 0 ? kImage : kDevice);
+}
+
+// What reads back right is sealed by whoever applies it, and not brought once more.
+TEST(Staged, WhatADeadRunStagedIsSealedWhenItReadsBackRight) {
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+        Staged staged(seed, seed % 2 == 0 ? kImage : kDevice);
+        SyncBench& bench = staged.bench;
+        RunPlan dying = staged.plan(Kind::kExtents);
+        dying.verify = true;
+        dying.after_event = [&] {
+            if (bench.target_shelf.record.stage == Stage::kCommitted) bench.kill(Side::kTarget);
+        };
+        EXPECT_FALSE(bench.run(dying).succeeded());
+        bench.cut_power();
+        RunPlan next = staged.plan(Kind::kExtents);
+        next.extents = {};
+        const RunResult result = bench.run(next);
+        EXPECT_TRUE(result.succeeded()) << "seed " << seed;
+        EXPECT_EQ(result.stored_bytes, 0U) << "seed " << seed;
+        EXPECT_EQ(bench.difference(true), "") << "seed " << seed;
+    }
+}
+
 TEST(Staged, ALostJournalIsScanned) {
     Staged staged(4, kImage);
     SyncBench& bench = staged.bench;

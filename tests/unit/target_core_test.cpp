@@ -50,11 +50,10 @@ std::string name(const act::Mark& mark) {
 std::string name(const act::Commit&) {
     return "commit";
 }
-std::string name(const act::Replay&) {
-    return "replay";
-}
-std::string name(const act::Apply&) {
-    return "apply";
+// How what is staged comes onto the volume is looked at by tests/sim.
+template <typename OfStaged>
+std::string name(const OfStaged&) {
+    return "of-staged";
 }
 std::string name(const act::Flush&) {
     return "flush";

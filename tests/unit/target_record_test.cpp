@@ -24,6 +24,7 @@ TargetRecord some_record() {
             .run = uuid_of(6),
             .run_mode = RunMode::kScan,
             .plan_digest = UINT64_MAX - 1,
+            .verify = true,
             .run_base = {.source = uuid_of(7), .sequence = 9, .point = uuid_of(8)},
             .volume_bytes = 1ULL << 60,
             .flush_failed_run = uuid_of(10)};
@@ -51,9 +52,18 @@ TEST(TargetRecord, AFlushThatDidNotFailIsNoField) {
     EXPECT_EQ(record_from_json(to_json(record)).value(), record);
 }
 
+TEST(TargetRecord, ARecordOfBeforeThereWasVerifyDidNotAskForIt) {
+    TargetRecord record = some_record();
+    nlohmann::json json = to_json(record);
+    json.erase("verify");
+    record.verify = false;
+    EXPECT_EQ(record_from_json(json).value(), record);
+    EXPECT_EQ(to_json(record), json);
+}
+
 TEST(TargetRecord, AnyFieldMissingOrOfAnotherFormIsCorrupt) {
     const nlohmann::json whole = to_json(some_record());
-    EXPECT_EQ(whole.size(), 11U);
+    EXPECT_EQ(whole.size(), 12U);
     const auto expect_corrupt = [](const nlohmann::json& json) {
         const auto record = record_from_json(json);
         ASSERT_FALSE(record) << json;
@@ -63,7 +73,7 @@ TEST(TargetRecord, AnyFieldMissingOrOfAnotherFormIsCorrupt) {
         nlohmann::json json = whole;
         json.erase(field.key());
         // Records of before there was such a field are whole without it.
-        if (field.key() != "flush_failed_run") expect_corrupt(json);
+        if (field.key() != "flush_failed_run" && field.key() != "verify") expect_corrupt(json);
         for (const nlohmann::json& other :
              {nlohmann::json(), nlohmann::json("x"), nlohmann::json::array()}) {
             json[field.key()] = other;

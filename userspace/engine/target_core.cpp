@@ -424,6 +424,7 @@ void TargetCore::try_finish(Actions& actions) {
     phase_ = Phase::kCommit;
     TargetRecord record = record_staging();
     record.stage = TargetRecord::Stage::kCommitted;
+    record.verify = begin_.verify;
     actions.push_back(act::Commit{record});
 }
 
@@ -444,11 +445,13 @@ std::string TargetCore::place_of(std::uint64_t offset_bytes) const {
 }
 
 void TargetCore::on(const ev::Reread& event, Actions& actions) {
+    if (phase_ == Phase::kReplay) return on_replay_reread(event.equal, actions);
     if (phase_ != Phase::kReread) return;
     if (!event.equal) {
         // A later session would apply it again, and seal it without a look.
         if (committed_) {
-            actions.push_back(act::Mark{.record = record_stage_lost(), .keep_journal = false});
+            actions.push_back(
+                act::Mark{.record = stage_lost(record_staging()), .keep_journal = false});
         }
         std::string text = "the target reads back something else than was written to it";
         if (event.wrong_at_bytes) text += ": " + place_of(*event.wrong_at_bytes);

@@ -43,7 +43,7 @@ struct Applied {};    // all that was staged is on the volume, flushed
 struct StageLost {    // what was staged is not whole any more
     Error error;
 };
-struct Reread {  // every block of the run was read back, of earlier sessions too
+struct Reread {  // every block of the run was read back, of earlier sessions too; or of a replay
     bool equal = false;
     std::optional<std::uint64_t> wrong_at_bytes{};  // the first that is not, where that is known
 };
@@ -113,6 +113,7 @@ struct Replay {  // opens the volume and what an earlier session left of this ru
 };
 struct Apply {};  // what is staged, onto the volume
 struct Reread {};
+struct RereadStaged {};  // of a replay: the volume, against what was applied
 struct Seal {
     TargetRecord record;
     bool reread = false;
@@ -124,13 +125,12 @@ struct Fail {  // tell the peer, then close
 };
 }  // namespace target_action
 
-using TargetAction =
-    std::variant<target_action::Send, target_action::Look, target_action::Prepare,
-                 target_action::Begin, target_action::CompareAll, target_action::CompareListed,
-                 target_action::CompareAcknowledged, target_action::Mark, target_action::Flush,
-                 target_action::Journal, target_action::Commit, target_action::Replay,
-                 target_action::Apply, target_action::Reread, target_action::AnswerProbe,
-                 target_action::ProbeDisk, target_action::Seal, target_action::Fail>;
+using TargetAction = std::variant<
+    target_action::Send, target_action::Look, target_action::Prepare, target_action::Begin,
+    target_action::CompareAll, target_action::CompareListed, target_action::CompareAcknowledged,
+    target_action::Mark, target_action::Flush, target_action::Journal, target_action::Commit,
+    target_action::Replay, target_action::Apply, target_action::Reread, target_action::RereadStaged,
+    target_action::AnswerProbe, target_action::ProbeDisk, target_action::Seal, target_action::Fail>;
 
 // All that a target decides in a session, without I/O and without a clock: `step(event, now)`
 // appends what is to be done, in order. Invariants:
@@ -246,9 +246,10 @@ class TargetCore {
     bool to_be_staged(const BeginMessage& begin) const;
     TargetRecord record_under_way() const;
     TargetRecord record_staging() const;
-    TargetRecord record_stage_lost() const;
     TargetRecord record_sealed() const;
     void open_up(Actions& actions);
+    void give_replay_up(Actions& actions);
+    void on_replay_reread(bool equal, Actions& actions);
     void settle(Actions& actions);
     std::string place_of(std::uint64_t offset_bytes) const;
     void mark_once(Actions& actions);

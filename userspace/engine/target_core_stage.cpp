@@ -43,23 +43,27 @@ void TargetCore::on(const ev::Committed&, Actions& actions) {
 void TargetCore::on(const ev::Applied&, Actions& actions) {
     if (phase_ == Phase::kApply) return settle(actions);
     if (phase_ != Phase::kReplay) return;
+    if (facts_.record.verify) return actions.push_back(act::RereadStaged{});
     actions.push_back(act::Seal{.record = sealed_from(facts_.record)});
 }
 
-// The volume may have been written to already: nothing is known of it any more but whose it is.
-TargetRecord TargetCore::record_stage_lost() const {
-    TargetRecord record = phase_ == Phase::kReplay ? facts_.record : record_staging();
-    record.stage = TargetRecord::Stage::kNone;
-    return record;
+// Applied once more it would read back no better: the run that follows brings it anew.
+void TargetCore::on_replay_reread(bool equal, Actions& actions) {
+    if (!equal) return give_replay_up(actions);
+    actions.push_back(act::Seal{.record = sealed_from(facts_.record), .reread = true});
+}
+
+void TargetCore::give_replay_up(Actions& actions) {
+    facts_.record = stage_lost(facts_.record);
+    actions.push_back(act::Mark{.record = facts_.record, .keep_journal = false});
+    open_up(actions);
 }
 
 void TargetCore::on(const ev::StageLost& event, Actions& actions) {
-    const TargetRecord record = record_stage_lost();
-    if (phase_ == Phase::kApply || phase_ == Phase::kReplay)
-        actions.push_back(act::Mark{.record = record, .keep_journal = false});
-    if (phase_ != Phase::kReplay) return fail_with(event.error, actions);
-    facts_.record = record;
-    open_up(actions);
+    if (phase_ == Phase::kReplay) return give_replay_up(actions);
+    if (phase_ == Phase::kApply)
+        actions.push_back(act::Mark{.record = stage_lost(record_staging()), .keep_journal = false});
+    fail_with(event.error, actions);
 }
 
 }  // namespace towline

@@ -151,6 +151,7 @@ bool TargetPipeline::finished() const {
     if (look_.done.busy() || probe_disk_.done.busy()) return false;
     if (journal_.done.busy() || seal_.done.busy() || commit_.done.busy()) return false;
     if (apply_ && !apply_->idle()) return false;
+    if (replay_reread_ && !replay_reread_->idle()) return false;
     if (writer_ && !writer_->idle()) return false;
     if (sink_ && !sink_->idle()) return false;
     if (compare_ && compare_->hasher && !compare_->hasher->idle()) return false;
@@ -376,6 +377,7 @@ void TargetPipeline::on_looked() {
 void TargetPipeline::perform(act::Prepare& action) {
     // What an earlier session left was applied over the volume as it was open then.
     apply_.reset();
+    replay_reread_.reset();
     let_go();
     auto volume = store_.prepare(engine_, action.volume_bytes, action.dry_run);
     if (!volume) return step(ev::Failed{volume.error()});
@@ -454,6 +456,7 @@ void TargetPipeline::perform(act::Fail& action) {
     error_ = action.error;
     if (writer_) writer_->stop();
     if (apply_) apply_->stop();
+    if (replay_reread_) replay_reread_->stop();
     if (action.error.code == Code::kDisconnected) return stop(error_);
     talk().send_message(
         ErrorMessage{.code = action.error.code,
@@ -471,6 +474,7 @@ void TargetPipeline::stop(std::optional<Error> error) {
     stopped_ = true;
     if (writer_) writer_->stop();
     if (apply_) apply_->stop();
+    if (replay_reread_) replay_reread_->stop();
     if (compare_ && compare_->hasher) compare_->hasher->stop();
     for (const auto& lane : lanes_)
         lane->channel.close();

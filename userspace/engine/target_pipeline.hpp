@@ -10,6 +10,7 @@
 #include "userspace/engine/earlier_blocks.hpp"
 #include "userspace/engine/ranges_teller.hpp"
 #include "userspace/engine/staged_apply.hpp"
+#include "userspace/engine/staged_reread.hpp"
 #include "userspace/engine/target_core.hpp"
 #include "userspace/engine/target_writer.hpp"
 
@@ -90,6 +91,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     void perform(target_action::Replay& action);
     void perform(target_action::Apply& action);
     void perform(target_action::Reread& action);
+    void perform(target_action::RereadStaged& action);
     void perform(target_action::AnswerProbe& action);
     void perform(target_action::ProbeDisk& action);
     void perform(target_action::Seal& action);
@@ -114,6 +116,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     Status open_stage(const target_action::Begin& action);
     void start_apply(const Uuid& source);
     void on_applied(StagedApply::End end, std::optional<Error> error);
+    void on_replay_reread(StagedReread::End end, std::optional<Error> error);
     void let_go();
     void on_flushed(Status status);
     void on_flush_failed(Error error);
@@ -140,6 +143,7 @@ class TargetPipeline final : Channel::Owner, TargetWriter::Owner {
     std::optional<StagedRun> stage_;
     StagedSink* staging_ = nullptr;  // sink_ as such
     std::unique_ptr<StagedApply> apply_;
+    std::unique_ptr<StagedReread> replay_reread_;
     std::unique_ptr<TargetWriter> writer_;
     std::unique_ptr<Compare> compare_;
     // Of a resumed run: what it brought before, as the comparison read it; of a staged one, as it

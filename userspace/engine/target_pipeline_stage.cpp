@@ -94,4 +94,28 @@ void TargetPipeline::on_applied(StagedApply::End end, std::optional<Error> error
     }
 }
 
+// By the journal that it was applied from: there is no writer of this session that would know.
+void TargetPipeline::perform(act::RereadStaged&) {
+    replay_reread_ =
+        std::make_unique<StagedReread>(engine_, volume_, core_.facts().record.volume_bytes, *stage_,
+                                       [this](StagedReread::End end, std::optional<Error> error) {
+                                           on_replay_reread(end, std::move(error));
+                                       });
+    replay_reread_->start();
+}
+
+void TargetPipeline::on_replay_reread(StagedReread::End end, std::optional<Error> error) {
+    if (stopped_) return;
+    switch (end) {
+        case StagedReread::End::kEqual:
+            return step(ev::Reread{.equal = true});
+        case StagedReread::End::kDiffers:
+            return step(ev::Reread{.equal = false});
+        case StagedReread::End::kFailed:
+            return step(ev::Failed{std::move(*error)});
+        case StagedReread::End::kStopped:
+            return;
+    }
+}
+
 }  // namespace towline

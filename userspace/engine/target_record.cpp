@@ -76,6 +76,7 @@ TargetRecord record_of(const nlohmann::json& json) {
             .plan_digest = json.at("plan_digest").get<std::uint64_t>(),
             .stage = json.contains("stage") ? value_in(kStages, json.at("stage").get<std::string>())
                                             : Stage::kNone,
+            .verify = json.contains("verify") && json.at("verify").get<bool>(),
             .run_base = base_of(json.at("run_base")),
             .volume_bytes = json.at("volume_bytes").get<std::uint64_t>(),
             .flush_failed_run =
@@ -104,6 +105,13 @@ TargetRecord sealed_from(const TargetRecord& committed) {
             .volume_bytes = committed.volume_bytes};
 }
 
+TargetRecord stage_lost(const TargetRecord& staged) {
+    TargetRecord record = staged;
+    record.stage = Stage::kNone;
+    record.verify = false;
+    return record;
+}
+
 nlohmann::json to_json(const Base& base) {
     return {{"source", base.source.text()},
             {"tracker", base.tracker.text()},
@@ -127,6 +135,7 @@ nlohmann::json to_json(const TargetRecord& record) {
                         {"run_base", to_json(record.run_base)},
                         {"volume_bytes", record.volume_bytes}};
     if (record.stage != Stage::kNone) json["stage"] = name_in(kStages, record.stage);
+    if (record.verify) json["verify"] = true;
     if (!record.flush_failed_run.is_nil())
         json["flush_failed_run"] = record.flush_failed_run.text();
     return json;

@@ -29,7 +29,8 @@ struct TargetRecord {
     RunMode run_mode{};  // kBuilding, kApplying: how the unfinished run works
     std::uint64_t plan_digest = 0;
     Stage stage{};
-    Base run_base;  // what the unfinished run becomes when it is sealed
+    bool verify = false;  // kCommitted: it is read back before it is sealed
+    Base run_base;        // what the unfinished run becomes when it is sealed
     std::uint64_t volume_bytes = 0;
     // The run at whose flush the volume failed; nil: none since the last seal. What reads show need
     // not be on the medium until a full run that began after it is sealed.
@@ -43,6 +44,9 @@ struct TargetRecord {
 
 // What the record of a run that is staged whole becomes once it was applied.
 TargetRecord sealed_from(const TargetRecord& committed);
+// And when that can't be done: the volume may have been written to already, and nothing is known of
+// it any more but whose it is.
+TargetRecord stage_lost(const TargetRecord& staged);
 
 nlohmann::json to_json(const Base& base);
 Result<Base> base_from_json(const nlohmann::json& json);
