@@ -98,7 +98,8 @@ void VaultLife::delete_some(Host& host, double older, double newest) {
 // With runs of others while it looks: what they seal must not go.
 void VaultLife::prune(Host& host, bool with_runs_beside) {
     std::uint64_t steps = with_runs_beside ? random_.below(6) : UINT64_MAX;
-    Collector::Options options{.dead_share_max = 0};
+    // Room for a few blocks: where names share segments it takes several passes.
+    Collector::Options options{.dead_share_max = 0, .live_blocks_max = 16};
     options.progress = [this, &steps](std::uint64_t, std::uint64_t) {
         if (steps == UINT64_MAX || steps-- != 0 || dead()) return;
         Host& other = some_host();

@@ -55,17 +55,6 @@ std::uint64_t segment_bytes(const std::vector<LiveBlock>& live, bool identities)
     return bytes + (identities ? 0 : groups * format::kProofBytes);
 }
 
-// Of a stored block it is enough that one volume at one place shows it.
-void add_live(Liveness::Segments& all, Liveness::Segments&& some) {
-    for (auto& [key, blocks] : some) {
-        std::vector<LiveBlock>& its = all[key];
-        its.insert(its.end(), blocks.begin(), blocks.end());
-        std::ranges::sort(its, {}, &LiveBlock::origin);
-        const auto again = std::ranges::unique(its, {}, &LiveBlock::origin);
-        its.erase(again.begin(), again.end());
-    }
-}
-
 void add_writers(const Begin& begin, std::set<Uuid>& to) {
     to.insert(begin.writer);
     to.insert(begin.writers.begin(), begin.writers.end());
@@ -228,33 +217,45 @@ Status Collector::collect_own(const Seen& seen, CollectReport& report) const {
     return collect_segments(seen.segments, seen.spared, live, report);
 }
 
+// In passes, each of as many shards of the segments as there is room for in memory.
+Status Collector::collect_pool(CollectReport& report) const {
+    const SegmentBytes segments = TRY(list_segments());  // before any log is read, as ever
+    count_segments(segments, report);
+    for (std::size_t shard = 0; shard < SegmentPins::kShards;)
+        shard = TRY(collect_shards(shard, segments, report));
+    return {};
+}
+
 // What is of no use is what no point of any name shows. A run that is going on may have found
 // blocks in any segment, and only its point will say so. So the order here is: what seems of no
 // use; the locks of all that is of it, which leave out what a run has pinned; then, with nobody
 // finding anything there any more, the points that came meanwhile; and only then is anything
 // removed. A run that found something before the locks were taken either holds its pin, or its
-// point is among those.
-Status Collector::collect_pool(CollectReport& report) const {
-    SegmentBytes segments = TRY(list_segments());  // before any log is read, as ever
-    count_segments(segments, report);
-    PoolSeen seen;
+// point is among those. Says which shard comes next.
+Result<std::size_t> Collector::collect_shards(std::size_t first, SegmentBytes segments,
+                                              CollectReport& report) const {
+    PoolSeen seen(first, options_.live_blocks_max);
     TRY_STATUS(look_at_pool(seen));
     std::map<std::size_t, std::unique_ptr<ObjectHold>> shards;
     for (const auto& [key, generations] : segments) {
         const std::size_t shard = SegmentPins::shard_of(key);
-        if (shards.contains(shard) || !wasteful(key, generations, seen)) continue;
+        if (shards.contains(shard) || !seen.live.covers(key) || !wasteful(key, generations, seen))
+            continue;
         auto held = SegmentPins::hold(*vault_, shard, HoldKind::kExclusive);
         if (!held && held.error().code != Code::kBusy) return std::unexpected(held.error());
         shards.emplace(shard, held ? std::move(*held) : nullptr);
     }
     TRY_STATUS(look_at_pool(seen));
+    const std::size_t next = seen.live.end();
     std::erase_if(segments, [&](const auto& each) {
+        if (!seen.live.covers(each.first)) return true;
         const auto shard = shards.find(SegmentPins::shard_of(each.first));
         if (shard != shards.end() && shard->second != nullptr) return false;
         if (wasteful(each.first, each.second, seen)) ++report.segments_pinned;
         return true;
     });
-    return collect_segments(segments, seen.spared, seen.live, report);
+    TRY_STATUS(collect_segments(segments, seen.spared, seen.live.take(), report));
+    return next;
 }
 
 // What was seen before stays seen: points that came since are added. A run that is going on is an
@@ -271,8 +272,12 @@ Status Collector::look_at_pool(PoolSeen& seen) const {
         for (const Point& each : state.points)
             if (seen.points.emplace(series, each.number).second) fresh.push_back(each);
         if (fresh.empty()) continue;
-        add_live(seen.live, TRY(Liveness::of(*vault_, series, fresh, options_.progress)));
+        const auto add = [&](const SegmentKey& segment, const LiveBlock& block) {
+            seen.live.add(segment, block);
+        };
+        TRY_STATUS(Liveness::for_each(*vault_, series, fresh, add, options_.progress));
     }
+    seen.live.settle();
     return {};
 }
 
@@ -281,8 +286,8 @@ bool Collector::wasteful(const SegmentKey& key, const Generations& generations,
                          const PoolSeen& seen) const {
     if (generations.size() > 1) return true;
     if (seen.spared.contains(key.writer)) return false;
-    const auto blocks = seen.live.find(key);
-    return blocks == seen.live.end() || sparse(generations.rbegin()->second, blocks->second);
+    const auto* blocks = seen.live.find(key);
+    return blocks == nullptr || sparse(generations.rbegin()->second, *blocks);
 }
 
 bool Collector::sparse(std::uint64_t bytes, const std::vector<LiveBlock>& live) const {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "userspace/vault/liveness.hpp"
+#include "userspace/vault/pool_liveness.hpp"
 #include "userspace/vault/series_log.hpp"
 #include "userspace/vault/stored_group.hpp"
 
@@ -42,6 +43,8 @@ class Collector {
         // False: indexes and log alone. Where equal blocks are kept once, the segments of all names
         // are looked at together, and once is enough.
         bool segments = true;
+        // Where names share segments: so many blocks in memory, and as many passes as that takes.
+        std::size_t live_blocks_max = PoolLiveness::kBlocksMax;
         std::function<void(std::uint64_t done, std::uint64_t total)> progress = [](auto, auto) {};
     };
 
@@ -72,11 +75,12 @@ class Collector {
 
     // Of segments that names share.
     struct PoolSeen {
+        PoolSeen(std::size_t first_shard, std::size_t blocks_max) : live(first_shard, blocks_max) {}
         // Of all names, by their entries: what they show is in `live`. Not by their ids, which
         // sources draw, so that one could pass its point off as another's.
         std::set<std::pair<std::string, std::uint64_t>> points;
         std::set<Uuid> spared;
-        Liveness::Segments live;
+        PoolLiveness live;
     };
 
     bool pooled() const { return vault_->config().dedup.has_value(); }
@@ -86,6 +90,8 @@ class Collector {
     Result<Seen> look() const;
     Status collect_own(const Seen& seen, CollectReport& report) const;
     Status collect_pool(CollectReport& report) const;
+    Result<std::size_t> collect_shards(std::size_t first, SegmentBytes segments,
+                                       CollectReport& report) const;
     Status collect_log(const SeriesState& state) const;
     Status collect_indexes(const Seen& seen, CollectReport& report) const;
     Status look_at_pool(PoolSeen& seen) const;

@@ -114,16 +114,26 @@ LiveBlock live_block(const IndexSweep::Piece& piece, const IndexSweep::Hit& hit,
 
 }  // namespace
 
-Result<Liveness::Segments> Liveness::of(const Vault& vault, const std::string& series,
-                                        std::span<const Point> points, const Progress& progress) {
-    Segments segments;
-    TRY_STATUS(for_each_shown(
+Status Liveness::for_each(const Vault& vault, const std::string& series,
+                          std::span<const Point> points, const Each& each,
+                          const Progress& progress) {
+    return for_each_shown(
         vault, series, points,
         [&](const IndexSweep::Piece& piece, const IndexSweep::Hit& hit, const Index& index,
             const PointSet&, std::size_t) {
             const SegmentRef& ref = index.segments()[hit.entry.segment];
-            std::vector<LiveBlock>& blocks = segments[{ref.writer, ref.serial}];
-            const LiveBlock block = live_block(piece, hit, index);
+            each({ref.writer, ref.serial}, live_block(piece, hit, index));
+        },
+        progress);
+}
+
+Result<Liveness::Segments> Liveness::of(const Vault& vault, const std::string& series,
+                                        std::span<const Point> points, const Progress& progress) {
+    Segments segments;
+    TRY_STATUS(for_each(
+        vault, series, points,
+        [&](const SegmentKey& segment, const LiveBlock& block) {
+            std::vector<LiveBlock>& blocks = segments[segment];
             // A version stands in several indexes (merged ones), but at this one block.
             if (blocks.empty() || blocks.back() != block) blocks.push_back(block);
         },

@@ -41,6 +41,12 @@ class Liveness {
     static Result<Segments> of(const Vault& vault, const std::string& series,
                                std::span<const Point> points, const Progress& progress = {});
 
+    // The same, block by block: one that several places show comes as often.
+    using Each = std::function<void(const SegmentKey&, const LiveBlock&)>;
+    static Status for_each(const Vault& vault, const std::string& series,
+                           std::span<const Point> points, const Each& each,
+                           const Progress& progress = {});
+
     // Where the points show blocks that are bad: by the place of the point in `points`, and of the
     // volume in the point.
     using IsBad = std::function<bool(const SegmentKey&, std::uint32_t origin)>;
