@@ -51,9 +51,9 @@ run_tidy() {
 tidy_precompile() {
     local release=$TOWLINE_ROOT/build/release words
     TIDY_PRECOMPILED=$LOGS/tidy.pch
-    # Of the language and the system, what every source is compiled with.
-    mapfile -t words < <(grep -F '"command"' "$release/compile_commands.json" | grep -m 1 -F '/io/' |
-        grep -oE -- ' -(D_|DNDEBUG|O|std=|f)[^ ]*' | tr -d ' ')
+    # What tests are compiled with is more than what others are, and none of it gets in their way.
+    mapfile -t words < <(grep -F '"command"' "$release/compile_commands.json" |
+        grep -m 1 -F '/tests/unit/' | grep -oE -- ' -(D_|DNDEBUG|DGTEST|O|std=|f)[^ ]*' | tr -d ' ')
     "$TIDY_COMPILER" "${words[@]}" -x c++-header "$release/precompiled.hpp" -o "$TIDY_PRECOMPILED" \
         -Xclang -fpch-instantiate-templates >"$LOGS/tidy-precompile.log" 2>&1
 }
@@ -91,9 +91,9 @@ tidy_one() {
     shift
     stamp=$(tidy_stamp "$file")
     [[ ! -f $stamp ]] || return 0
-    # -fPIC: as it was precompiled, programs too.
+    # -fPIE: as it was precompiled, libraries too.
     (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" --extra-arg-before=-include-pch \
-        --extra-arg-before="$TIDY_PRECOMPILED" --extra-arg=-fPIC "$file") \
+        --extra-arg-before="$TIDY_PRECOMPILED" --extra-arg=-fPIE "$file") \
         >"$TIDY_LOGS/tidy-${file//\//_}.log" 2>&1 </dev/null && : >"$stamp"
 }
 
