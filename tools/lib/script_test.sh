@@ -53,9 +53,10 @@ report_script() {
     esac
 }
 
-# run_script_folder AREA FOLDER PATTERN SECONDS_MAX: every *.sh and *_test.py, one after another.
+# run_script_folder AREA FOLDER PATTERN SECONDS_MAX [LANES]: every *.sh and *_test.py, one after
+# another, or as many at once as there are lanes.
 run_script_folder() {
-    local area=$1 folder=$2 pattern=$3 seconds_max=$4 file found=0
+    local area=$1 folder=$2 pattern=$3 seconds_max=$4 lanes=${5:-1} file running=0 found=0
     for file in "$TOWLINE_ROOT/$folder"/*.sh "$TOWLINE_ROOT/$folder"/*_test.py; do
         [[ -f $file && ${file##*/} == *$pattern* ]] || continue
         found=1
@@ -63,7 +64,20 @@ run_script_folder() {
             record "$area" fail "${file##*/}" "not executable"
             continue
         fi
-        run_script_test "$area" "$file" "$seconds_max"
+        if [[ $running -ge $lanes ]]; then
+            wait -n || true
+            running=$((running - 1))
+        fi
+        run_in_lane "$area" "$file" "$seconds_max" &
+        running=$((running + 1))
     done
+    wait
     [[ $found -eq 1 ]] || record "$area" fail "$folder" "no test there matches '*$pattern*'"
+}
+
+# What it says comes in one piece: there may be others beside it.
+run_in_lane() {
+    local said
+    said=$(run_script_test "$@")
+    printf '%s\n' "$said"
 }
