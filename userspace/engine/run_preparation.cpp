@@ -357,7 +357,8 @@ Status note_known(PreparedRun& run, SourceStore& store,
     auto memory = TRY(remembered(store, run.memory.target));
     const bool as_it_was = memory == run.kept;
     change(run.memory);
-    memory ? change(*memory) : void(memory = run.memory);
+    if (!memory) memory = run.memory;
+    change(*memory);
     TRY_STATUS(store.save(*memory));
     if (as_it_was) run.kept = std::move(memory);
     return {};
