@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
+# runs alone: who swaps has work for a whole processor, and there are two kernels.
 """Swap on the tracked disk while memory runs out: noting a write needs memory that only that write's
 completion can free. Nothing hangs, no page is lost, every block that was swapped to is noted."""
 

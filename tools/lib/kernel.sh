@@ -6,6 +6,8 @@
 # Files at once, each with a guest of both kernels: a guest waits half of its time for what is late on
 # purpose, or cools, or settles.
 readonly KERNEL_LANES=2
+# A guest that has half a processor takes twice as long for what it does.
+export TOWLINE_KERNEL_PATIENCE=${TOWLINE_KERNEL_PATIENCE:-$KERNEL_LANES}
 
 # run_kernel_tests AREA PATTERN SECONDS_MAX: a file's tests; numbers of theirs are gathered for
 # print_kernel_report.

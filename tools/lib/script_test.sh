@@ -54,7 +54,7 @@ report_script() {
 }
 
 # run_script_folder AREA FOLDER PATTERN SECONDS_MAX [LANES]: every *.sh and *_test.py, one after
-# another, or as many at once as there are lanes.
+# another, or as many at once as there are lanes; one that says "# runs alone" has nothing beside it.
 run_script_folder() {
     local area=$1 folder=$2 pattern=$3 seconds_max=$4 lanes=${5:-1} file running=0 found=0
     for file in "$TOWLINE_ROOT/$folder"/*.sh "$TOWLINE_ROOT/$folder"/*_test.py; do
@@ -62,6 +62,12 @@ run_script_folder() {
         found=1
         if [[ ! -x $file ]]; then
             record "$area" fail "${file##*/}" "not executable"
+            continue
+        fi
+        if grep -q '^# runs alone' "$file"; then
+            wait
+            running=0
+            run_in_lane "$area" "$file" "$seconds_max"
             continue
         fi
         if [[ $running -ge $lanes ]]; then
