@@ -35,7 +35,7 @@ run_tidy() {
     TIDY_STAMPS=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/towline-tidy
     mkdir -p "$TIDY_STAMPS"
     find "$TIDY_STAMPS" -type f -mtime +30 -delete
-    export -f tidy_one tidy_stamp
+    export -f tidy_one tidy_stamp tidy_use_precompiled
     export TIDY TIDY_STAMPS TIDY_COMMON TIDY_PRECOMPILED
     export TIDY_LOGS=$LOGS
     # The long ones first, or the last one runs alone.
@@ -87,14 +87,20 @@ tidy_stamp() {
 
 # tidy_one FILE ARGUMENT...: a process of its own, under xargs.
 tidy_one() {
-    local file=$1 stamp
+    local file=$1 stamp words
     shift
     stamp=$(tidy_stamp "$file")
     [[ ! -f $stamp ]] || return 0
-    # -fPIE: as it was precompiled, libraries too.
-    (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" --extra-arg-before=-include-pch \
-        --extra-arg-before="$TIDY_PRECOMPILED" --extra-arg=-fPIE "$file") \
+    mapfile -t words < <(tidy_use_precompiled "$file")
+    (cd "$TOWLINE_ROOT" && "$TIDY" -p build/release "$@" "${words[@]}" "$file") \
         >"$TIDY_LOGS/tidy-${file//\//_}.log" 2>&1 </dev/null && : >"$stamp"
+}
+
+# Not of a source for processors that have more (-mavx2); -fPIE: as it was precompiled, libraries too.
+tidy_use_precompiled() {
+    ! grep -F '"command"' "$TOWLINE_ROOT/build/release/compile_commands.json" |
+        grep -F -- "/$1" | grep -q -- ' -m' || return 0
+    printf -- '--extra-arg%s\n' -before=-include-pch "-before=$TIDY_PRECOMPILED" =-fPIE
 }
 
 report_tidy() {
