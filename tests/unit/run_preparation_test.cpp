@@ -17,48 +17,14 @@ using testing::prepare_run;
 using testing::uuid_of;
 using Kind = RunRequest::Kind;
 
-constexpr std::uint32_t kBlock = 4096;
-constexpr std::uint64_t kVolume = 50 * kBlock;
-const Uuid kTarget = uuid_of(7);
-const Base kBase{.source = uuid_of(1), .sequence = 4, .point = uuid_of(2)};
-
-class RunPreparationTest : public ::testing::Test {
+class RunPreparationTest : public ::testing::Test, public testing::PreparedRunCase {
   protected:
     RunPreparationTest() {
-        request.run = {.kind = Kind::kExtents, .source = uuid_of(1), .volume_bytes = kVolume};
-        request.block_bytes = kBlock;
-        request.draw = [this] { return uuid_of(drawn_++); };
-        request.extents = {{3 * kBlock, kBlock}};
-        opened = {.exists = true,
-                  .target = kTarget,
-                  .size_bytes = kVolume,
-                  .state = TargetState::kSealed,
-                  .base = kBase,
-                  .owner = uuid_of(1)};
         store.memories[kTarget] = {.target = kTarget, .base = kBase, .volume_bytes = kVolume};
     }
     Result<PreparedRun> prepare() { return prepare_run(request, store, opened); }
-    // The target has begun the run, and is cut off.
-    void cut_off(const PreparedRun& run) {
-        opened.state = TargetState::kApplying;
-        opened.run = run.begin.run;
-        opened.run_mode = run.begin.mode;
-        opened.plan_digest = run.begin.plan_digest;
-        opened.run_base = run.begin.next_base;
-    }
-    void seal(const PreparedRun& run) {
-        cut_off(run);
-        opened.state = TargetState::kSealed;
-        opened.base = run.begin.next_base;
-    }
-    void next_changes(std::uint64_t block) { request.extents = {{block * kBlock, 1}}; }
 
-    SourceRequest request;
-    OpenedMessage opened;
     MemorySourceStore store;
-
-  private:
-    int drawn_ = 20;
 };
 
 TEST_F(RunPreparationTest, ThePlanIsPendingBeforeAnythingIsSent) {

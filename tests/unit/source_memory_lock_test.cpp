@@ -17,15 +17,10 @@ namespace {
 
 using testing::prepare_run;
 using testing::TemporaryFolder;
-using testing::uuid_of;
 using Kind = RunRequest::Kind;
 
-constexpr std::uint32_t kBlock = 4096;
-constexpr std::uint64_t kVolume = 50 * kBlock;
 // Many times what the other process needs where nothing keeps it out.
 constexpr std::chrono::milliseconds kTimeToCome{500};
-const Uuid kTarget = uuid_of(7);
-const Base kBase{.source = uuid_of(1), .sequence = 4, .point = uuid_of(2)};
 
 // Tells, once, when something was read.
 class Watched final : public SourceStore {
@@ -58,37 +53,14 @@ class Watched final : public SourceStore {
     SourceStore& store_;
 };
 
-class SourceMemoryLockTest : public ::testing::Test {
+class SourceMemoryLockTest : public ::testing::Test, public testing::PreparedRunCase {
   protected:
     SourceMemoryLockTest() {
-        request.run = {.kind = Kind::kExtents, .source = uuid_of(1), .volume_bytes = kVolume};
-        request.block_bytes = kBlock;
-        request.draw = [this] { return uuid_of(drawn_++); };
-        changes(3);
-        opened = {.exists = true,
-                  .target = kTarget,
-                  .size_bytes = kVolume,
-                  .state = TargetState::kSealed,
-                  .base = kBase,
-                  .owner = uuid_of(1)};
         EXPECT_TRUE(one.save({.target = kTarget, .base = kBase, .volume_bytes = kVolume}));
     }
     FileSourceStore open() {
         const VolumeIdentity identity{.kind = "file", .locator = "8:1/77/9"};
         return std::move(FileSourceStore::open(folder_ / "state", identity, false).value());
-    }
-    void changes(std::uint64_t block) { request.extents = {{block * kBlock, kBlock}}; }
-    void cut_off(const PreparedRun& run) {
-        opened.state = TargetState::kApplying;
-        opened.run = run.begin.run;
-        opened.run_mode = run.begin.mode;
-        opened.plan_digest = run.begin.plan_digest;
-        opened.run_base = run.begin.next_base;
-    }
-    void seal(const PreparedRun& run) {
-        cut_off(run);
-        opened.state = TargetState::kSealed;
-        opened.base = run.begin.next_base;
     }
     // The other process begins a run, now, and gets as far as it is let.
     void come_between() {
@@ -105,18 +77,13 @@ class SourceMemoryLockTest : public ::testing::Test {
     const TemporaryFolder folder_;
     FileSourceStore one = open();
     FileSourceStore other = open();
-    SourceRequest request;
-    OpenedMessage opened;
     std::future<Result<PreparedRun>> coming;
-
-  private:
-    int drawn_ = 20;
 };
 
 TEST_F(SourceMemoryLockTest, ARunThatBeginsWithinACommitKeepsWhatItBrings) {
     PreparedRun first = prepare_run(request, one, opened).value();
     seal(first);
-    changes(9);
+    next_changes(9);
     Watched watched(one);
     watched.on_load = [this] { come_between(); };
     ASSERT_TRUE(commit_run(first, watched));
@@ -135,7 +102,7 @@ TEST_F(SourceMemoryLockTest, ARunThatBeginsWhileAComparisonIsNotedKeepsWhatItBri
     first.plan.mark_blocks({.first = 5, .count = 1});
     cut_off(first);
     request.run.kind = Kind::kExtents;
-    changes(9);
+    next_changes(9);
     Watched watched(one);
     watched.on_pending = [this] { come_between(); };
     ASSERT_TRUE(note_plan(first, watched));
@@ -148,7 +115,7 @@ TEST_F(SourceMemoryLockTest, ARunThatBeginsWhileAComparisonIsNotedKeepsWhatItBri
 // Planned, asleep, and awake when the other has noted its own.
 TEST_F(SourceMemoryLockTest, ARunThatWasOvertakenIsNotNotedOverTheOther) {
     PreparedRun first = plan_run(request, one, opened).value();
-    changes(9);
+    next_changes(9);
     const PreparedRun second = prepare_run(request, other, opened).value();
     const Status noted = note_run(first, one);
     ASSERT_FALSE(noted);
@@ -160,7 +127,7 @@ TEST_F(SourceMemoryLockTest, ARunThatWasOvertakenIsNotNotedOverTheOther) {
 TEST_F(SourceMemoryLockTest, WhatARunCameToKnowIsNotTakenBackByOneThatItOvertook) {
     PreparedRun first = prepare_run(request, one, opened).value();
     cut_off(first);
-    changes(9);
+    next_changes(9);
     PreparedRun second = prepare_run(request, other, opened).value();
     ASSERT_TRUE(distrust_plan(second, other));
     EXPECT_FALSE(note_plan(first, one));
