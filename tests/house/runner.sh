@@ -47,6 +47,14 @@ mkdir "$work/tests/none"
 run_script_folder empty tests/none '' 2
 expect empty '0 passed, 1 failed, 0 skipped'
 
+# Two that wait for each other, and one that may see neither of them at work.
+meet() { printf ': >"$0.here"; until [ -e "${0%%/*}/%s.here" ]; do sleep 0.05; done; sleep %s; : >"$0.done"' "$@"; }
+script lanes a.sh "$(meet b.sh 0.1)"
+script lanes b.sh "$(meet a.sh 1)"
+script lanes c.sh $'# runs alone\n[ -e "${0%/*}/a.sh.done" ] && [ -e "${0%/*}/b.sh.done" ]'
+run_script_folder lanes tests/lanes '' 20 2
+expect lanes '3 passed, 0 failed, 0 skipped'
+
 # Programs that write what a GoogleTest program does.
 gtest() {
     printf '#!/bin/bash\n%s\n' "$2" >"$work/$1"
