@@ -12,7 +12,8 @@ void VaultLife::plot(Host& host) {
     die_at_ = 0;
     files_.arm({});
     const bool late = random_.chance(0.7);
-    pooled&& late ? return_late(host) : lose_base(host);
+    if (pooled && late) return return_late(host);
+    lose_base(host);
 }
 
 // Contents that no point has.
